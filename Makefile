@@ -1,0 +1,47 @@
+# Two commands do all on a fresh machine: `make run` and `make test`. Each sets up what is missing.
+SHELL := /bin/bash
+PY := .venv/bin/python
+TARGET ?= engine
+TOPO ?= diamond
+SCENARIO ?=
+STRATEGY ?=
+SEED ?= 1
+BENCH ?=
+SWITCH ?= s1
+export TARGET
+
+.PHONY: run test lint bench p4 shell clean setup help
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: setup ## play every failure scenario under every strategy and print the scoreboard (SCENARIO= STRATEGY= TOPO= TARGET= SEED=)
+	@$(PY) -m control.scoreboard --topology $(TOPO) --target $(TARGET) --seed $(SEED) \
+	  $(foreach s,$(SCENARIO),--scenario $(s)) $(foreach s,$(STRATEGY),--strategy $(s))
+
+test: setup ## run all tests
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff and mypy
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+bench: setup ## measure (BENCH=name for one); tables here, JSON in bench/results/
+	@$(PY) -m bench $(BENCH)
+
+p4: setup ## recompile the P4 program (needs p4c)
+	@$(PY) p4/compile.py
+
+shell: setup ## p4runtime-shell on a switch of the running lab (SWITCH=s1)
+	@deploy/setup.sh shell
+	@$(PY) -m topo.shell $(SWITCH)
+
+clean: ## remove what a crashed lab left behind, and build products (the virtual environments stay)
+	@if [ -x $(PY) ]; then $(PY) -m topo.cleanup; fi
+	@rm -rf build logs pcaps bench/results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+setup: .venv/.ready ## install what is missing: Debian packages, virtual environment
+
+.venv/.ready: requirements.lock pyproject.toml deploy/setup.sh
+	@deploy/setup.sh
+	@touch $@

@@ -1,0 +1,74 @@
+"""What is measured, per port and per device: the one schema that every model reads. Imports nothing of ours.
+
+Units are in the names. Cumulative counters are named ``*_total``. ``nan`` marks what was not measured;
+a gap is the absence of a sample, never a repeated old value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import nan
+
+
+class Mode(StrEnum):
+    """Failure modes that are predicted."""
+
+    LINK_FAILURE = "link_failure"
+    DEVICE_OVERLOAD = "device_overload"
+    CONGESTION = "congestion"
+
+
+@dataclass(frozen=True, slots=True)
+class PortSample:
+    """One reading of one switch port. ``element`` is ``"s1:2"``."""
+
+    element: str
+    time_s: float
+    rx_power_dbm: float = nan
+    pre_fec_ber: float = nan
+    corrected_total: float = nan
+    uncorrected_total: float = nan
+    rx_errors_total: float = nan
+    tx_bytes_total: float = nan
+    tx_packets_total: float = nan
+    tx_dropped_total: float = nan
+    rate_bps: float = nan  # line rate, nan or 0: unknown
+    queue_max_packets: float = nan
+    heartbeat_rtt_us: float = nan
+    heartbeat_lost_total: float = nan
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSample:
+    """One reading of one device. ``element`` is ``"s1"``."""
+
+    element: str
+    time_s: float
+    cpu_utilization: float = nan  # 0..1
+    memory_utilization: float = nan  # 0..1
+    backlog_packets: float = nan
+    dropped_total: float = nan
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One signal that moved a probability, strongest first in a list."""
+
+    signal: str  # for example "rx_power_dbm"
+    value: float
+    text: str  # for people: "receive power -17.2 dBm, falling 2.1 dB/s, 6.0 sigma under its baseline"
+    weight: float  # contribution to the log odds
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Probability that ``mode`` strikes ``element`` within ``horizon_s``."""
+
+    element: str  # "s1:2" (port: its link) or "s1" (device)
+    mode: Mode
+    probability: float
+    horizon_s: float
+    time_s: float
+    reasons: tuple[Reason, ...] = field(default=())
