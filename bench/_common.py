@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from control.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -73,39 +70,6 @@ def quantile(samples: Sequence[float], q: float) -> float:
     """
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
-
-
-def machine() -> dict[str, Any]:
-    """The machine that the figures come from."""
-    model = ""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        model = next((line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), "")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "system": platform.platform(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a figure depends on."""
-    found = {"python": platform.python_version()}
-    for package in ("shadowplane", "finsy", "grpcio", "protobuf", "numpy", "scikit-learn", "mininet"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    try:
-        found["cc"] = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    except (OSError, subprocess.CalledProcessError):
-        found["cc"] = "none"
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    found["revision"] = revision.stdout.strip()
-    return found
 
 
 def write(name: str, results: Sequence[Result]) -> Path:
