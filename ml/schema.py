@@ -12,11 +12,12 @@ from math import nan
 
 
 class Mode(StrEnum):
-    """Failure modes that are predicted."""
+    """Failure modes that are predicted, and the one that is announced."""
 
     LINK_FAILURE = "link_failure"
     DEVICE_OVERLOAD = "device_overload"
     CONGESTION = "congestion"
+    MAINTENANCE = "maintenance"  # never modelled: a notice makes it certain
 
 
 @dataclass(frozen=True, slots=True)
