@@ -65,5 +65,5 @@ fi
 [ -x .venv/bin/python ] || { say "creating .venv with $python"; "$python" -m venv .venv; }
 say "installing Python packages"
 pip_install .venv -r requirements.lock
-pip_install .venv --no-deps --no-build-isolation --editable .
+pip_install .venv --no-deps --editable .
 .venv/bin/python -m pip check --disable-pip-version-check
