@@ -126,6 +126,7 @@ class TableEntry:
     packets: int = 0
     bytes: int = 0
     since_hit_ns: int = 0
+    idle_timeout_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,7 @@ class ProgramInfo:
     digests: tuple[DigestInfo, ...] = ()
     packet_out_bytes: int = 0  # length of the header before a packet-out's payload
     packet_in_bytes: int = 0
+    value_sets: tuple[ArrayInfo, ...] = ()  # parser value sets: width of one value, size
 
 
 @dataclass(frozen=True, slots=True)
