@@ -20,10 +20,26 @@ around them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from ml.estimators.base import Floats
+from ml.features import ABSURD, JUMPED, LATE, RESET, Bank, DeviceBank, PortBank
+from ml.hazard import HazardModel, load_all
+from ml.physics import FEC_LIMIT_BER
+from ml.reasons import reasons
 from ml.schema import DeviceSample, Forecast, Mode, PortSample, Reason
 from topo.spec import Endpoint, Link, Topology
+
+WARM_UP = 8  # samples before an element is judged
+FAULTS = {
+    ABSURD: "absurd values (out of range or not finite), skipped",
+    LATE: "samples that are late or come twice, skipped",
+    RESET: "a counter went back without wrapping, taken as a reset",
+    JUMPED: "the clock jumped back, started anew",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +56,9 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``stale_s``: an element silent for longer is unjudged. ``drain_lead_s``: a maintenance window is forecast
-    (with certainty) from this long before its start until its end."""
+    """``stale_s``: an element silent for longer is unjudged (its alarms stand as they are). ``drain_lead_s``: a
+    maintenance window is forecast (with certainty) from this long before its start until its end.
+    ``unit_s``: how long the network's failures take to announce themselves, over a few (:mod:`ml.features`)."""
 
     thresholds: dict[Mode, Threshold] = field(
         default_factory=lambda: {mode: Threshold() for mode in Mode if mode is not Mode.MAINTENANCE}
@@ -49,6 +66,8 @@ class Settings:
     stale_s: float = 1.0
     drain_lead_s: float = 2.0
     report_floor: float = 0.02
+    unit_s: float = 1.0
+    fec_limit_ber: float = FEC_LIMIT_BER
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +85,68 @@ class NoticeError(ValueError):
     """A notice that names nothing in the topology, or whose window is not one."""
 
 
+class _Watch:
+    """One mode over a list of keys (ports, links or devices): probabilities and alarms with hysteresis."""
+
+    def __init__(self, count: int, threshold: Threshold) -> None:
+        self.threshold = threshold
+        self.probability = np.full(count, np.nan)
+        self.raised = np.zeros(count, dtype=bool)
+        self._above = np.full(count, np.inf)  # sample time since which the probability is high; inf: it isn't
+        self._below = np.full(count, np.inf)
+
+    def update(self, probability: Floats, newest_s: Floats) -> None:
+        """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm."""
+        limit = self.threshold
+        self.probability = probability
+        judged = ~np.isnan(probability)
+        high = judged & (probability >= limit.raise_at)
+        low = judged & (probability < limit.clear_at)
+        self._above = np.where(high, np.minimum(self._above, newest_s), np.where(judged, np.inf, self._above))
+        self._below = np.where(low, np.minimum(self._below, newest_s), np.where(judged, np.inf, self._below))
+        # Half a microsecond: times of today in float64 seconds are no more exact.
+        self.raised |= high & (newest_s - self._above >= limit.confirm_s - 5e-7)
+        self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))
+
+
 class HealthAnalyzer:
     """Probabilities per link, port and device of one topology."""
 
-    def __init__(self, topology: Topology, settings: Settings | None = None) -> None:
+    def __init__(
+        self, topology: Topology, settings: Settings | None = None, models: Mapping[Mode, HazardModel] | None = None
+    ) -> None:
         self.topology = topology
         self.settings = settings or Settings()
+        self.models = dict(models) if models is not None else load_all()
+        self._ends = [end for link in topology.links for end in (link.a, link.b)]  # row of a port: its place here
+        self._switches = [switch.name for switch in topology.switches]
+        self._port_row = {str(end): row for row, end in enumerate(self._ends)}
+        self._device_row = {name: row for row, name in enumerate(self._switches)}
+        self._ignored = {f"{host.switch}:{host.port}" for host in topology.hosts}
         self._notices: dict[str, tuple[MaintenanceNotice, str]] = {}
+        self.reset()
 
     def observe(self, sample: PortSample | DeviceSample) -> None:
         """Take in one sample; never raises on bad values (see :meth:`notes`). Fields that are nan are skipped,
         so gNMI readings and digests of the same port may come as separate samples."""
+        if isinstance(sample, PortSample):
+            row = self._port_row.get(sample.element)
+            if row is None:
+                if sample.element not in self._ignored:
+                    self._note(sample.element, "is no port of the topology, skipped")
+                return
+            faults = self._ports.learn_one(row, sample.time_s, PortBank.values(sample))
+        else:
+            row = self._device_row.get(sample.element)
+            if row is None:
+                self._note(sample.element, "is no switch of the topology, skipped")
+                return
+            faults = self._devices.learn_one(row, sample.time_s, DeviceBank.values(sample))
+        self._fresh = True
+        if faults:
+            for bit, text in FAULTS.items():
+                if faults & bit:
+                    self._note(sample.element, text)
 
     def notice(self, notice: MaintenanceNotice) -> None:
         """Take in a notice; one with a known id replaces it. Raises :class:`NoticeError`."""
@@ -90,19 +160,41 @@ class HealthAnalyzer:
 
     def forecasts(self, now_s: float) -> list[Forecast]:
         """Every probability of at least ``report_floor``, most probable first."""
-        return self._planned(now_s)
+        self._evaluate(now_s)
+        found = self._planned(now_s)
+        for mode, watch in self._watches.items():
+            shown = np.flatnonzero(np.nan_to_num(watch.probability) >= self.settings.report_floor)
+            found += [self._forecast(mode, int(key), now_s) for key in shown]
+        return sorted(found, key=lambda item: -item.probability)
 
     def alarms(self, now_s: float) -> list[Forecast]:
         """The forecasts that stand above their threshold, hysteresis applied: what steering acts on."""
-        return self._planned(now_s)
+        self._evaluate(now_s)
+        found = self._planned(now_s)
+        for mode, watch in self._watches.items():
+            found += [self._forecast(mode, int(key), now_s) for key in np.flatnonzero(watch.raised)]
+        return sorted(found, key=lambda item: -item.probability)
 
     def unjudged(self, now_s: float) -> dict[str, str]:
         """Elements without a judgement, each with the reason ("no sample yet", "silent for 3.2 s", ...)."""
-        return {}
+        found: dict[str, str] = {}
+        for names, bank in (([str(end) for end in self._ends], self._ports), (self._switches, self._devices)):
+            silent = bank.silent_s(now_s)
+            for row, name in enumerate(names):
+                if bank.samples[row] == 0:
+                    found[name] = "no sample yet"
+                elif silent[row] > self.settings.stale_s:
+                    found[name] = f"silent for {silent[row]:.1f} s"
+                elif bank.samples[row] < WARM_UP:
+                    found[name] = f"{bank.samples[row]} of the {WARM_UP} samples that a first judgement needs"
+                elif bank is self._ports and not self._sighted[row]:
+                    found[name] = "link failure not judged: no receive power, error ratio or heartbeats"
+        return found
 
     def notes(self) -> list[str]:
         """What was wrong with the input since the last call; each kind of fault once per element."""
-        return []
+        taken, self._notes = self._notes, []
+        return taken
 
     def link_of(self, element: str) -> Link | None:
         """The link that a port element of a forecast belongs to; None for a device or host port."""
@@ -111,6 +203,81 @@ class HealthAnalyzer:
 
     def reset(self) -> None:
         """Forget what was learned and every alarm; notices stay."""
+        settings = self.settings
+        ports, devices = max(len(self._ends), 1), max(len(self._switches), 1)
+        self._ports = PortBank(ports, settings.unit_s, settings.fec_limit_ber)
+        self._devices = DeviceBank(devices, settings.unit_s)
+        limits = settings.thresholds
+        self._watches = {
+            Mode.LINK_FAILURE: _Watch(len(self.topology.links), limits[Mode.LINK_FAILURE]),
+            Mode.CONGESTION: _Watch(len(self._ends), limits[Mode.CONGESTION]),
+            Mode.DEVICE_OVERLOAD: _Watch(len(self._switches), limits[Mode.DEVICE_OVERLOAD]),
+        }
+        self._x: dict[Mode, Floats] = {}
+        self._worse_end = np.zeros(len(self.topology.links), dtype=np.intp)
+        self._sighted = np.zeros(ports, dtype=bool)
+        self._notes: list[str] = []
+        self._noted: set[tuple[str, str]] = set()
+        self._fresh = False
+        self._evaluated_s = -np.inf
+
+    def _note(self, element: str, text: str) -> None:
+        if (element, text) not in self._noted:
+            self._noted.add((element, text))
+            self._notes.append(f"{element}: {text}")
+
+    def _evaluate(self, now_s: float) -> None:
+        """Bring the probabilities up to date; free when nothing came in at the same ``now_s``."""
+        if not self._fresh and now_s == self._evaluated_s:
+            return
+        self._fresh, self._evaluated_s = False, now_s
+        link, congestion = self._ports.features()
+        overload = self._devices.features()
+        self._x = {Mode.LINK_FAILURE: link, Mode.CONGESTION: congestion, Mode.DEVICE_OVERLOAD: overload}
+        level = self._ports.trend.state[0]  # effective samples of each signal's short line
+        beats = self._ports.counters.state[0, :, -1]
+        self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
+        ends, switches = len(self._ends), len(self._switches)
+        ready = self._ready(self._ports, now_s)[:ends]
+        newest = self._ports.newest[:ends] * self.settings.unit_s
+        at_ends = np.where(ready & self._sighted[:ends], self._probability(Mode.LINK_FAILURE)[:ends], np.nan)
+        pairs = np.where(np.isnan(at_ends), -1.0, at_ends).reshape(-1, 2)
+        self._worse_end = pairs.argmax(axis=1)
+        worse = pairs.max(axis=1) if len(pairs) else np.empty(0)
+        seen = newest.reshape(-1, 2)[np.arange(len(pairs)), self._worse_end]
+        self._watches[Mode.LINK_FAILURE].update(np.where(worse < 0.0, np.nan, worse), seen)
+        full = np.where(ready, self._probability(Mode.CONGESTION)[:ends], np.nan)
+        self._watches[Mode.CONGESTION].update(full, newest)
+        ready = self._ready(self._devices, now_s)[:switches]
+        busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
+        newest = self._devices.newest[:switches] * self.settings.unit_s
+        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest)
+
+    def _ready(self, bank: Bank, now_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        return (bank.samples >= WARM_UP) & (bank.silent_s(now_s) <= self.settings.stale_s)
+
+    def _probability(self, mode: Mode) -> Floats:
+        return self.models[mode].probability(self._x[mode])
+
+    def _forecast(self, mode: Mode, key: int, now_s: float) -> Forecast:
+        """The forecast of one key, with its reasons; an unjudged one keeps its alarm at the threshold."""
+        probability = float(self._watches[mode].probability[key])
+        bank: Bank = self._ports
+        if mode is Mode.LINK_FAILURE:
+            row = 2 * key + int(self._worse_end[key])
+            element, where = str(self.topology.links[key].a), f"{self._ends[row]} "
+        elif mode is Mode.CONGESTION:
+            row, element, where = key, str(self._ends[key]), f"{self._ends[key]} "
+        else:
+            row, element, where = key, self._switches[key], f"{self._switches[key]} "
+            bank = self._devices
+        model = self.models[mode]
+        if np.isnan(probability):
+            probability = self.settings.thresholds[mode].raise_at
+            why: tuple[Reason, ...] = (Reason("silence", np.nan, where + "went silent while threatened", 0.0),)
+        else:
+            why = reasons(model, bank, row, self._x[mode][row], prefix=where)
+        return Forecast(element, mode, probability, model.horizon * self.settings.unit_s, now_s, why)
 
     def _resolve(self, notice: MaintenanceNotice) -> str:
         if any(switch.name == notice.element for switch in self.topology.switches):

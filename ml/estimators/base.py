@@ -1,0 +1,114 @@
+"""What all estimators share: state arrays updated in place, a clock per row and signal, score before learn.
+
+An estimator watches ``rows`` x ``signals`` series at once (a row is a port or a device). Its state is one
+array of shape ``(fields, rows, signals)``; learning from a sample of one row touches a view of that row only,
+learning from many rows runs the same code on many rows: there is one implementation of each recursion, and
+1,000 links cost little more than one.
+
+Every estimator keeps these promises, and one shared suite of tests holds them to it:
+
+* ``learn_one`` repeated gives what ``learn_many`` gives;
+* a value that is nan or infinite, or whose time is not after the last one, changes nothing at all;
+* a row never changes another row; ``forget`` brings a row back to its first day;
+* scores are finite or nan, never infinite, and scoring changes nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Flags: TypeAlias = NDArray[np.bool_]
+Rows: TypeAlias = "NDArray[np.intp] | slice"
+Value: TypeAlias = "float | Floats"
+S = TypeVar("S")
+
+FAR_S = 1e6  # the distance in time to a sample that never was; keeps the arithmetic finite
+
+
+class Clock:
+    """Times of the last accepted sample, nan before the first; shape (rows, signals)."""
+
+    def __init__(self, rows: int, signals: int) -> None:
+        self.last = np.full((rows, signals), np.nan)
+
+
+def tick(last: Floats, time: Value, value: Value) -> tuple[Flags, Floats]:
+    """Accept or refuse samples: returns (accepted, time since the last one), and moves ``last`` in place.
+
+    Refused are values that are not finite and times that are not after the last. The time since the last
+    sample is 0 where refused and :data:`FAR_S` at most.
+    """
+    ok = np.isfinite(value) & ~(time <= last) & np.isfinite(time)
+    elapsed = np.where(ok, np.fmin(time - last, FAR_S), 0.0)
+    np.copyto(last, time, where=ok)
+    return ok, elapsed
+
+
+class Estimator(ABC, Generic[S]):
+    """Base of all estimators. ``S`` is the named tuple of arrays that scoring returns."""
+
+    FIELDS: ClassVar[tuple[str, ...]]
+
+    def __init__(self, rows: int = 1, signals: int = 1) -> None:
+        if rows < 1 or signals < 1:
+            raise ValueError(f"rows and signals must be positive, not {rows} and {signals}")
+        self.clock = Clock(rows, signals)
+        self.state = np.zeros((len(self.FIELDS), rows, signals))
+
+    @staticmethod
+    def positive(name: str, value: float) -> float:
+        """Check a setting."""
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name} must be positive and finite, not {value}")
+        return value
+
+    def decays(self, tau: float | Sequence[float]) -> Floats:
+        """Check a time constant, or one per signal, and return ``-1 / tau`` of shape (signals,)."""
+        taus = np.broadcast_to(np.asarray(tau, dtype=np.float64), (self.clock.last.shape[1],))
+        for value in taus.tolist():
+            self.positive("tau", value)
+        inverse: Floats = -1.0 / taus
+        return inverse
+
+    def learn_one(self, row: int, time: float, value: Value) -> None:
+        """Take in one sample of one row; ``value`` is a number or one per signal (nan: not measured)."""
+        ok, elapsed = tick(self.clock.last[row], time, value)
+        self.step(self.state[:, row], ok, elapsed, np.where(ok, value, 0.0))
+
+    def learn_many(self, rows: Rows, time: Value, value: Value) -> None:
+        """Take in one sample of each of ``rows`` (no row twice); ``time`` is one or one per row, ``value``
+        broadcasts to ``(rows, signals)``."""
+        time = time[:, None] if isinstance(time, np.ndarray) and time.ndim == 1 else time
+        last = self.clock.last[rows]
+        ok, elapsed = tick(last, time, value)
+        block = self.state[:, rows]
+        self.step(block, ok, elapsed, np.where(ok, value, 0.0))
+        if not isinstance(rows, slice):
+            self.clock.last[rows] = last
+            self.state[:, rows] = block
+
+    def score_one(self, row: int) -> S:
+        """What is known about one row; arrays of shape (signals,)."""
+        return self.score(self.state[:, row])
+
+    def score_many(self, rows: Rows = slice(None)) -> S:
+        """What is known about many rows; arrays of shape (rows, signals)."""
+        return self.score(self.state[:, rows])
+
+    def forget(self, rows: int | Rows = slice(None)) -> None:
+        self.clock.last[rows] = np.nan
+        self.state[:, rows] = 0.0
+
+    @abstractmethod
+    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+        """Update ``state`` in place where ``ok``; ``value`` is 0 and ``elapsed`` is 0 elsewhere."""
+
+    @abstractmethod
+    def score(self, state: Floats) -> S:
+        """Turn a view of the state into a score."""

@@ -1,0 +1,105 @@
+"""Level and slope by recursive regression, and the time left until a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ml.estimators.base import FAR_S, Estimator, Flags, Floats, Value
+
+
+class Line(NamedTuple):
+    level: Floats  # fitted value at the time of the last sample; nan before the first
+    slope: Floats  # per unit of time; 0 while it cannot be told
+    slope_error: Floats  # standard error of the slope; 0 while it cannot be told
+    sigma: Floats  # standard deviation of the samples around the line
+
+
+class Trend(Estimator[Line]):
+    """Discounted least squares of a line [1], as sums over ages that are shifted when time moves on.
+
+    Samples may come at irregular times; a gap longer than a few ``tau`` starts the line anew. The standard
+    error treats the residuals as independent and the window as having a constant weight.
+
+    >>> trend = Trend(tau=2.0)
+    >>> for i in range(20):
+    ...     trend.learn_one(0, 0.1 * i, 3.0 - 0.5 * i)
+    >>> line = trend.score_one(0)
+    >>> round(float(line.level[0]), 6), round(float(line.slope[0]), 6)
+    (-6.5, -5.0)
+
+    [1] R. G. Brown, Smoothing, Forecasting and Prediction of Discrete Time Series, 1963 (discounted least squares).
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ("s0", "s1", "s2", "y0", "y1", "yy", "origin")
+
+    def __init__(self, rows: int = 1, signals: int = 1, *, tau: float | Sequence[float] = 1.0) -> None:
+        super().__init__(rows, signals)
+        self.decay = self.decays(tau)
+
+    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+        s0, s1, s2, y0, y1, yy, origin = state
+        np.copyto(origin, value, where=ok & (s0 == 0.0))  # values near 0 keep the sums well conditioned
+        s2 += elapsed * (elapsed * s0 - 2.0 * s1)
+        s1 -= elapsed * s0
+        y1 -= elapsed * y0
+        state[:6] *= np.exp(elapsed * self.decay)
+        shifted = ok * (value - origin)
+        s0 += ok
+        y0 += shifted
+        yy += shifted * shifted
+
+    def score(self, state: Floats) -> Line:
+        s0, s1, s2, y0, y1, yy, origin = state
+        determinant = s0 * s2 - s1 * s1
+        mean = y0 / np.maximum(s0, 1e-12)
+        # A slope needs about three effective samples that are not all at one instant.
+        able = (s0 > 2.0) & (determinant * self.decay * self.decay > 1e-9 * s0 * s0)
+        safe = np.where(able, determinant, 1.0)
+        slope = np.where(able, (s0 * y1 - s1 * y0) / safe, 0.0)
+        level = np.where(able, (s2 * y0 - s1 * y1) / safe, mean)
+        sse = np.maximum(yy - level * y0 - slope * y1, 0.0)
+        sigma = np.where(able, np.sqrt(sse / np.maximum(s0 - 2.0, 0.5)), 0.0)
+        error = np.where(able, sigma * np.sqrt(s0 / safe), 0.0)
+        return Line(np.where(s0 > 0, origin + level, np.nan), slope, error, sigma)
+
+
+def time_to_threshold(level: Value, slope: Value, threshold: Value) -> Floats:
+    """Time until a line reaches a threshold: 0 when it is on it, :data:`FAR_S` when it moves away or stands still.
+
+    The line comes from either side; being "beyond" is the caller's to know.
+
+    >>> float(time_to_threshold(-10.0, -2.0, -16.0)), float(time_to_threshold(-10.0, 2.0, -16.0))
+    (3.0, 1000000.0)
+    """
+    distance = np.asarray(threshold, dtype=np.float64) - level
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(distance == 0.0, 0.0, distance / slope)
+    return np.where((left >= 0.0) & (left < FAR_S), left, FAR_S)
+
+
+class Crossing(Trend):
+    """A trend that knows its threshold: ``score_one(...)`` gives the line, :meth:`left_one` the time left.
+
+    >>> crossing = Crossing(tau=1.0, threshold=0.0)
+    >>> for i in range(10):
+    ...     crossing.learn_one(0, 0.1 * i, 2.0 - 0.1 * i)
+    >>> round(float(crossing.left_one(0)[0]), 3)
+    1.1
+    """
+
+    def __init__(
+        self, rows: int = 1, signals: int = 1, *, tau: float | Sequence[float] = 1.0, threshold: float = 0.0
+    ) -> None:
+        super().__init__(rows, signals, tau=tau)
+        self.threshold = threshold
+
+    def left_one(self, row: int) -> Floats:
+        line = self.score_one(row)
+        return time_to_threshold(line.level, line.slope, self.threshold)
+
+    def left_many(self) -> Floats:
+        line = self.score_many()
+        return time_to_threshold(line.level, line.slope, self.threshold)

@@ -1,0 +1,385 @@
+"""From samples to features: one bank of estimator states for all ports, one for all devices.
+
+Times are divided by ``unit_s``, the network's own unit of time: precursors last a few units. The lab lives in
+compressed time (1 s); for optics that sicken over minutes it is 60 s or more. Everything behind this line,
+features and models included, knows units only.
+
+A feature is 0 where all is well or nothing is known, and grows with the evidence; no feature shrinks as things
+get worse, so models may be fitted with weights that are never negative.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ml.estimators import CounterRate, Cusum, RobustLevel, Trend
+from ml.estimators.base import FAR_S, Floats, Rows, Value, tick
+from ml.physics import FEC_LIMIT_BER, margin_db
+from ml.schema import DeviceSample, Mode, PortSample
+
+QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
+MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
+JUMP = 2.0  # units: a sample that is this late may mean that the clock jumped ...
+JUMP_SAMPLES = 3  # ... and this many in a row do mean it
+
+# What was wrong with a sample; bits of the result of learn_one.
+ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """``signal`` is the schema's field (or ``utilization``) that a person would look at."""
+
+    name: str
+    signal: str
+    bound: float  # values are within 0..bound
+
+
+def schema_digest(features: Sequence[Feature]) -> str:
+    """Identifies a list of features and the settings that give them their meaning."""
+    content = [QUICK, SLOW, BASE, MARGIN_OK, [[f.name, f.signal, f.bound] for f in features]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+class Bank:
+    """Estimator states of ``rows`` elements; subclasses name the inputs and compute features."""
+
+    INPUTS: ClassVar[tuple[str, ...]]  # gauges first, then counters
+    GAUGES: ClassVar[int]  # inputs that are gauges
+    SIGNALS: ClassVar[tuple[str, ...]]  # the gauges that are followed by baseline, lines and CUSUM
+    LOW: ClassVar[Floats]
+    HIGH: ClassVar[Floats]
+    FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
+
+    def __init__(self, rows: int, unit_s: float = 1.0) -> None:
+        if not 0 < unit_s < np.inf:
+            raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
+        self.unit_s = unit_s
+        signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
+        self.base = RobustLevel(rows, signals, tau=BASE)
+        self.trend = Trend(rows, 2 * signals, tau=[QUICK] * signals + [SLOW] * signals)
+        self.cusum = Cusum(rows, signals)
+        self.counters = CounterRate(rows, counters, tau=QUICK)
+        self.newest = np.full(rows, -np.inf)  # units
+        self.samples = np.zeros(rows, dtype=np.int64)
+        self._late = np.zeros(rows, dtype=np.int64)
+        self._resets = np.zeros(rows)
+
+    def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
+        """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`."""
+        time = time_s / self.unit_s
+        newest = float(self.newest[row])
+        faults = 0
+        if not -1e15 < time < 1e15:
+            return ABSURD
+        if time < newest - JUMP:
+            self._late[row] += 1
+            if self._late[row] < JUMP_SAMPLES:
+                return LATE
+            self.forget(row)
+            faults = JUMPED
+        raw = np.array(values, dtype=np.float64)
+        bad = (raw < self.LOW) | (raw > self.HIGH)
+        if bad.any():
+            raw[bad] = np.nan
+            faults |= ABSURD
+        if self._late[row]:
+            self._late[row] = 0
+        if not self._learn(row, time, raw):
+            return faults | LATE
+        if time > newest or faults & JUMPED:
+            self.newest[row] = time
+        self.samples[row] += 1
+        resets = float(self.counters.state[4, row].sum())
+        if resets != self._resets[row]:
+            self._resets[row] = resets
+            faults |= RESET
+        return faults
+
+    def learn_many(self, rows: Rows, time_s: Value, values: Floats) -> None:
+        """The same for many rows at once (no row twice); ``values`` is (rows, inputs). Faults are not told apart."""
+        time = np.asarray(time_s, dtype=np.float64) / self.unit_s
+        raw = np.where((values < self.LOW) | (values > self.HIGH), np.nan, values)
+        time = np.broadcast_to(time, (len(raw),))
+        time = np.where(np.abs(time) < 1e15, time, np.nan)
+        self._learn(rows, time[:, None], raw)
+        self.newest[rows] = np.fmax(self.newest[rows], time)
+        self.samples[rows] += np.isfinite(time)
+
+    def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> bool:
+        estimators = (self.counters, self.base, self.trend, self.cusum)
+        copied = not isinstance(pick, (int, slice))
+        counters, base, trend, cusum = (item.state[:, pick] for item in estimators)
+        counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
+        totals = raw[..., self.GAUGES :]
+        ok, elapsed = tick(counter_last, time, totals)
+        fresh = bool(ok.any())
+        if fresh:
+            self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
+        values = self._signals(pick, raw, np.where(ok, counters[2], np.nan))
+        ok, elapsed = tick(last, time, values)
+        if ok.any():
+            fresh = True
+            values = np.where(ok, values, 0.0)
+            known = ok & (base[0] > 0.0)
+            score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
+            self.cusum.step(cusum, known, elapsed, score)
+            self.base.step(base, ok, elapsed, values)
+            both = (np.concatenate((item, item), axis=-1) for item in (ok, elapsed, values))
+            self.trend.step(trend, *both)
+        if copied:
+            self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
+            for item, state in zip(estimators, (counters, base, trend, cusum), strict=True):
+                item.state[:, pick] = state
+        return fresh
+
+    def forget(self, rows: int | Rows = slice(None)) -> None:
+        for item in (self.base, self.trend, self.cusum, self.counters):
+            item.forget(rows)
+        self.newest[rows] = -np.inf
+        self.samples[rows] = 0
+        self._late[rows] = 0
+        self._resets[rows] = 0
+
+    def silent_s(self, now_s: float) -> Floats:
+        """Seconds since the newest sample of each row; :data:`FAR_S` units where there was none."""
+        silent: Floats = np.minimum(now_s / self.unit_s - self.newest, FAR_S) * self.unit_s
+        return silent
+
+    def describe(self, row: int, signal: str) -> tuple[float, float, float, float]:
+        """(level, slope per second, baseline, sigma) of one signal, for people; nan where unknown."""
+        k = self.SIGNALS.index(signal)
+        line = self.trend.score_one(row)
+        base = self.base.score_one(row)
+        sigma = max(float(base.sigma[k]), float(self.FLOOR[k]))
+        return float(line.level[k]), float(line.slope[k]) / self.unit_s, float(base.level[k]), sigma
+
+    def recent(self, row: int, counter: str) -> float:
+        """Increments of a counter lately, fading with :data:`QUICK`."""
+        return float(self.counters.state[3, row, self.INPUTS.index(counter) - self.GAUGES])
+
+    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
+        raise NotImplementedError
+
+    def _lines(self) -> tuple[Floats, Floats, Floats]:
+        """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
+
+        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error, and 0 when
+        they disagree about the direction: noise and steps have little of it, ramps keep it.
+        """
+        line = self.trend.score_many()
+        n = len(self.SIGNALS)
+        slope = line.slope
+        size = np.maximum(np.abs(slope) - line.slope_error, 0.0)
+        agree = slope[:, :n] * slope[:, n:] > 0.0
+        lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
+        return line.level[:, :n].T, line.level[:, n:].T, lasting.T
+
+
+def _pack(features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
+    """Stack columns, unknown as 0, within their bounds; shape (rows, features)."""
+    stacked = np.stack(columns, axis=-1)
+    np.nan_to_num(stacked, copy=False, nan=0.0, posinf=np.inf, neginf=0.0)
+    bounded: Floats = np.minimum(np.maximum(stacked, 0.0), [f.bound for f in features])
+    return bounded
+
+
+LINK_FEATURES = (
+    Feature("margin_lost_quick", "pre_fec_ber", 9.0),  # dB below 7
+    Feature("margin_lost_slow", "pre_fec_ber", 8.0),  # dB below 5
+    Feature("margin_low", "pre_fec_ber", 6.0),  # dB below 3
+    Feature("margin_in_half", "pre_fec_ber", 8.0),  # dB below 3, half a unit ahead
+    Feature("margin_in_one", "pre_fec_ber", 8.0),  # dB below 3, one unit ahead
+    Feature("margin_falling", "pre_fec_ber", 8.0),  # dB per unit
+    Feature("margin_closing", "pre_fec_ber", 6.0),  # 1 / units until the limit
+    Feature("power_drop", "rx_power_dbm", 12.0),  # dB under the baseline
+    Feature("power_change", "rx_power_dbm", 1.0),  # CUSUM, share of its cap
+    Feature("uncorrected", "uncorrected_total", 8.0),  # log(1 + recent words)
+    Feature("errors", "rx_errors_total", 8.0),  # log(1 + recent frames)
+    Feature("lost", "heartbeat_lost_total", 4.0),  # log(1 + recent heartbeats)
+    Feature("rtt", "heartbeat_rtt_us", 3.0),  # sigmas over the baseline; its weight is kept small
+    Feature("down", "up", 1.0),
+)
+CONGESTION_FEATURES = (
+    Feature("load_quick", "utilization", 0.8),  # share of the line rate over 0.5
+    Feature("load_slow", "utilization", 0.6),  # over 0.7
+    Feature("load_high", "utilization", 0.4),  # over 0.85
+    Feature("load_in_half", "utilization", 1.0),  # over 0.85, half a unit ahead
+    Feature("load_in_one", "utilization", 1.0),  # over 0.85, one unit ahead
+    Feature("load_rising", "utilization", 1.0),  # per unit
+    Feature("load_closing", "utilization", 6.0),  # 1 / units until the line rate
+    Feature("queue", "queue_max_packets", 8.0),  # log(1 + packets)
+    Feature("queue_rising", "queue_max_packets", 8.0),  # log per unit
+    Feature("dropped", "tx_dropped_total", 8.0),  # log(1 + recent packets)
+)
+OVERLOAD_FEATURES = (
+    Feature("cpu_quick", "cpu_utilization", 0.5),  # over 0.5
+    Feature("cpu_slow", "cpu_utilization", 0.3),  # over 0.7
+    Feature("cpu_high", "cpu_utilization", 0.15),  # over 0.85
+    Feature("cpu_in_half", "cpu_utilization", 1.0),  # over 0.85, half a unit ahead
+    Feature("cpu_in_one", "cpu_utilization", 1.0),  # over 0.85, one unit ahead
+    Feature("cpu_rising", "cpu_utilization", 1.0),
+    Feature("cpu_closing", "cpu_utilization", 6.0),
+    Feature("memory_high", "memory_utilization", 0.15),  # over 0.85
+    Feature("memory_closing", "memory_utilization", 6.0),
+    Feature("backlog", "backlog_packets", 10.0),  # log(1 + packets)
+    Feature("backlog_rising", "backlog_packets", 10.0),  # log per unit
+    Feature("dropped", "dropped_total", 8.0),
+)
+FEATURES: dict[Mode, tuple[Feature, ...]] = {
+    Mode.LINK_FAILURE: LINK_FEATURES,
+    Mode.CONGESTION: CONGESTION_FEATURES,
+    Mode.DEVICE_OVERLOAD: OVERLOAD_FEATURES,
+}
+
+
+class PortBank(Bank):
+    """All ports. Signals: receive power (dBm), margin (dB of Q), utilization (share), log queue, log10 RTT."""
+
+    INPUTS = (
+        "rx_power_dbm",
+        "pre_fec_ber",
+        "queue_max_packets",
+        "heartbeat_rtt_us",
+        "rate_bps",
+        "up",
+        "uncorrected_total",
+        "rx_errors_total",
+        "tx_bytes_total",
+        "tx_dropped_total",
+        "heartbeat_lost_total",
+    )
+    GAUGES = 6
+    SIGNALS = ("rx_power_dbm", "margin_db", "utilization", "queue_log", "rtt_log")
+    LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0] + [0.0] * 5)
+    HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0] + [2.0**64] * 5)
+    FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2])
+
+    def __init__(self, rows: int, unit_s: float = 1.0, fec_limit_ber: float = FEC_LIMIT_BER) -> None:
+        super().__init__(rows, unit_s)
+        self.fec_limit_ber = fec_limit_ber
+        self.rate_bps = np.full(rows, np.nan)
+        self.up = np.ones(rows)
+
+    @staticmethod
+    def values(s: PortSample) -> tuple[float, ...]:
+        """A sample as :attr:`INPUTS`."""
+        return (
+            s.rx_power_dbm,
+            s.pre_fec_ber,
+            s.queue_max_packets,
+            s.heartbeat_rtt_us,
+            s.rate_bps,
+            float(s.up),
+            s.uncorrected_total,
+            s.rx_errors_total,
+            s.tx_bytes_total,
+            s.tx_dropped_total,
+            s.heartbeat_lost_total,
+        )
+
+    def forget(self, rows: int | Rows = slice(None)) -> None:
+        super().forget(rows)
+        self.rate_bps[rows] = np.nan
+        self.up[rows] = 1.0
+
+    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
+        speed = np.where(raw[..., 4] > 0.0, raw[..., 4], self.rate_bps[pick])
+        self.rate_bps[pick] = speed
+        self.up[pick] = np.where(np.isnan(raw[..., 5]), self.up[pick], raw[..., 5])
+        values = np.empty((*raw.shape[:-1], 5))
+        values[..., 0] = raw[..., 0]
+        values[..., 1] = margin_db(raw[..., 1], self.fec_limit_ber)
+        values[..., 2] = np.minimum(8.0 / self.unit_s * rates[..., 2] / speed, 2.0)
+        values[..., 3] = np.log1p(raw[..., 2])
+        values[..., 4] = np.log10(raw[..., 3] + 1.0)
+        return values
+
+    def features(self) -> tuple[Floats, Floats]:
+        """(link failure, congestion): one row per port, columns as the feature lists."""
+        quick, slow, lasting = self._lines()
+        base = self.base.state
+        recent = self.counters.state[3]
+        drop = base[1, :, 0] - slow[0]
+        blind = np.isnan(slow[1])  # no bit error ratio: what the power lost, the margin lost
+        near = np.where(blind, MARGIN_OK - (base[1, :, 0] - quick[0]), quick[1])
+        margin = np.where(blind, MARGIN_OK - drop, slow[1])
+        falling = np.maximum(-np.where(blind, lasting[0], lasting[1]), 0.0)
+        rtt = (quick[4] - base[1, :, 4]) / np.maximum(base[2, :, 4], self.FLOOR[4])
+        link = (
+            7.0 - near,
+            5.0 - margin,
+            3.0 - margin,
+            3.0 - (margin - 0.5 * falling),
+            3.0 - (margin - falling),
+            falling,
+            falling / np.maximum(margin, 0.3),
+            drop,
+            self.cusum.state[1, :, 0] / self.cusum.cap,
+            np.log1p(recent[:, 0]),
+            np.log1p(recent[:, 1]),
+            np.log1p(recent[:, 4]),
+            rtt,
+            1.0 - self.up,
+        )
+        load, rising = slow[2], np.maximum(lasting[2], 0.0)
+        congestion = (
+            quick[2] - 0.5,
+            load - 0.7,
+            load - 0.85,
+            load + 0.5 * rising - 0.85,
+            load + rising - 0.85,
+            rising,
+            rising / np.maximum(1.0 - load, 0.05),
+            slow[3],
+            lasting[3],
+            np.log1p(recent[:, 3]),
+        )
+        return _pack(LINK_FEATURES, link), _pack(CONGESTION_FEATURES, congestion)
+
+
+class DeviceBank(Bank):
+    """All devices. Signals: CPU and memory (share), log backlog."""
+
+    INPUTS = ("cpu_utilization", "memory_utilization", "backlog_packets", "dropped_total")
+    GAUGES = 3
+    SIGNALS = ("cpu_utilization", "memory_utilization", "backlog_log")
+    LOW = np.zeros(4)
+    HIGH = np.array([1.5, 1.5, 1e9, 2.0**64])
+    FLOOR = np.array([0.02, 0.01, 0.3])
+
+    @staticmethod
+    def values(s: DeviceSample) -> tuple[float, ...]:
+        """A sample as :attr:`INPUTS`."""
+        return (s.cpu_utilization, s.memory_utilization, s.backlog_packets, s.dropped_total)
+
+    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
+        values = raw[..., :3].copy()
+        values[..., 2] = np.log1p(values[..., 2])
+        return values
+
+    def features(self) -> Floats:
+        """One row per device, columns as :data:`OVERLOAD_FEATURES`."""
+        quick, slow, lasting = self._lines()
+        cpu, rising = slow[0], np.maximum(lasting[0], 0.0)
+        columns = (
+            quick[0] - 0.5,
+            cpu - 0.7,
+            cpu - 0.85,
+            cpu + 0.5 * rising - 0.85,
+            cpu + rising - 0.85,
+            rising,
+            rising / np.maximum(1.0 - cpu, 0.05),
+            slow[1] - 0.85,
+            np.maximum(lasting[1], 0.0) / np.maximum(1.0 - slow[1], 0.05),
+            slow[2],
+            lasting[2],
+            np.log1p(self.counters.state[3, :, 0]),
+        )
+        return _pack(OVERLOAD_FEATURES, columns)

@@ -1,0 +1,153 @@
+"""Discrete-time hazards: the probability that a failure strikes within a horizon, from a readable JSON file.
+
+Time ahead is cut at ``edges`` into intervals; each has a logistic hazard, the probability to fail in it given
+survival until it (D. R. Cox, Regression models and life tables, 1972, section 6; P. D. Allison, 1982). The
+probability to fail within the first k intervals is one minus the product of the survivals: a longer horizon is
+never less probable. A monotone Platt correction fitted on later data calibrates the last horizon.
+
+Weights are never negative and features are 0 where nothing is wrong (:mod:`ml.features`), so worse telemetry
+never lowers a probability, and a reason is simply a weight times a feature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml.estimators.base import Floats
+from ml.features import FEATURES, Feature, schema_digest
+from ml.schema import Mode
+
+FORMAT = 1
+MODELS = Path(__file__).parent / "models"
+EXTREME = 30.0  # log odds beyond this are all the same to a float and to a reader
+
+
+class ModelError(ValueError):
+    """A model file that cannot be used; the text names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class HazardModel:
+    """``weights``: (intervals, features) per unit of each feature; ``edges``: ends of the intervals, in units of
+    time; ``calibration``: (slope, offset) on the log odds."""
+
+    mode: Mode
+    features: tuple[Feature, ...]
+    edges: tuple[float, ...]
+    intercepts: Floats
+    weights: Floats
+    calibration: tuple[float, float] = (1.0, 0.0)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.edges), len(self.features))
+        if self.weights.shape != shape or self.intercepts.shape != shape[:1]:
+            raise ModelError(f"{self.mode} model: weights are {self.weights.shape}, not {shape}")
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.intercepts).all()):
+            raise ModelError(f"{self.mode} model: weights that are not finite")
+        if list(self.edges) != sorted(set(self.edges)) or self.edges[0] <= 0:
+            raise ModelError(f"{self.mode} model: edges must be positive and increasing, not {self.edges}")
+        if (self.weights < 0).any() or self.calibration[0] <= 0:
+            raise ModelError(f"{self.mode} model: negative weights, or a calibration that turns the order round")
+
+    @property
+    def horizon(self) -> float:
+        """The last horizon, in units of time: what :meth:`probability` is about."""
+        return self.edges[-1]
+
+    def hazards(self, x: Floats) -> Floats:
+        """Log odds of failing in each interval; ``x`` is (rows, features), the result (rows, intervals)."""
+        odds: Floats = np.clip(x @ self.weights.T + self.intercepts, -EXTREME, EXTREME)
+        return odds
+
+    def raw(self, x: Floats) -> Floats:
+        """Uncalibrated log odds of failing within the horizon, shape (rows,)."""
+        survival = -np.logaddexp(0.0, self.hazards(x)).sum(axis=-1)  # log of the product of survivals
+        with np.errstate(divide="ignore"):
+            odds: Floats = np.log(-np.expm1(survival)) - survival
+        return np.clip(odds, -EXTREME, EXTREME)
+
+    def probability(self, x: Floats) -> Floats:
+        """Calibrated probability of failing within :attr:`horizon`, shape (rows,)."""
+        slope, offset = self.calibration
+        result: Floats = 1.0 / (1.0 + np.exp(np.clip(-(slope * self.raw(x) + offset), -EXTREME, EXTREME)))
+        return result
+
+    def contributions(self, x: Floats) -> Floats:
+        """What each feature of one row adds to the log odds, compared with the feature at 0; shape (features,).
+
+        The intervals' weights are mixed by how much each of them contributes to the hazard as a whole.
+        """
+        odds = self.hazards(x[None, :])[0]
+        share = 1.0 / (1.0 + np.exp(-odds))
+        mixed: Floats = (share / share.sum()) @ self.weights * x * self.calibration[0]
+        return mixed
+
+    def document(self) -> dict[str, Any]:
+        """The artefact, ready for JSON."""
+        names = [f.name for f in self.features]
+        return {
+            "format": FORMAT,
+            "mode": str(self.mode),
+            "feature_schema": schema_digest(self.features),
+            "features": names,
+            "edges": list(self.edges),
+            "intercepts": [round(float(v), 5) for v in self.intercepts],
+            "weights": [dict(zip(names, (round(float(v), 5) for v in row), strict=True)) for row in self.weights],
+            "calibration": {"slope": round(self.calibration[0], 5), "offset": round(self.calibration[1], 5)},
+            "about": dict(self.about),
+        }
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.document(), indent=1) + "\n")
+
+
+def load(path: Path) -> HazardModel:
+    """Read an artefact. Raises :class:`ModelError` when it is damaged or made for other features."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not a whole JSON document ({error})") from error
+    try:
+        return _parse(content)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: malformed ({type(error).__name__}: {error})") from error
+
+
+def _parse(content: Mapping[str, Any]) -> HazardModel:
+    if content["format"] != FORMAT:
+        raise ModelError(f"format {content['format']!r}, not {FORMAT}")
+    mode = Mode(content["mode"])
+    features = FEATURES[mode]
+    names = [f.name for f in features]
+    if content["features"] != names or content["feature_schema"] != schema_digest(features):
+        raise ModelError(
+            f"made for the features {content['feature_schema']} {content['features']}, "
+            f"while this version computes {schema_digest(features)} {names}; train it anew"
+        )
+    rows: Sequence[Mapping[str, float]] = content["weights"]
+    calibration = content["calibration"]
+    return HazardModel(
+        mode,
+        features,
+        tuple(float(v) for v in content["edges"]),
+        np.array(content["intercepts"], dtype=np.float64),
+        np.array([[float(row[name]) for name in names] for row in rows]),
+        (float(calibration["slope"]), float(calibration["offset"])),
+        content["about"],
+    )
+
+
+def load_all(folder: Path = MODELS) -> dict[Mode, HazardModel]:
+    """The models that come with the project, one per mode."""
+    return {mode: load(folder / f"{mode}.json") for mode in FEATURES}

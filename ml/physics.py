@@ -1,0 +1,58 @@
+"""Optical receivers in three formulas: bit error ratio, Q factor, margin.
+
+A binary decision in Gaussian noise errs with BER = erfc(Q / sqrt 2) / 2, where Q is the ratio of the eye's
+half opening to the noise (ITU-T G.976, annex; Agrawal, Fiber-Optic Communication Systems, section 4.6).
+Forward error correction hides all errors up to its limit; the distance to it in dB of Q, the *margin*, is what
+a receiver has left to lose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ml.estimators.base import Floats, Value
+
+FEC_LIMIT_BER = 1.25e-2  # concatenated FEC of 400ZR (OIF-400ZR-01.0); the lab's transceivers behave like it
+BEST_BER = 1e-15  # a reading of 0 or less than this says nothing more
+WORST_BER = 0.48
+
+
+def q_factor(ber: Value) -> Floats:
+    """Q of a bit error ratio, by Hastings' rational approximation (Abramowitz and Stegun 26.2.23, error 4.5e-4).
+
+    >>> round(float(q_factor(1e-8)), 2), round(float(q_factor(1.25e-2)), 2)
+    (5.61, 2.24)
+    """
+    p = np.minimum(np.maximum(ber, BEST_BER), WORST_BER)
+    t = np.sqrt(-2.0 * np.log(p))
+    q: Floats = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308)))
+    return q
+
+
+def margin_db(ber: Value, limit: float = FEC_LIMIT_BER) -> Floats:
+    """Distance of a bit error ratio from the FEC limit, in dB of Q; negative beyond it, nan stays nan.
+
+    >>> round(float(margin_db(1e-8)), 1), round(float(margin_db(1.25e-2)), 1)
+    (8.0, 0.0)
+    """
+    margin: Floats = 20.0 * np.log10(q_factor(ber) / q_factor(limit))
+    return margin
+
+
+def ber(q: Value) -> Floats:
+    """Bit error ratio of a Q factor, by the rational approximation of erfc (Abramowitz and Stegun 7.1.26 [abs.
+    error 1.5e-7], replaced by its asymptote for Q > 3).
+
+    >>> f"{float(ber(2.2412)):.2e}", f"{float(ber(5.612)):.1e}"
+    ('1.25e-02', '1.0e-08')
+    """
+    q = np.maximum(q, 0.0)
+    x = q / np.sqrt(2.0)
+    t = 1.0 / (1.0 + 0.3275911 * x)
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    near = 0.5 * series * np.exp(-x * x)
+    safe = np.maximum(q, 1.0)
+    tail = np.exp(-0.5 * q * q) / (safe * np.sqrt(2.0 * np.pi))
+    far = tail * (1.0 - 1.0 / safe**2 + 3.0 / safe**4 - 15.0 / safe**6 + 105.0 / safe**8)
+    result: Floats = np.where(q > 3.6, far, near)
+    return result

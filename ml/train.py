@@ -1,0 +1,178 @@
+"""Fit the hazard models on simulated run-to-failure telemetry: ``python -m ml.train``.
+
+Weights are bounded: never negative, and the heartbeat round-trip time, which a busy machine turns into noise,
+may add at most :data:`RTT_MOST` to the log odds, far from enough to raise an alarm alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ml import simulate
+from ml.estimators.base import Floats
+from ml.features import FEATURES, DeviceBank, Feature, PortBank
+from ml.hazard import MODELS, HazardModel
+from ml.schema import Mode
+from ml.simulate import Runs
+
+EDGES = (0.5, 1.0, 1.5)  # units of time
+WARM_UP = 8  # samples before an element is judged
+RTT_MOST = 1.0
+FAILING_WEIGHT = 0.2  # rows of links that already lose packets: needed, but not what is hard
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one mode. ``left``: time until the event (inf: none, 0: failing now); ``seen``: observed time ahead;
+    ``run``: element, for grouping by event; ``time``: time in the run."""
+
+    x: Floats
+    left: Floats
+    seen: Floats
+    run: np.ndarray[tuple[int], np.dtype[np.intp]]
+    time: Floats
+
+
+def table(runs: Runs, x: Floats) -> Table:
+    """Label features (steps, elements, features): healthy rows, rows before the event, rows while failing."""
+    steps, count = runs.time.shape
+    left = np.where(runs.failing, 0.0, runs.event - runs.time)
+    keep = (np.arange(steps)[:, None] >= WARM_UP) & ((left > 0.0) | runs.failing)
+    keep &= ~np.isnan(x).any(axis=-1)
+    run = np.broadcast_to(np.arange(count), (steps, count))
+    seen = np.broadcast_to(runs.time[-1], (steps, count)) - runs.time
+    return Table(x[keep], left[keep], seen[keep], run[keep], runs.time[keep])
+
+
+def port_tables(seed: int, count: int) -> tuple[dict[Mode, Table], dict[Mode, Runs]]:
+    """Simulated ports through the feature bank."""
+    runs = simulate.ports(seed, count)
+    bank = PortBank(count)
+    link = np.empty((simulate.STEPS, count, len(FEATURES[Mode.LINK_FAILURE])))
+    congestion = np.empty((simulate.STEPS, count, len(FEATURES[Mode.CONGESTION])))
+    for i in range(simulate.STEPS):
+        bank.learn_many(slice(None), runs.link.time[i], runs.link.raw[i])
+        link[i], congestion[i] = bank.features()
+    both = {Mode.LINK_FAILURE: runs.link, Mode.CONGESTION: runs.congestion}
+    return {Mode.LINK_FAILURE: table(runs.link, link), Mode.CONGESTION: table(runs.congestion, congestion)}, both
+
+
+def device_table(seed: int, count: int) -> tuple[Table, Runs]:
+    """Simulated devices through the feature bank."""
+    runs = simulate.devices(seed, count)
+    bank = DeviceBank(count)
+    x = np.empty((simulate.STEPS, count, len(FEATURES[Mode.DEVICE_OVERLOAD])))
+    for i in range(simulate.STEPS):
+        bank.learn_many(slice(None), runs.time[i], runs.raw[i])
+        x[i] = bank.features()
+    return table(runs, x), runs
+
+
+def tables(seed: int, count: int) -> tuple[dict[Mode, Table], dict[Mode, Runs]]:
+    """All modes; devices are half as many as ports."""
+    found, runs = port_tables(seed, count)
+    found[Mode.DEVICE_OVERLOAD], runs[Mode.DEVICE_OVERLOAD] = device_table(seed + 1, max(count // 2, 1))
+    return found, runs
+
+
+def _fit_interval(
+    x: Floats, y: Floats, weight: Floats, features: Sequence[Feature], ridge: float
+) -> tuple[float, Floats]:
+    """Weighted logistic regression with bounds: (intercept, weights). Features are scaled by their bounds."""
+    bounds = np.array([f.bound for f in features])
+    scaled = x / bounds
+    total = weight.sum()
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        odds = scaled @ theta[1:] + theta[0]
+        p = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
+        value = (weight * (np.logaddexp(0.0, odds) - y * odds)).sum() / total + ridge * (theta[1:] ** 2).sum()
+        slope = weight * (p - y) / total
+        return float(value), np.concatenate(([slope.sum()], scaled.T @ slope + 2.0 * ridge * theta[1:]))
+
+    limits = [(-20.0, 5.0)] + [(0.0, RTT_MOST if f.name == "rtt" else 60.0) for f in features]
+    start = np.concatenate(([-4.0], np.full(len(features), 0.5)))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits, options={"maxiter": 500})
+    return float(found.x[0]), found.x[1:] / bounds
+
+
+def fit(mode: Mode, rows: Table, *, edges: Sequence[float] = EDGES, ridge: float = 1e-6) -> HazardModel:
+    """Fit one hazard per interval on the rows still at risk in it and observed through it."""
+    features = FEATURES[mode]
+    intercepts, weights = [], []
+    begin = 0.0
+    for end in edges:
+        at_risk = (rows.left > begin) if begin else np.ones(len(rows.left), dtype=bool)
+        struck = rows.left <= end
+        at_risk &= struck | (rows.seen >= end)
+        y = struck[at_risk].astype(np.float64)
+        weight = np.where(rows.left[at_risk] <= 0.0, FAILING_WEIGHT, 1.0)
+        intercept, row = _fit_interval(rows.x[at_risk], y, weight, features, ridge)
+        intercepts.append(intercept)
+        weights.append(row)
+        begin = end
+    return HazardModel(mode, features, tuple(edges), np.array(intercepts), np.array(weights))
+
+
+def judged(rows: Table, horizon: float) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], Floats]:
+    """(rows whose outcome within the horizon is known and that are not failing yet, outcome as 0 or 1)."""
+    struck = rows.left <= horizon
+    known = (rows.left > 0.0) & (struck | (rows.seen >= horizon))
+    return known, struck.astype(np.float64)
+
+
+def calibrate(model: HazardModel, rows: Table) -> HazardModel:
+    """Platt's correction [1] on later, unseen rows.
+
+    [1] J. Platt, Probabilistic outputs for support vector machines, 1999.
+    """
+    known, outcome = judged(rows, model.horizon)
+    odds, y = model.raw(rows.x[known]), outcome[known]
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        z = theta[0] * odds + theta[1]
+        slope = 1.0 / (1.0 + np.exp(-np.clip(z, -60.0, 60.0))) - y
+        return float((np.logaddexp(0.0, z) - y * z).mean()), np.array([(slope * odds).mean(), slope.mean()])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(0.1, 5.0), (-5.0, 5.0)])
+    calibration = (float(found.x[0]), float(found.x[1]))
+    return HazardModel(
+        model.mode, model.features, model.edges, model.intercepts, model.weights, calibration, model.about
+    )
+
+
+def train(seed: int, count: int) -> dict[Mode, HazardModel]:
+    """Fit on one simulated population and calibrate on another."""
+    fitting, _ = tables(seed, count)
+    later, _ = tables(seed + 1000, count)
+    models = {}
+    for mode, rows in fitting.items():
+        model = calibrate(fit(mode, rows), later[mode])
+        about = {"source": "ml.simulate", "seed": seed, "elements": count, "rows": len(rows.left)}
+        models[mode] = HazardModel(
+            mode, model.features, model.edges, model.intercepts, model.weights, model.calibration, about
+        )
+    return models
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ml.train", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--elements", type=int, default=3000, help="simulated ports; half as many devices")
+    parser.add_argument("--out", type=Path, default=MODELS)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for mode, model in train(options.seed, options.elements).items():
+        model.save(options.out / f"{mode}.json")
+        print(f"{mode}: {options.out / f'{mode}.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
