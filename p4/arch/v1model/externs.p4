@@ -1,0 +1,299 @@
+// State of the program on v1model: registers, counters, and one small control per kind of access.
+//
+//   block ──apply──> control of this file ──read/write──> register, counter (v1model only)
+//
+// Another architecture offers a file with the same controls and macros. Each control does at most one
+// read-modify-write of one register, which is what a stateful ALU can do in one pass; names say what the
+// access means, not how it is done. Arrays are global here because several blocks use the same one;
+// direct counters and selectors belong to a table, so they are macros used inside the block.
+//
+// Deliberately not here: any decision. Registers indexed out of range are neither read nor written;
+// callers check indices that come from packets.
+#ifndef SHADOWPLANE_V1MODEL_EXTERNS_P4_
+#define SHADOWPLANE_V1MODEL_EXTERNS_P4_
+
+#include "../../include/constants.p4"
+#include "../../include/ids.p4"
+#include "../../include/sizes.p4"
+
+// ---- macros for what must be declared next to its table -------------------------------------------
+
+#define DIRECT_COUNTER(counter_name) direct_counter(CounterType.packets_and_bytes) counter_name
+#define SELECTOR(selector_name, members) action_selector(HashAlgorithm.crc32, members, 32) selector_name
+
+// ---- steering --------------------------------------------------------------------------------------
+
+@name(".failover") @id(ID_REGISTER_FAILOVER)
+register<bit<1>, bit<32>>(GROUPS) failover_register;
+
+// The failover bit of a group.
+control FailoverRead(in group_t group, out bit<1> value) {
+    apply { failover_register.read(value, (bit<32>) group); }
+}
+
+control FailoverWrite(in group_t group, in bit<1> value) {
+    apply { failover_register.write((bit<32>) group, value); }
+}
+
+@name(".group_tx") @id(ID_COUNTER_GROUP_TX)
+counter<bit<32>>(GROUP_CELLS, CounterType.packets_and_bytes) group_tx_counter;
+
+// One packet of `group` left by its shadow (1) or primary (0).
+control CountGroup(in group_t group, in bit<1> shadow) {
+    apply { group_tx_counter.count((bit<32>) (group ++ shadow)); }
+}
+
+@name(".group_fallback") @id(ID_COUNTER_GROUP_FALLBACK)
+counter<bit<32>>(GROUPS, CounterType.packets_and_bytes) group_fallback_counter;
+
+// One packet whose bit asked for the shadow had to stay on the primary.
+control CountFallback(in group_t group) {
+    apply { group_fallback_counter.count((bit<32>) group); }
+}
+
+// ---- liveness --------------------------------------------------------------------------------------
+
+@name(".liveness_last_seen") @id(ID_REGISTER_LIVENESS_LAST_SEEN)
+register<bit<48>, bit<32>>(PORTS) last_seen_register;
+
+control LastSeenWrite(in port_t port, in time_us_t seen) {
+    apply { last_seen_register.write((bit<32>) port, seen); }
+}
+
+control LastSeenRead(in port_t port, out time_us_t seen) {
+    apply { last_seen_register.read(seen, (bit<32>) port); }
+}
+
+@name(".liveness_dead_interval") @id(ID_REGISTER_LIVENESS_DEAD_INTERVAL)
+register<bit<48>, bit<32>>(PORTS) dead_interval_register;
+
+// The interval that steering goes by: a copy of liveness_config's, renewed with every heartbeat,
+// because a packet must judge two ports and may look into a table only once.
+control DeadIntervalWrite(in port_t port, in time_us_t interval) {
+    apply { dead_interval_register.write((bit<32>) port, interval); }
+}
+
+control DeadIntervalRead(in port_t port, out time_us_t interval) {
+    apply { dead_interval_register.read(interval, (bit<32>) port); }
+}
+
+@name(".liveness_waiting_since") @id(ID_REGISTER_LIVENESS_WAITING_SINCE)
+register<bit<48>, bit<32>>(PORTS) waiting_since_register;
+
+// When the oldest request without an answer was sent; 0: the last one was answered.
+control WaitingStart(in port_t port, in time_us_t now) {
+    time_us_t since;
+    apply {
+        waiting_since_register.read(since, (bit<32>) port);
+        if (since == 0) {
+            waiting_since_register.write((bit<32>) port, now);
+        }
+    }
+}
+
+control WaitingEnd(in port_t port) {
+    apply { waiting_since_register.write((bit<32>) port, 0); }
+}
+
+control WaitingRead(in port_t port, out time_us_t since) {
+    apply { waiting_since_register.read(since, (bit<32>) port); }
+}
+
+@name(".liveness_tx_seq") @id(ID_REGISTER_LIVENESS_TX_SEQ)
+register<bit<32>, bit<32>>(PORTS) tx_seq_register;
+
+// Number of the next request: 1, 2, ...
+control NextRequest(in port_t port, out bit<32> seq) {
+    apply {
+        tx_seq_register.read(seq, (bit<32>) port);
+        seq = seq + 1;
+        tx_seq_register.write((bit<32>) port, seq);
+    }
+}
+
+@name(".liveness_rx_seq") @id(ID_REGISTER_LIVENESS_RX_SEQ)
+register<bit<32>, bit<32>>(PORTS) rx_seq_register;
+
+// Remember the peer's number, return the one before (0: none yet).
+control PeerRequest(in port_t port, in bit<32> seq, out bit<32> previous) {
+    apply {
+        rx_seq_register.read(previous, (bit<32>) port);
+        rx_seq_register.write((bit<32>) port, seq);
+    }
+}
+
+@name(".liveness_lost") @id(ID_REGISTER_LIVENESS_LOST)
+register<bit<32>, bit<32>>(PORTS) lost_register;
+
+// Add missing requests of the peer; returns the sum so far.
+control LostAdd(in port_t port, in bit<32> more, out bit<32> total) {
+    apply {
+        lost_register.read(total, (bit<32>) port);
+        total = total + more;
+        lost_register.write((bit<32>) port, total);
+    }
+}
+
+@name(".liveness_rtt") @id(ID_REGISTER_LIVENESS_RTT)
+register<bit<32>, bit<32>>(PORTS) rtt_register;
+
+control RttWrite(in port_t port, in bit<32> rtt) {
+    apply { rtt_register.write((bit<32>) port, rtt); }
+}
+
+control RttRead(in port_t port, out bit<32> rtt) {
+    apply { rtt_register.read(rtt, (bit<32>) port); }
+}
+
+// ---- port report: what the control plane was told last -----------------------------------------------
+
+@name(".report_seq") @id(ID_REGISTER_REPORT_SEQ)
+register<bit<32>, bit<32>>(PORTS) report_seq_register;
+
+control NextReport(in port_t port, out bit<32> seq) {
+    apply {
+        report_seq_register.read(seq, (bit<32>) port);
+        seq = seq + 1;
+        report_seq_register.write((bit<32>) port, seq);
+    }
+}
+
+@name(".report_time") @id(ID_REGISTER_REPORT_TIME)
+register<bit<48>, bit<32>>(PORTS) report_time_register;
+
+control ReportTimeRead(in port_t port, out time_us_t time) {
+    apply { report_time_register.read(time, (bit<32>) port); }
+}
+
+control ReportTimeWrite(in port_t port, in time_us_t time) {
+    apply { report_time_register.write((bit<32>) port, time); }
+}
+
+@name(".report_rtt") @id(ID_REGISTER_REPORT_RTT)
+register<bit<32>, bit<32>>(PORTS) report_rtt_register;
+
+control ReportRttRead(in port_t port, out bit<32> rtt) {
+    apply { report_rtt_register.read(rtt, (bit<32>) port); }
+}
+
+control ReportRttWrite(in port_t port, in bit<32> rtt) {
+    apply { report_rtt_register.write((bit<32>) port, rtt); }
+}
+
+@name(".report_lost") @id(ID_REGISTER_REPORT_LOST)
+register<bit<32>, bit<32>>(PORTS) report_lost_register;
+
+control ReportLostRead(in port_t port, out bit<32> lost) {
+    apply { report_lost_register.read(lost, (bit<32>) port); }
+}
+
+control ReportLostWrite(in port_t port, in bit<32> lost) {
+    apply { report_lost_register.write((bit<32>) port, lost); }
+}
+
+@name(".report_alive") @id(ID_REGISTER_REPORT_ALIVE)
+register<bit<1>, bit<32>>(PORTS) report_alive_register;
+
+control ReportAliveRead(in port_t port, out bit<1> alive) {
+    apply { report_alive_register.read(alive, (bit<32>) port); }
+}
+
+control ReportAliveWrite(in port_t port, in bit<1> alive) {
+    apply { report_alive_register.write((bit<32>) port, alive); }
+}
+
+// ---- traffic of a port: registers for the report, counters for the controller's own polling ------------
+
+@name(".port_rx_packets") @id(ID_REGISTER_PORT_RX_PACKETS)
+register<bit<64>, bit<32>>(PORTS) rx_packets_register;
+@name(".port_rx_bytes") @id(ID_REGISTER_PORT_RX_BYTES)
+register<bit<64>, bit<32>>(PORTS) rx_bytes_register;
+@name(".port_rx") @id(ID_COUNTER_PORT_RX)
+counter<bit<32>>(PORTS, CounterType.packets_and_bytes) port_rx_counter;
+
+control CountRx(in port_t port, in bit<32> frame_bytes) {
+    bit<64> packets;
+    bit<64> bytes;
+    apply {
+        port_rx_counter.count((bit<32>) port);
+        rx_packets_register.read(packets, (bit<32>) port);
+        rx_packets_register.write((bit<32>) port, packets + 1);
+        rx_bytes_register.read(bytes, (bit<32>) port);
+        rx_bytes_register.write((bit<32>) port, bytes + (bit<64>) frame_bytes);
+    }
+}
+
+@name(".port_tx_packets") @id(ID_REGISTER_PORT_TX_PACKETS)
+register<bit<64>, bit<32>>(PORTS) tx_packets_register;
+@name(".port_tx_bytes") @id(ID_REGISTER_PORT_TX_BYTES)
+register<bit<64>, bit<32>>(PORTS) tx_bytes_register;
+@name(".port_tx") @id(ID_COUNTER_PORT_TX)
+counter<bit<32>>(PORTS, CounterType.packets_and_bytes) port_tx_counter;
+
+control CountTx(in port_t port, in bit<32> frame_bytes) {
+    bit<64> packets;
+    bit<64> bytes;
+    apply {
+        port_tx_counter.count((bit<32>) port);
+        tx_packets_register.read(packets, (bit<32>) port);
+        tx_packets_register.write((bit<32>) port, packets + 1);
+        tx_bytes_register.read(bytes, (bit<32>) port);
+        tx_bytes_register.write((bit<32>) port, bytes + (bit<64>) frame_bytes);
+    }
+}
+
+control TrafficRead(in port_t port,
+                    out bit<64> rx_packets, out bit<64> rx_bytes,
+                    out bit<64> tx_packets, out bit<64> tx_bytes) {
+    apply {
+        rx_packets_register.read(rx_packets, (bit<32>) port);
+        rx_bytes_register.read(rx_bytes, (bit<32>) port);
+        tx_packets_register.read(tx_packets, (bit<32>) port);
+        tx_bytes_register.read(tx_bytes, (bit<32>) port);
+    }
+}
+
+@name(".port_errors") @id(ID_REGISTER_PORT_ERRORS)
+register<bit<32>, bit<32>>(PORTS) errors_register;
+
+control ErrorsCount(in port_t port) {
+    bit<32> errors;
+    apply {
+        errors_register.read(errors, (bit<32>) port);
+        errors_register.write((bit<32>) port, errors + 1);
+    }
+}
+
+control ErrorsRead(in port_t port, out bit<32> errors) {
+    apply { errors_register.read(errors, (bit<32>) port); }
+}
+
+@name(".port_queue_max") @id(ID_REGISTER_PORT_QUEUE_MAX)
+register<bit<32>, bit<32>>(PORTS) queue_max_register;
+
+control QueueMaxUpdate(in port_t port, in bit<32> depth) {
+    bit<32> deepest;
+    apply {
+        queue_max_register.read(deepest, (bit<32>) port);
+        if (depth > deepest) {
+            queue_max_register.write((bit<32>) port, depth);
+        }
+    }
+}
+
+// Read the maximum and start a new one.
+control QueueMaxTake(in port_t port, out bit<32> deepest) {
+    apply {
+        queue_max_register.read(deepest, (bit<32>) port);
+        queue_max_register.write((bit<32>) port, 0);
+    }
+}
+
+@name(".drops") @id(ID_COUNTER_DROPS)
+counter<bit<32>>(DROP_REASONS, CounterType.packets_and_bytes) drops_counter;
+
+control CountDrop(in reason_t reason) {
+    apply { drops_counter.count((bit<32>) reason); }
+}
+
+#endif  // SHADOWPLANE_V1MODEL_EXTERNS_P4_

@@ -1,0 +1,171 @@
+// Is the neighbour at this port alive, how far away, and how much gets lost?
+//
+//   here                                        neighbour
+//   tick ── request(port, seq, tx_time) ──────> last seen = now; gaps in seq = lost
+//           last seen = now, rtt = now - tx <── reply(seq, tx_time, echo_time)
+//
+// Both ends do this, each with its own numbers, so each direction's loss is known where it is received.
+//
+//   dead(port) = dead_interval != 0 and now - last_seen > dead_interval; the future counts as alive
+//
+// A fibre can break in one direction: the neighbour's requests arrive, ours do not. Therefore a request
+// proves the port alive only while our own requests are being answered: if the oldest unanswered one is
+// older than dead_interval, the neighbour does not hear us and the port is dead. It counts from a request
+// really sent, so a switch that was held up itself (and sent nothing) blames nobody.
+//
+//   register                 meaning
+//   liveness_last_seen       us, 0 = never or carrier lost
+//   liveness_dead_interval   us, what steering goes by; 0 = never dead
+//   liveness_waiting_since   us, 0 = answered
+//   liveness_tx_seq, _rx_seq numbers of the last request sent, received
+//   liveness_lost            requests of the neighbour that did not arrive
+//   liveness_rtt             us
+//
+// Deliberately not here: timers. Time passes only with packets; the tick comes from the packet generator
+// or the controller. Requests are answered on every port, also on unmonitored ones, so that a neighbour
+// configured earlier finds us alive. Heartbeats are never forwarded.
+#ifndef SHADOWPLANE_LIVENESS_P4_
+#define SHADOWPLANE_LIVENESS_P4_
+
+#include "../include/headers.p4"
+#include "../include/metadata.p4"
+#include "../include/sizes.p4"
+
+control Liveness(inout headers_t hdr, inout metadata_t meta) {
+    LastSeenWrite() last_seen_write;
+    LastSeenRead() last_seen_read;
+    DeadIntervalWrite() dead_interval_write;
+    WaitingStart() waiting_start;
+    WaitingEnd() waiting_end;
+    WaitingRead() waiting_read;
+    NextRequest() next_request;
+    PeerRequest() peer_request;
+    LostAdd() lost_add;
+    RttWrite() rtt_write;
+
+    // Heartbeats are sent, the port's death is reported and diverts traffic.
+    @name(".monitor") @id(ID_ACTION_MONITOR)
+    action monitor(@id(1) time_us_t dead_interval, @id(2) time_us_t report_interval,
+                   @id(3) bit<32> rtt_delta) {
+        meta.live.monitored = 1;
+        meta.live.steer_override = 1;
+        meta.live.dead_interval = dead_interval;
+        meta.live.report_interval = report_interval;
+        meta.live.rtt_delta = rtt_delta;
+    }
+
+    // The same, but steering takes no notice.
+    @name(".observe") @id(ID_ACTION_OBSERVE)
+    action observe(@id(1) time_us_t dead_interval, @id(2) time_us_t report_interval,
+                   @id(3) bit<32> rtt_delta) {
+        meta.live.monitored = 1;
+        meta.live.dead_interval = dead_interval;
+        meta.live.report_interval = report_interval;
+        meta.live.rtt_delta = rtt_delta;
+    }
+
+    @name(".unmonitored") @id(ID_ACTION_UNMONITORED)
+    action unmonitored() { }
+
+    @name(".liveness_config") @id(ID_TABLE_LIVENESS_CONFIG)
+    table liveness_config {
+        key = { meta.live.port: exact @name("port") @id(1); }
+        actions = { monitor; observe; @defaultonly unmonitored; }
+        const default_action = unmonitored;
+        size = PORTS;
+    }
+
+    apply {
+        if (hdr.heartbeat.isValid()) {
+            meta.live.port = meta.intake.ingress_port;
+            if (hdr.heartbeat.version == HEARTBEAT_VERSION && hdr.heartbeat.op == HEARTBEAT_REQUEST) {
+                meta.live.event = LIVE_REQUEST;
+            } else if (hdr.heartbeat.version == HEARTBEAT_VERSION && hdr.heartbeat.op == HEARTBEAT_REPLY) {
+                meta.live.event = LIVE_REPLY;
+            } else {
+                meta.verdict = DROP;
+                meta.drop_reason = DROP_BAD_HEARTBEAT;
+            }
+        }
+
+        if (meta.live.event != LIVE_NONE) {
+            liveness_config.apply();
+            if (meta.live.steer_override == 1) {
+                dead_interval_write.apply(meta.live.port, meta.live.dead_interval);
+            } else {
+                dead_interval_write.apply(meta.live.port, 0);
+            }
+            meta.verdict = CONSUME;  // unless a frame is to be sent
+            meta.queue_priority = HEARTBEAT_PRIORITY;
+        }
+
+        if (meta.live.event == LIVE_TICK && meta.live.monitored == 1) {
+            time_us_t last_seen;
+            last_seen_read.apply(meta.live.port, last_seen);
+            if (meta.live.dead_interval != 0 && meta.intake.now > last_seen
+                && meta.intake.now - last_seen > meta.live.dead_interval) {
+                meta.live.dead = 1;
+            }
+            waiting_start.apply(meta.live.port, meta.intake.now);
+
+            hdr.ethernet.setValid();
+            hdr.ethernet.dst = HEARTBEAT_DST_MAC;
+            hdr.ethernet.src = HEARTBEAT_SRC_MAC | (bit<48>) meta.live.port;
+            hdr.ethernet.ether_type = ETHERTYPE_HEARTBEAT;
+            hdr.heartbeat.setValid();
+            hdr.heartbeat.version = HEARTBEAT_VERSION;
+            hdr.heartbeat.op = HEARTBEAT_REQUEST;
+            hdr.heartbeat.port = (bit<16>) meta.live.port;
+            bit<32> seq;
+            next_request.apply(meta.live.port, seq);
+            hdr.heartbeat.seq = seq;
+            hdr.heartbeat.tx_time = meta.intake.now;
+            hdr.heartbeat.echo_time = 0;
+            meta.verdict = FORWARD;
+            meta.egress_port = meta.live.port;
+
+        } else if (meta.live.event == LIVE_DOWN) {
+            last_seen_write.apply(meta.live.port, 0);
+            meta.live.dead = 1;
+
+        } else if (meta.live.event == LIVE_REQUEST) {
+            bit<32> previous;
+            peer_request.apply(meta.live.port, hdr.heartbeat.seq, previous);
+            // A smaller number means that the neighbour started anew, not that something was lost.
+            if (previous != 0 && hdr.heartbeat.seq > previous) {
+                bit<32> total;
+                lost_add.apply(meta.live.port, hdr.heartbeat.seq - previous - 1, total);
+            }
+
+            time_us_t waiting_since;
+            waiting_read.apply(meta.live.port, waiting_since);
+            if (meta.live.dead_interval != 0 && waiting_since != 0 && meta.intake.now > waiting_since
+                && meta.intake.now - waiting_since > meta.live.dead_interval) {
+                last_seen_write.apply(meta.live.port, 0);
+                meta.live.dead = 1;
+            } else {
+                last_seen_write.apply(meta.live.port, meta.intake.now);
+                meta.live.heard = 1;
+            }
+
+            hdr.ethernet.dst = HEARTBEAT_DST_MAC;
+            hdr.ethernet.src = HEARTBEAT_SRC_MAC | (bit<48>) meta.live.port;
+            hdr.heartbeat.op = HEARTBEAT_REPLY;
+            hdr.heartbeat.port = (bit<16>) meta.live.port;
+            hdr.heartbeat.echo_time = meta.intake.now;
+            meta.verdict = FORWARD;
+            meta.egress_port = meta.live.port;
+
+        } else if (meta.live.event == LIVE_REPLY) {
+            last_seen_write.apply(meta.live.port, meta.intake.now);
+            waiting_end.apply(meta.live.port);
+            meta.live.heard = 1;
+            // A clock set back would give nonsense; keep the value before.
+            if (meta.intake.now >= hdr.heartbeat.tx_time) {
+                rtt_write.apply(meta.live.port, (bit<32>) (meta.intake.now - hdr.heartbeat.tx_time));
+            }
+        }
+    }
+}
+
+#endif  // SHADOWPLANE_LIVENESS_P4_

@@ -1,0 +1,113 @@
+// Primary or shadow? The heart of the program.
+//
+//   failover bit ──┐
+//   primary dead ──┴─ neither ───────────────────────────────> primary
+//                     one of them ─┬─ shadow there and alive ─> shadow
+//                                  ├─ primary alive ──────────> primary, counted in group_fallback
+//                                  └─ else ───────────────────> DROP_NEXTHOP_DEAD, DROP_NO_NEXTHOP
+//
+// One register bit moves every prefix of the group, and holds for the very next packet. A port that died
+// moves them without anybody's order. A missing primary entry counts as dead. Packets are counted per group
+// and way, so that a controller can verify a flip by looking.
+//
+// Deliberately not here: capacity, health other than liveness, and hysteresis. They need memory and
+// judgement; the controller decides about them by writing the bit.
+#ifndef SHADOWPLANE_STEER_P4_
+#define SHADOWPLANE_STEER_P4_
+
+#include "../include/headers.p4"
+#include "../include/metadata.p4"
+#include "../include/sizes.p4"
+
+control Steer(inout headers_t hdr, inout metadata_t meta) {
+    FailoverRead() failover_read;
+    PortLiveness() primary_liveness;
+    PortLiveness() shadow_liveness;
+    CountGroup() count_group;
+    CountFallback() count_fallback;
+
+    @name(".set_nexthop") @id(ID_ACTION_SET_NEXTHOP)
+    action set_nexthop(@id(1) port_t port, @id(2) mac_t src_mac, @id(3) mac_t dst_mac) {
+        meta.nexthop.present = 1;
+        meta.nexthop.port = port;
+        meta.nexthop.src_mac = src_mac;
+        meta.nexthop.dst_mac = dst_mac;
+        meta.nexthop.push = 0;
+        meta.nexthop.label = 0;
+    }
+
+    @name(".set_nexthop_label") @id(ID_ACTION_SET_NEXTHOP_LABEL)
+    action set_nexthop_label(@id(1) port_t port, @id(2) mac_t src_mac, @id(3) mac_t dst_mac,
+                             @id(4) label_t label) {
+        meta.nexthop.present = 1;
+        meta.nexthop.port = port;
+        meta.nexthop.src_mac = src_mac;
+        meta.nexthop.dst_mac = dst_mac;
+        meta.nexthop.push = 1;
+        meta.nexthop.label = label;
+    }
+
+    @name(".no_nexthop") @id(ID_ACTION_NO_NEXTHOP)
+    action no_nexthop() {
+        meta.nexthop.present = 0;
+    }
+
+    @name(".primary_nexthop") @id(ID_TABLE_PRIMARY_NEXTHOP)
+    table primary_nexthop {
+        key = { meta.group_id: exact @name("group_id") @id(1); }
+        actions = { set_nexthop; @defaultonly no_nexthop; }
+        const default_action = no_nexthop;
+        size = GROUPS;
+    }
+
+    @name(".shadow_nexthop") @id(ID_TABLE_SHADOW_NEXTHOP)
+    table shadow_nexthop {
+        key = { meta.group_id: exact @name("group_id") @id(1); }
+        actions = { set_nexthop; set_nexthop_label; @defaultonly no_nexthop; }
+        const default_action = no_nexthop;
+        size = GROUPS;
+    }
+
+    apply {
+        primary_nexthop.apply();
+        nexthop_t primary = meta.nexthop;
+        bit<1> primary_usable = 0;
+        if (primary.present == 1) {
+            bit<1> primary_dead;
+            primary_liveness.apply(primary.port, meta.intake.now, primary_dead);
+            primary_usable = primary_dead ^ 1;
+        }
+
+        bit<1> flipped;
+        failover_read.apply(meta.group_id, flipped);
+
+        meta.verdict = FORWARD;
+        if (flipped == 1 || primary_usable == 0) {
+            shadow_nexthop.apply();
+            bit<1> shadow_usable = 0;
+            if (meta.nexthop.present == 1) {
+                bit<1> shadow_dead;
+                shadow_liveness.apply(meta.nexthop.port, meta.intake.now, shadow_dead);
+                shadow_usable = shadow_dead ^ 1;
+            }
+            if (shadow_usable == 1) {
+                count_group.apply(meta.group_id, 1);
+            } else if (primary_usable == 1) {
+                meta.nexthop = primary;
+                count_group.apply(meta.group_id, 0);
+                count_fallback.apply(meta.group_id);
+            } else {
+                meta.verdict = DROP;
+                meta.drop_reason = DROP_NEXTHOP_DEAD;
+                if (primary.present == 0 && meta.nexthop.present == 0) {
+                    meta.drop_reason = DROP_NO_NEXTHOP;
+                }
+            }
+        } else {
+            count_group.apply(meta.group_id, 0);
+        }
+        meta.egress_port = meta.nexthop.port;
+    }
+}
+
+#endif  // SHADOWPLANE_STEER_P4_

@@ -1,0 +1,101 @@
+// What blocks tell each other about a packet. Blocks see only this and the headers; an architecture's
+// top file fills `intake` fields before the first block and obeys `verdict` after the last.
+//
+// Everything is zero when a packet enters: v1model clears metadata, another architecture must.
+#ifndef SHADOWPLANE_METADATA_P4_
+#define SHADOWPLANE_METADATA_P4_
+
+#include "constants.p4"
+
+// What shall become of the packet. Once it is not UNDECIDED, later blocks leave the packet alone.
+const bit<2> UNDECIDED = 0;
+const bit<2> FORWARD   = 1;  // to egress_port
+const bit<2> DROP      = 2;  // counted under drop_reason
+const bit<2> CONSUME   = 3;  // arrived where it was meant to: gone, uncounted
+
+// Filled by the architecture.
+struct intake_t {
+    port_t    ingress_port;
+    time_us_t now;           // arrival time of the packet
+    bit<32>   frame_bytes;   // length on arrival, controller headers included
+    bit<1>    parse_failed;
+    bit<1>    checksum_bad;
+}
+
+// The flow's fields, 0 where the packet has none, so that ternary keys never see a stale header.
+struct lookup_t {
+    bit<16>  ether_type;  // beneath a path label
+    bit<32>  ipv4_src;
+    bit<32>  ipv4_dst;
+    bit<128> ipv6_src;
+    bit<128> ipv6_dst;
+    bit<8>   ip_proto;
+    bit<16>  l4_sport;
+    bit<16>  l4_dport;
+    bit<6>   dscp;
+}
+
+// Result of a next-hop table.
+struct nexthop_t {
+    bit<1>  present;
+    port_t  port;
+    mac_t   src_mac;
+    mac_t   dst_mac;
+    bit<1>  push;
+    label_t label;
+}
+
+// What happens on a monitored port.
+const bit<3> LIVE_NONE     = 0;
+const bit<3> LIVE_TICK     = 1;  // time to send a request
+const bit<3> LIVE_DOWN     = 2;  // carrier lost
+const bit<3> LIVE_REQUEST  = 3;  // peer's request arrived
+const bit<3> LIVE_REPLY    = 4;  // peer's reply arrived
+
+struct liveness_t {
+    bit<3>    event;
+    port_t    port;
+    bit<1>    monitored;
+    bit<1>    steer_override;   // a dead port diverts traffic
+    time_us_t dead_interval;
+    time_us_t report_interval;
+    bit<32>   rtt_delta;
+    bit<1>    heard;            // this packet proves the port alive
+    bit<1>    dead;             // this packet finds the port dead
+}
+
+// The digest. Its name and fields are part of the control plane's interface.
+struct port_report_t {
+    bit<16>   port;
+    bit<32>   seq;         // per port, +1 each
+    time_us_t time;        // us
+    bit<8>    event;
+    bit<32>   rtt;         // us
+    bit<32>   lost;        // peer's requests that never arrived, cumulative
+    bit<64>   rx_packets;  // cumulative
+    bit<64>   rx_bytes;
+    bit<64>   tx_packets;
+    bit<64>   tx_bytes;
+    bit<32>   errors;      // malformed frames and bad checksums received, cumulative
+    bit<32>   queue_max;   // deepest egress queue seen since the report before, packets
+}
+
+struct metadata_t {
+    intake_t      intake;
+    bit<2>        verdict;
+    reason_t      drop_reason;
+    port_t        egress_port;
+    bit<3>        queue_priority;
+    lookup_t      lookup;
+    bit<16>       flow_id;
+    bit<1>        sample;
+    bit<1>        balanced;
+    bit<16>       balance_id;
+    group_t       group_id;
+    nexthop_t     nexthop;
+    liveness_t    live;
+    bit<1>        send_report;
+    port_report_t report;
+}
+
+#endif  // SHADOWPLANE_METADATA_P4_
