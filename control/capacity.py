@@ -1,0 +1,123 @@
+"""Room on links: what flows now, what a diversion would add, and whether that still fits.
+
+Rates are bits per second. Loads come from telemetry (transmitted bytes per port), so cross traffic that no
+steering group of ours explains is counted too; rates of groups come from the data plane's group counters.
+A rate that was never measured counts as zero: a diversion is not refused on a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from control.paths import Network, Path
+from control.plan import Group, GroupKey
+from topo.spec import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Verdict on one diversion. ``text`` names the tightest hop."""
+
+    fits: bool
+    text: str
+
+
+FITS = Room(True, "fits")
+
+
+@dataclass(slots=True)
+class Rate:
+    """Bits per second from a cumulative byte counter, smoothed over about ``window_s`` seconds."""
+
+    window_s: float = 0.2
+    bps: float = 0.0
+    _total: float = -1.0
+    _time_s: float = 0.0
+
+    def update(self, total_bytes: float, time_s: float) -> None:
+        """Take in a reading; a counter that went backwards (restart) starts anew."""
+        step = time_s - self._time_s
+        if self._total < 0 or total_bytes < self._total:
+            self._total, self._time_s, self.bps = total_bytes, time_s, 0.0
+            return
+        if step <= 0:
+            return
+        now = (total_bytes - self._total) * 8 / step
+        share = min(1.0, step / self.window_s)
+        self.bps += share * (now - self.bps)
+        self._total, self._time_s = total_bytes, time_s
+
+
+@dataclass(slots=True)
+class Loads:
+    """What is known of loads and capacities. ``limit`` is the highest share of a link that a diversion may fill."""
+
+    network: Network
+    limit: float = 0.9
+    line_rate: dict[Endpoint, float] = field(default_factory=dict)  # bps, from telemetry; 0: unlimited
+    _ports: dict[Endpoint, Rate] = field(default_factory=dict)
+    _groups: dict[GroupKey, Rate] = field(default_factory=dict)
+
+    def observe_port(self, end: Endpoint, tx_bytes: float, time_s: float) -> None:
+        self._ports.setdefault(end, Rate()).update(tx_bytes, time_s)
+
+    def observe_group(self, key: GroupKey, tx_bytes: float, time_s: float) -> None:
+        self._groups.setdefault(key, Rate()).update(tx_bytes, time_s)
+
+    def forget(self) -> None:
+        self._ports.clear()
+        self._groups.clear()
+
+    def load(self, end: Endpoint) -> float:
+        """Bits per second leaving by a port now."""
+        rate = self._ports.get(end)
+        return rate.bps if rate is not None else 0.0
+
+    def group_rate(self, key: GroupKey) -> float:
+        rate = self._groups.get(key)
+        return rate.bps if rate is not None else 0.0
+
+    def capacity(self, end: Endpoint) -> float:
+        """Bits per second that a port can send: the smaller of topology and telemetry; 0: unlimited."""
+        hop = self.network.hop_at(end)
+        planned = hop.link.rate_mbps * 1e6 if hop is not None else 0.0
+        told = self.line_rate.get(end, 0.0)
+        known = [rate for rate in (planned, told) if rate > 0]
+        return min(known) if known else 0.0
+
+    def utilization(self, end: Endpoint) -> float:
+        """Share of the capacity in use; 0 where the capacity is unlimited."""
+        capacity = self.capacity(end)
+        return self.load(end) / capacity if capacity > 0 else 0.0
+
+    def room(
+        self, group: Group, onto: Path, current: Iterable[Endpoint], extra: Mapping[Endpoint, float] | None = None
+    ) -> Room:
+        """Would ``group``'s traffic fit on ``onto``?
+
+        ``current``: ports that its packets already leave by (they carry the load now, so it is not counted twice);
+        ``extra``: load that other diversions decided in the same breath will add.
+        """
+        need = self.group_rate(group.key)
+        carried = set(current)
+        for hop in onto.hops:
+            capacity = self.capacity(hop.out)
+            if capacity <= 0:
+                continue
+            load = self.load(hop.out) + (extra or {}).get(hop.out, 0.0)
+            added = 0.0 if hop.out in carried else need
+            if added > 0 and load + added > self.limit * capacity:
+                return Room(
+                    False,
+                    f"{hop.link.name} carries {load / 1e6:.1f} of {capacity / 1e6:.1f} Mbit/s; {added / 1e6:.1f} Mbit/s "
+                    f"more would exceed {self.limit:.0%}",
+                )
+        return FITS
+
+    def snapshot(self) -> dict[str, dict[str, float]]:
+        """Load and capacity per switch-to-switch port, for people."""
+        return {
+            str(end): {"load_bps": round(rate.bps, 1), "capacity_bps": self.capacity(end)}
+            for end, rate in sorted(self._ports.items())
+        }

@@ -1,0 +1,238 @@
+"""Flipping failover bits fast: prebuilt requests on a warm channel.
+
+Two transports, probed when a switch connects, in this order:
+
+1. :class:`RegisterTransport`: ``RegisterEntry`` MODIFY, all groups of a switch in one ``WriteRequest``. The bytes
+   of each update are serialized once; a request is their concatenation (protobuf: concatenated fields of a
+   message merge, https://protobuf.dev/programming-guides/encoding/#last-one-wins), so a flip costs no object
+   layer and its size does not depend on how many prefixes a group has.
+2. :class:`PacketOutTransport`: a packet-out with the steering opcode, answered by a packet-in with the same cookie.
+   For BMv2, whose P4Runtime server answers UNIMPLEMENTED for registers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+from finsy import P4PacketOut, P4Schema
+from finsy.proto import p4r
+
+from control.entries import failover_update
+from control.errors import FlipUnavailable, NotPrimary, SwitchUnavailable, WriteRejected
+
+SET_FAILOVER = 1
+GET_FAILOVER = 2
+PROBE_CELL = 0  # no steering group ever has this id
+_COMMAND = struct.Struct("!IIQ")  # index, value, cookie
+_WRITE = "/p4.v1.P4Runtime/Write"
+
+
+@dataclass(frozen=True, slots=True)
+class FlipResult:
+    """``seconds``: from the start of the write to the switch's confirmation."""
+
+    seconds: float
+    transport: str
+
+
+class Transport(Protocol):
+    """Sets failover bits of one switch. All bits of one call are sent together."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def flip(self, bits: Mapping[int, int]) -> FlipResult:
+        """Write the bits (group id -> 0 or 1); raises :class:`SwitchUnavailable`, :class:`NotPrimary`,
+        :class:`WriteRejected`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class RegisterTransport:
+    """RegisterEntry MODIFY by synchronous stubs on a channel of its own."""
+
+    name = "register"
+
+    def __init__(self, address: str, device_id: int, schema: P4Schema, *, timeout_s: float = 2.0) -> None:
+        self._schema = schema
+        self._timeout = timeout_s
+        self._device_id = device_id
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        self._channel = grpc.insecure_channel(address, options=options)
+        self._write: Any = self._channel.unary_unary(_WRITE, None, None)  # bytes in, bytes out
+        self._head = b""
+        self._pieces: dict[tuple[int, int], bytes] = {}
+
+    def prepare(self, election_id: int, group_ids: tuple[int, ...]) -> None:
+        """Serialize everything that flips of these groups will need."""
+        self._head = p4r.WriteRequest(
+            device_id=self._device_id,
+            election_id=p4r.Uint128(high=election_id >> 64, low=election_id & (2**64 - 1)),
+        ).SerializeToString()
+        for group_id in group_ids:
+            for bit in (0, 1):
+                self._piece(group_id, bit)
+
+    def request(self, bits: Mapping[int, int]) -> bytes:
+        """The serialized ``WriteRequest`` for these bits."""
+        return self._head + b"".join(self._piece(group_id, bit) for group_id, bit in bits.items())
+
+    def flip_now(self, bits: Mapping[int, int]) -> FlipResult:
+        """As :meth:`flip`, blocking: for benchmarks and tools without an event loop."""
+        request = self.request(bits)
+        start = time.perf_counter()
+        try:
+            self._write(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise translate(error) from error
+        return FlipResult(time.perf_counter() - start, self.name)
+
+    async def flip(self, bits: Mapping[int, int]) -> FlipResult:
+        request = self.request(bits)
+        loop = asyncio.get_running_loop()
+        start = time.perf_counter()
+        answer: asyncio.Future[float] = loop.create_future()
+        call = self._write.future(request, timeout=self._timeout)
+
+        def finished(done: Any) -> None:
+            stop = time.perf_counter()
+            error = done.exception() if not done.cancelled() else None
+            loop.call_soon_threadsafe(_settle, answer, stop, error)
+
+        call.add_done_callback(finished)
+        try:
+            stop = await answer
+        except grpc.RpcError as error:
+            raise translate(error) from error
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        return FlipResult(stop - start, self.name)
+
+    def probe(self) -> bool:
+        """Whether the switch serves registers (blocking, bounded): write and read back the probe cell."""
+        try:
+            self._write(self.request({PROBE_CELL: 0}), timeout=self._timeout)
+        except grpc.RpcError as error:
+            if _code(error) is grpc.StatusCode.UNIMPLEMENTED or "UNIMPLEMENTED" in _details(error).upper():
+                return False
+            raise translate(error) from error
+        return True
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _piece(self, group_id: int, bit: int) -> bytes:
+        known = self._pieces.get((group_id, bit))
+        if known is None:
+            known = p4r.WriteRequest(updates=[failover_update(self._schema, group_id, bit)]).SerializeToString()
+            self._pieces[group_id, bit] = known
+        return known
+
+
+def _settle(answer: asyncio.Future[float], stop: float, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(stop)
+    else:
+        answer.set_exception(error)
+
+
+class PacketOutTransport:
+    """Steering opcodes in packet-outs; each is acknowledged by a packet-in with the same cookie."""
+
+    name = "packet-out"
+
+    def __init__(self, send: Callable[[P4PacketOut], Awaitable[None]], *, timeout_s: float = 0.5) -> None:
+        self._send = send
+        self._timeout = timeout_s
+        self._cookies = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    async def flip(self, bits: Mapping[int, int]) -> FlipResult:
+        start = time.perf_counter()
+        values = await asyncio.gather(*(self._ask(SET_FAILOVER, group_id, bit) for group_id, bit in bits.items()))
+        for (group_id, bit), value in zip(bits.items(), values, strict=True):
+            if value != bit:
+                raise WriteRejected(f"failover[{group_id}] is {value} after setting it to {bit}")
+        return FlipResult(time.perf_counter() - start, self.name)
+
+    async def read(self, group_id: int) -> int:
+        """The bit of one group, as the data plane acknowledges it."""
+        return await self._ask(GET_FAILOVER, group_id, 0)
+
+    async def probe(self) -> bool:
+        """Whether the program answers steering opcodes; a lost packet is asked again twice."""
+        for _ in range(3):
+            try:
+                await self.read(PROBE_CELL)
+            except SwitchUnavailable:
+                continue
+            return True
+        return False
+
+    def packet_in(self, reason: int, payload: bytes) -> bool:
+        """Hand in a packet-in; returns whether it was an acknowledgement of ours."""
+        if reason not in (SET_FAILOVER, GET_FAILOVER) or len(payload) < _COMMAND.size:
+            return False
+        _, value, cookie = _COMMAND.unpack_from(payload)
+        answer = self._waiting.get(cookie)
+        if answer is None or answer.done():
+            return False
+        answer.set_result(value)
+        return True
+
+    def close(self) -> None:
+        for answer in self._waiting.values():
+            answer.cancel()
+        self._waiting.clear()
+
+    async def _ask(self, opcode: int, index: int, value: int) -> int:
+        cookie = next(self._cookies)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[cookie] = answer
+        try:
+            packet = P4PacketOut(_COMMAND.pack(index, value, cookie), egress_port=0, opcode=opcode)
+            await self._send(packet)
+            return await asyncio.wait_for(answer, self._timeout)
+        except TimeoutError:
+            raise SwitchUnavailable(f"opcode {opcode} for group {index} was not acknowledged") from None
+        finally:
+            self._waiting.pop(cookie, None)
+
+
+async def choose(register: RegisterTransport, packet: PacketOutTransport) -> Transport:
+    """Probe the transports in order; raises :class:`FlipUnavailable` when the switch has neither."""
+    if await asyncio.to_thread(register.probe):
+        return register
+    register.close()
+    if await packet.probe():
+        return packet
+    raise FlipUnavailable("the switch answers neither register writes nor steering packet-outs")
+
+
+def translate(error: grpc.RpcError) -> Exception:
+    """A gRPC error as one of ours."""
+    code, details = _code(error), _details(error)
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return NotPrimary(f"the switch does not accept our writes: {details}")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+        return SwitchUnavailable(f"{code.name}: {details}")
+    return WriteRejected(f"{code.name if code else 'error'}: {details}")
+
+
+def _code(error: grpc.RpcError) -> grpc.StatusCode | None:
+    return error.code() if isinstance(error, grpc.Call) else None
+
+
+def _details(error: grpc.RpcError) -> str:
+    return (error.details() or "") if isinstance(error, grpc.Call) else str(error)

@@ -1,0 +1,339 @@
+"""One session per switch: finsy for arbitration, pipeline and streams; restore, verify and flip on top.
+
+A session is a task that never gives up. After each (re)connection as primary it restores the switch: pipeline
+(by cookie), failover bits, entries (read, compared, corrected make-before-break, read back), digest
+subscription, flip transport. As backup it writes nothing and says so; when the primary leaves, the switch's
+arbitration promotes it and the same restore runs.
+
+finsy 0.30 waits 10 s before it reconnects ("If switch fails to run for longer than _FAIL_MIN_TIME_SECS, wait
+_FAIL_THROTTLE_SECS", ``finsy/switch.py``); a lab switch is back within one, so the loop here uses the one-time
+context manager with its own, shorter back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import structlog
+from finsy import (
+    P4ClientError,
+    P4PacketOut,
+    P4RegisterEntry,
+    P4Schema,
+    P4TableEntry,
+    Switch,
+    SwitchEvent,
+    SwitchOptions,
+)
+
+from control import entries as wire
+from control.errors import ControlError, InputError, NotPrimary, SwitchUnavailable, VerifyError, WriteRejected
+from control.flip import FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
+from control.plan import Entries, EntryKey, Stage, Table, Update
+from control.spm import changes
+
+LOG = structlog.get_logger("shadowplane.session")
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
+
+
+class State(StrEnum):
+    """Where a session stands."""
+
+    DOWN = "down"  # not connected
+    BACKUP = "backup"  # another controller is primary
+    RESTORING = "restoring"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The compiled P4 program, and its P4Info parsed once."""
+
+    p4info: Path
+    p4blob: Path
+    schema: P4Schema
+
+    @classmethod
+    def load(cls, build: Path) -> Program:
+        """From a build folder; raises :class:`InputError` for a missing or unsuitable file."""
+        p4info, p4blob = build / "shadowplane.p4info.txtpb", build / "shadowplane.json"
+        for path in (p4info, p4blob):
+            if not path.is_file():
+                raise InputError(f"{path} is missing; `make p4` compiles the P4 program")
+        schema = P4Schema(p4info, p4blob)
+        wire.check_schema(schema)
+        return cls(p4info, p4blob, schema)
+
+
+class Owner(Protocol):
+    """What a session asks of, and tells, the service. Calls are short and do not block."""
+
+    def desired(self, switch: str) -> Entries: ...
+
+    def settle_bits(self, switch: str, found: Mapping[int, int], fresh: bool) -> dict[int, int]:
+        """Given the bits found on a switch (``fresh``: it came up empty), return all bits as they shall be."""
+        ...
+
+    def on_ready(self, switch: str) -> None: ...
+
+    def on_down(self, switch: str, reason: str) -> None: ...
+
+    def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None: ...
+
+
+class SwitchSession:
+    """The session with one switch. ``installed`` mirrors what the switch holds while the session is ready."""
+
+    def __init__(self, name: str, address: str, device_id: int, program: Program, owner: Owner) -> None:
+        self.name = name
+        self.address = address
+        self.device_id = device_id
+        self.state = State.DOWN
+        self.installed: Entries = {}
+        self.last_error = ""
+        self.restores = 0
+        self.corrected = 0  # entries that a restore had to write
+        self.punted = 0
+        self.connected = asyncio.Event()
+        self._program = program
+        self._owner = owner
+        self._switch: Switch | None = None
+        self._transport: Transport | None = None
+        self._packets: PacketOutTransport | None = None
+        self._write_lock = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        return self.state is State.READY
+
+    @property
+    def transport(self) -> str:
+        """Name of the flip transport in use; empty while not ready."""
+        return self._transport.name if self._transport is not None else ""
+
+    async def run(self) -> None:
+        """Connect, serve, reconnect; ends only by cancellation."""
+        failures = 0
+        while True:
+            options = SwitchOptions(
+                p4info=self._program.p4info,
+                p4blob=self._program.p4blob,
+                device_id=self.device_id,
+                ready_handler=self._serve,
+            )
+            try:
+                async with Switch(self.name, self.address, options) as switch:
+                    down = switch.ee.event_future(SwitchEvent.CHANNEL_DOWN)
+                    failures = 0
+                    if switch.is_up:
+                        await down
+                    self.last_error = self.last_error or "the connection was closed"
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    self._lost("stopped")
+                    raise
+                self.last_error = self.last_error or "the switch closed the session during its start"
+            except (P4ClientError, OSError, RuntimeError, ValueError, AssertionError) as error:
+                self.last_error = _plain(error)
+            self._lost(self.last_error)
+            await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            failures += 1
+
+    async def write(self, updates: Sequence[Update]) -> None:
+        """Write one batch and mirror it; raises :class:`WriteRejected`, :class:`NotPrimary`,
+        :class:`SwitchUnavailable`."""
+        if not updates:
+            return
+        async with self._write_lock:
+            await self._write(updates)
+
+    async def apply(self, wanted: Entries, *, settle_s: float) -> int:
+        """Bring the switch alone to ``wanted``, make-before-break; returns the number of updates."""
+        count = 0
+        for stage in changes({self.name: self.installed}, {self.name: wanted}, settle_s=settle_s):
+            count += await self._apply_stage(stage)
+        return count
+
+    async def flip(self, bits: Mapping[int, int]) -> FlipResult:
+        """Set failover bits at once."""
+        if self._transport is None:
+            raise SwitchUnavailable(f"{self.name} has no flip transport: its session is {self.state}")
+        return await self._transport.flip(bits)
+
+    async def read_bits(self, group_ids: Sequence[int]) -> dict[int, int]:
+        """The failover bits as the switch holds them."""
+        if isinstance(self._transport, PacketOutTransport):
+            return {group_id: await self._transport.read(group_id) for group_id in group_ids}
+        found: dict[int, int] = {}
+        async for entity in _read(self._live(), wire.failover_reads(group_ids)):
+            if isinstance(entity, P4RegisterEntry) and entity.index is not None:
+                found[entity.index] = int(entity.data or 0)
+        return found
+
+    async def read_entries(self, tables: Iterable[Table] = tuple(Table)) -> Entries:
+        """Everything that the switch holds in these tables and that is the control plane's."""
+        found: Entries = {}
+        wildcard = [P4TableEntry(table.value) for table in tables]
+        async for entity in _read(self._live(), wildcard):
+            if isinstance(entity, P4TableEntry):
+                entry = wire.decode_entry(self._program.schema, entity)
+                if entry is not None:
+                    found[entry.key] = entry
+        return found
+
+    async def verify(self, keys: Iterable[EntryKey] | None = None) -> None:
+        """Read back and compare with the mirror; raises :class:`VerifyError` naming what differs."""
+        wanted = self.installed if keys is None else {k: self.installed[k] for k in keys if k in self.installed}
+        tables = {key[0] for key in wanted} if keys is not None else set(Table)
+        found = await self.read_entries(sorted(tables))
+        if keys is not None:
+            found = {key: entry for key, entry in found.items() if key in wanted}
+        wrong = wire.difference(self._program.schema, found, wanted)
+        if wrong:
+            raise VerifyError(f"{self.name}: {len(wrong)} entries differ from what was written: {'; '.join(wrong[:3])}")
+
+    async def read_group_bytes(self, group_ids: Sequence[int]) -> dict[int, int]:
+        """Bytes sent per group, both sides together, cumulative."""
+        totals = dict.fromkeys(group_ids, 0)
+        async for entity in _read(self._live(), wire.group_counter_reads(group_ids)):
+            if entity.index is not None and entity.index // 2 in totals:
+                totals[entity.index // 2] += entity.byte_count
+        return totals
+
+    async def _serve(self, switch: Switch) -> None:
+        """finsy's ready handler: runs again after each promotion or demotion."""
+        self._switch = switch
+        if not switch.is_primary:
+            self.state = State.BACKUP
+            self._drop_transport()
+            LOG.warning("another controller is primary; standing by", switch=self.name, primary=switch.primary_id)
+            self._owner.on_down(self.name, "another controller is primary; this one stands by as backup")
+            self.connected.set()
+            return
+        self.state = State.RESTORING
+        try:
+            await self._restore(switch)
+        except (ControlError, P4ClientError) as error:
+            self.last_error = _plain(error)
+            LOG.error("restore failed", switch=self.name, reason=self.last_error)
+            raise
+        self.state, self.last_error = State.READY, ""
+        self.restores += 1
+        self.connected.set()
+        self._owner.on_ready(self.name)
+
+    async def _restore(self, switch: Switch) -> None:
+        packets = PacketOutTransport(self._sender(switch))
+        self._packets = packets
+        switch.create_task(self._read_packets(switch), name="packets")
+        switch.create_task(self._read_digests(switch), name="digests")
+        wanted = self._owner.desired(self.name)
+        group_ids = tuple(sorted(int(match) for table, match in wanted if table is Table.PRIMARY))
+        register = RegisterTransport(self.address, self.device_id, self._program.schema)
+        register.prepare(switch.election_id, group_ids)
+        self._transport = await choose(register, packets)
+        self.installed = await self.read_entries()
+        found = await self.read_bits(group_ids)
+        bits = self._owner.settle_bits(self.name, found, not self.installed)
+        wrong = {group_id: bits.get(group_id, 0) for group_id in group_ids if bits.get(group_id, 0) != found[group_id]}
+        if wrong:
+            await self._transport.flip(wrong)
+        count = await self.apply(wanted, settle_s=0.0)
+        self.corrected += count
+        if count:
+            await self.verify()
+        entry = wire.digest_entry()
+        try:
+            await switch.write([+entry])
+        except P4ClientError:
+            await switch.write([wire.digest_entry().__invert__()])
+        LOG.info("switch restored", switch=self.name, written=count, bits=len(wrong), transport=self.transport)
+
+    async def _apply_stage(self, stage: Stage) -> int:
+        if stage.settle_s:
+            await asyncio.sleep(stage.settle_s)
+        updates = stage.updates.get(self.name, ())
+        await self.write(updates)
+        return len(updates)
+
+    async def _write(self, updates: Sequence[Update]) -> None:
+        switch = self._live()
+        try:
+            await switch.write(wire.encode_updates(self._program.schema, updates))
+        except P4ClientError as error:
+            failure = self._translated(error, updates)
+            if isinstance(failure, WriteRejected):
+                self.installed = await self.read_entries()  # part of the batch may have been applied
+            raise failure from error
+        for update in updates:
+            if update.op.name == "DELETE":
+                self.installed.pop(update.entry.key, None)
+            else:
+                self.installed[update.entry.key] = update.entry
+
+    def _translated(self, error: P4ClientError, updates: Sequence[Update]) -> ControlError:
+        code = error.code.name
+        if code == "PERMISSION_DENIED":
+            return NotPrimary(f"{self.name}: another controller is primary")
+        if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
+            return SwitchUnavailable(f"{self.name}: {error.message or code}")
+        for index, detail in error.details.items():
+            text = f"{detail.canonical_code.name} {detail.message}".strip()
+            return WriteRejected(f"{self.name}: {updates[index].op.name} {updates[index].entry}: {text}")
+        return WriteRejected(f"{self.name}: {code} {error.message}")
+
+    async def _read_digests(self, switch: Switch) -> None:
+        async for report in switch.read_digests(wire.PORT_REPORT, queue_size=1000):
+            self._owner.on_reports(self.name, report.data)
+            await switch.write([report.ack()])
+
+    async def _read_packets(self, switch: Switch) -> None:
+        async for packet in switch.read_packets(queue_size=1000):
+            packets = self._packets
+            if packets is None or not packets.packet_in(int(packet.metadata.get("reason", 0)), packet.payload):
+                self.punted += 1
+
+    def _sender(self, switch: Switch) -> Callable[[P4PacketOut], Any]:
+        async def send(packet: P4PacketOut) -> None:
+            await switch.write([packet])
+
+        return send
+
+    def _live(self) -> Switch:
+        if self._switch is None or not self._switch.is_up:
+            raise SwitchUnavailable(f"{self.name} is not connected")
+        return self._switch
+
+    def _lost(self, reason: str) -> None:
+        was = self.state
+        self.state = State.DOWN
+        self.connected.clear()
+        self._switch = None
+        self._drop_transport()
+        if was is not State.DOWN:
+            LOG.warning("switch lost", switch=self.name, reason=reason)
+            self._owner.on_down(self.name, reason)
+
+    def _drop_transport(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = None
+        self._packets = None
+
+
+def _read(switch: Switch, entities: Sequence[P4RegisterEntry | P4TableEntry | P4CounterEntry]) -> AsyncIterator[Any]:
+    """finsy declares its generator's overloads as coroutines; this is what they are."""
+    return cast("AsyncIterator[Any]", switch.read(list(entities)))
+
+
+def _plain(error: BaseException) -> str:
+    """One line for people."""
+    if isinstance(error, P4ClientError):
+        return f"{error.code.name}: {error.message}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,297 @@
+"""Telemetry ingest: gNMI samples and port-report digests become :mod:`ml.schema` samples in one bounded queue.
+
+Nothing here judges. A queue that is full drops its *oldest* sample (the newest matters) and counts it.
+Sample times are seconds since the epoch, from the switch where it tells a plausible one, else of arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from finsy.proto import gnmi, gnmi_grpc
+
+from control.clock import Clock
+from ml.schema import DeviceSample, PortSample
+
+LOG = structlog.get_logger("shadowplane.telemetry")
+_PLAUSIBLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PortEvent:
+    """A port changed: ``alive`` as its heartbeats tell (digest) or ``up`` as its carrier does (gNMI)."""
+
+    element: str  # "s1:2"
+    time_s: float
+    up: bool
+    source: str  # "heartbeat" or "carrier"
+
+
+Item: TypeAlias = PortSample | DeviceSample | PortEvent
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The bounded queue between ingest and steering."""
+
+    limit: int = 8192
+    dropped: int = 0
+    received: int = 0
+    _items: deque[Item] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, item: Item) -> None:
+        self.received += 1
+        if len(self._items) >= self.limit:
+            self._items.popleft()
+            self.dropped += 1
+        self._items.append(item)
+        self._wake.set()
+
+    def take(self) -> list[Item]:
+        """Everything that is waiting, oldest first."""
+        items = list(self._items)
+        self._items.clear()
+        self._wake.clear()
+        return items
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until something is there, or the time is over."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), timeout_s)
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        self._wake.set()
+
+
+EVENT_PERIODIC, EVENT_CHANGE, EVENT_DEAD, EVENT_ALIVE = range(4)
+
+
+def from_report(switch: str, report: Mapping[str, Any], now_s: float) -> list[Item]:
+    """Samples and events of one ``port_report_t`` digest.
+
+    The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used.
+    """
+    element = f"{switch}:{int(report['port'])}"
+    event = int(report.get("event", EVENT_PERIODIC))
+    items: list[Item] = []
+    if event in (EVENT_DEAD, EVENT_ALIVE):
+        items.append(PortEvent(element, now_s, event == EVENT_ALIVE, "heartbeat"))
+    if event != EVENT_DEAD:
+        rtt = float(report.get("rtt", 0))
+        items.append(
+            PortSample(
+                element,
+                now_s,
+                heartbeat_rtt_us=rtt if rtt > 0 else nan,
+                heartbeat_lost_total=float(report.get("lost", nan)),
+            )
+        )
+    return items
+
+
+_PORT_FIELDS = {
+    "in-errors": "rx_errors_total",
+    "out-octets": "tx_bytes_total",
+    "out-pkts": "tx_packets_total",
+    "out-discards": "tx_dropped_total",
+    "port-speed": "rate_bps",
+    "max-queue-len": "queue_max_packets",
+    "fec-corrected-bits": "corrected_total",
+    "fec-uncorrectable-words": "uncorrected_total",
+}
+_PARENT_FIELDS = {"input-power": "rx_power_dbm", "pre-fec-ber": "pre_fec_ber"}
+
+
+class Decoder:
+    """Turns gNMI notifications of one switch into samples; remembers what each path means.
+
+    Unknown paths are ignored: a target may report more than is asked for.
+    """
+
+    def __init__(self, switch: str) -> None:
+        self.switch = switch
+        self._meaning: dict[bytes, tuple[str, str] | None] = {}
+        self._memory_physical = nan
+
+    def decode(self, note: gnmi.Notification, now_s: float) -> list[Item]:
+        """Samples of one notification. ``now_s`` is the time of arrival."""
+        told = note.timestamp / 1e9
+        time_s = told if abs(told - now_s) < _PLAUSIBLE_S else now_s
+        ports: dict[str, dict[str, Any]] = {}
+        device: dict[str, float] = {}
+        for update in note.update:
+            raw = update.path.SerializeToString()
+            meaning = self._meaning.get(raw, False)
+            if meaning is False:
+                meaning = self._meaning[raw] = _meaning([*note.prefix.elem, *update.path.elem])
+            if not isinstance(meaning, tuple):
+                continue
+            value = _value(update.val)
+            if value is None:
+                continue
+            owner, name = meaning
+            if owner:
+                ports.setdefault(owner, {})[name] = value == "UP" if name == "up" else _speed(value)
+            else:
+                device[name] = float(value)
+        items: list[Item] = [
+            PortSample(f"{self.switch}:{port}", time_s, **values) for port, values in ports.items() if values
+        ]
+        if device:
+            items.append(self._device(device, time_s))
+        return items
+
+    def _device(self, found: Mapping[str, float], time_s: float) -> DeviceSample:
+        physical = found.get("physical", nan)
+        used = found.get("used", nan)
+        return DeviceSample(
+            self.switch,
+            time_s,
+            cpu_utilization=found.get("cpu", nan) / 100,
+            memory_utilization=used / physical if physical else nan,
+            backlog_packets=found.get("backlog", nan),
+            dropped_total=found.get("dropped", nan),
+        )
+
+
+def _meaning(elems: list[gnmi.PathElem]) -> tuple[str, str] | None:
+    """(port, field) for a path, ("", field) for the device, None for what is not used."""
+    names = [elem.name for elem in elems]
+    if not names:
+        return None
+    leaf = names[-1] if names[-1] != "instant" else names[-2]
+    keys = {key: value for elem in elems for key, value in elem.key.items()}
+    if names[0] == "system":
+        if "cpus" in names:
+            return ("", "cpu")
+        return ("", leaf) if leaf in ("used", "physical") else None
+    if names[0] == "components" and keys.get("name") == "backlog":
+        if "drop" in leaf:
+            return ("", "dropped")
+        return ("", "backlog")
+    port = keys.get("interface-id") if names[0] == "qos" else keys.get("name")
+    if port is None or not port.isdigit():
+        return None
+    if leaf == "oper-status":
+        return (port, "up")
+    if leaf in _PARENT_FIELDS:
+        return (port, _PARENT_FIELDS[leaf])
+    if leaf in _PORT_FIELDS:
+        return (port, _PORT_FIELDS[leaf])
+    return None
+
+
+def _value(value: gnmi.TypedValue) -> Any:
+    kind = value.WhichOneof("value")
+    if kind in ("json_val", "json_ietf_val"):
+        found = json.loads(getattr(value, kind))
+        if isinstance(found, str) and found not in ("UP", "DOWN"):
+            try:
+                return float(found)  # RFC 7951: 64-bit numbers are strings
+            except ValueError:
+                return found
+        return found
+    return getattr(value, kind) if kind else None
+
+
+def _speed(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else nan
+
+
+SUBTREES = ("interfaces", "components", "qos", "system")
+
+
+class GnmiSource:
+    """Subscribes to one switch's telemetry and port status for as long as it runs."""
+
+    def __init__(self, switch: str, address: str, inbox: Inbox, clock: Clock, interval_s: float) -> None:
+        self.switch = switch
+        self.address = address
+        self.state = "down"
+        self.samples = 0
+        self._inbox = inbox
+        self._clock = clock
+        self._interval_ns = int(interval_s * 1e9)
+
+    async def run(self) -> None:
+        """Subscribe, read, reconnect. Returns only where the switch has no gNMI at all (BMv2)."""
+        while True:
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+            async with grpc.aio.insecure_channel(self.address, options=options) as channel:
+                stub: Any = gnmi_grpc.gNMIStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
+                tasks = [
+                    asyncio.create_task(self._sample(stub), name=f"gnmi-sample:{self.switch}"),
+                    asyncio.create_task(self._status(stub), name=f"gnmi-status:{self.switch}"),
+                ]
+                try:
+                    await asyncio.gather(*tasks)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                        self.state = "not offered"
+                        LOG.warning("no gNMI; digests only", switch=self.switch)
+                        return
+                    self.state = "down"
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.2)
+
+    async def _sample(self, stub: Any) -> None:
+        decoder = Decoder(self.switch)
+        wanted = [
+            gnmi.Subscription(
+                path=gnmi.Path(elem=[gnmi.PathElem(name=name)]),
+                mode=gnmi.SubscriptionMode.SAMPLE,
+                sample_interval=self._interval_ns,
+            )
+            for name in SUBTREES
+        ]
+        async for note in self._subscribe(stub, wanted):
+            self.state = "up"
+            self.samples += 1
+            for item in decoder.decode(note, self._clock.time()):
+                self._inbox.put(item)
+
+    async def _status(self, stub: Any) -> None:
+        path = gnmi.Path(
+            elem=[
+                gnmi.PathElem(name="interfaces"),
+                gnmi.PathElem(name="interface", key={"name": "*"}),
+                gnmi.PathElem(name="state"),
+                gnmi.PathElem(name="oper-status"),
+            ]
+        )
+        wanted = [gnmi.Subscription(path=path, mode=gnmi.SubscriptionMode.ON_CHANGE)]
+        decoder = Decoder(self.switch)
+        async for note in self._subscribe(stub, wanted):
+            now = self._clock.time()
+            for item in decoder.decode(note, now):
+                if isinstance(item, PortSample):
+                    self._inbox.put(PortEvent(item.element, now, item.up, "carrier"))
+
+    async def _subscribe(self, stub: Any, wanted: list[gnmi.Subscription]) -> AsyncIterator[gnmi.Notification]:
+        call = stub.Subscribe(wait_for_ready=True)
+        request = gnmi.SubscribeRequest(
+            subscribe=gnmi.SubscriptionList(
+                mode=gnmi.SubscriptionList.Mode.STREAM, subscription=wanted, encoding=gnmi.Encoding.JSON_IETF
+            )
+        )
+        await call.write(request)
+        while True:
+            reply = await call.read()
+            if not isinstance(reply, gnmi.SubscribeResponse):  # grpc.aio.EOF
+                return
+            if reply.WhichOneof("response") == "update":
+                yield reply.update

@@ -1,0 +1,253 @@
+"""What threatens the network right now, kept as a book of threats with hysteresis in time. Pure.
+
+Three kinds of event write into it: `prediction` (the analyzer's alarms, which come with their own hysteresis
+over probability), `degradation` (loss that is already observed, or a port declared dead) and `recovery` (the
+signal went away and stayed away). A threat is *active* while its signal stands, *recovering* for a stable
+period after that, and then struck out; if the signal returns before, it is active again and the period starts
+anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from control.errors import PathError
+from control.paths import Avoid, Hop, Network, Path
+from control.plan import Group
+from ml.schema import Forecast, Mode
+from topo.spec import Endpoint, Link
+
+
+class Cause(StrEnum):
+    """Why something was done; the words of the ledger."""
+
+    PREDICTION = "prediction"
+    DEGRADATION = "degradation"
+    MAINTENANCE = "maintenance"
+    RECOVERY = "recovery"
+    MANUAL = "manual"
+    RESET = "reset"
+
+
+@dataclass(slots=True)
+class Threat:
+    """One threatened element. ``hop`` is set for congestion, which concerns one direction of a link only."""
+
+    element: str  # "s1-s2" or "s2"
+    cause: Cause
+    mode: str
+    avoid: Avoid
+    hop: Endpoint | None
+    probability: float
+    horizon_s: float
+    reasons: tuple[str, ...]
+    since_s: float
+    seen_s: float
+    active: bool = True
+    port: Endpoint | None = None  # the port whose signal it was, if one was named
+
+    @property
+    def congestion(self) -> bool:
+        return self.mode == "congestion"
+
+    @property
+    def urgent(self) -> bool:
+        """Packets are being lost now, or work on the element is announced: no hold-down."""
+        return self.cause in (Cause.DEGRADATION, Cause.MAINTENANCE)
+
+    def hits_primary(self, group: Group) -> bool:
+        """Whether the group's next hop leads into the threat, and a way around would help it."""
+        if group.primary is None:
+            return False
+        if self.hop is not None:
+            return group.primary.out == self.hop
+        if group.primary.into.switch in self.avoid.nodes and group.primary.into.switch != group.tail:
+            return True
+        return self.avoid.hits_link(group.primary.link)
+
+    def hits_path(self, path: Path) -> bool:
+        """Whether a pinned path leads through the threat."""
+        if self.hop is not None:
+            return any(hop.out == self.hop for hop in path.hops)
+        return self.avoid.hits(path)
+
+    def describe(self) -> str:
+        what = {
+            Cause.PREDICTION: f"{self.element}: {self.mode.replace('_', ' ')} expected with probability "
+            f"{self.probability:.2f} within {self.horizon_s:.1f} s",
+            Cause.MAINTENANCE: f"{self.element}: maintenance announced",
+        }.get(self.cause, f"{self.element}: {self.mode.replace('_', ' ')} observed")
+        return f"{what} ({'; '.join(self.reasons[:3])})" if self.reasons else what
+
+
+def display(network: Network, element: str) -> str:
+    """The name under which people know an element: ports become their link.
+
+    Links keep their plain name unless parallel ones share it.
+    """
+    found = network.resolve(element)
+    if isinstance(found, str):
+        return found
+    return link_label(network, found[0]) if len(found) == 1 else found[0].name
+
+
+def link_label(network: Network, link: Link) -> str:
+    """``s1-s2``, or ``s1:2-s2:1`` where several links join the same two switches."""
+    twins = [other for other in network.topology.links if {other.a.switch, other.b.switch} == _ends(link)]
+    return link.name if len(twins) == 1 else f"{link.a}-{link.b}"
+
+
+def _ends(link: Link) -> set[str]:
+    return {link.a.switch, link.b.switch}
+
+
+@dataclass(slots=True)
+class ThreatBook:
+    """All threats by (element, mode, cause). ``stable_s``: how long a signal must stay away."""
+
+    network: Network
+    stable_s: float = 5.0
+    dead_confirm_s: float = 0.15
+    threats: dict[tuple[str, str, str], Threat] = field(default_factory=dict)
+    suspects: dict[Link, float] = field(default_factory=dict)  # a port of it was declared dead, at this time
+    unknown: dict[str, str] = field(default_factory=dict)  # element -> why a forecast of it was not used
+
+    def predictions(self, now: float, alarms: Iterable[Forecast]) -> bool:
+        """Replace the set of standing predictions; returns whether a new one was raised."""
+        standing: set[tuple[str, str, str]] = set()
+        raised = False
+        for forecast in alarms:
+            try:
+                key, threat = self._from_forecast(now, forecast)
+            except PathError as error:
+                self.unknown[forecast.element] = str(error)
+                continue
+            standing.add(key)
+            raised |= self._put(key, threat)
+        for key, threat in self.threats.items():
+            if threat.cause in (Cause.PREDICTION, Cause.MAINTENANCE) and key not in standing:
+                threat.active = False
+        return raised
+
+    def degradation(self, now: float, element: str, mode: str, reason: str) -> bool:
+        """Loss observed at an element; returns whether that is news. Raises :class:`PathError` for unknown ones."""
+        name = display(self.network, element)
+        avoid = self.network.elements([element])
+        port = _port(element)
+        hop = port if mode == "congestion" else None
+        key = (str(hop) if hop else name, mode, Cause.DEGRADATION.value)
+        threat = Threat(name, Cause.DEGRADATION, mode, avoid, hop, 1.0, 0.0, (reason,), now, now, port=port)
+        return self._put(key, threat)
+
+    def dead(self, now: float, link: Link) -> None:
+        """A port of the link was declared dead. The data plane has acted already; shadows avoid it from now on."""
+        self.suspects.setdefault(link, now)
+
+    def alive(self, now: float, link: Link) -> None:
+        """The port is heard again. A confirmed death turns into a recovering threat."""
+        self.suspects.pop(link, None)
+        key = (link_label(self.network, link), "link_failure", Cause.DEGRADATION.value)
+        threat = self.threats.get(key)
+        if threat is not None:
+            threat.seen_s, threat.active = now, False
+
+    def tick(self, now: float) -> bool:
+        """Confirm deaths, age evidence, strike out what has been quiet; returns whether anything changed."""
+        changed = False
+        for link, since in self.suspects.items():
+            if now - since >= self.dead_confirm_s:
+                reason = f"no heartbeat for {now - since:.2f} s"
+                changed |= self.degradation(now, link_label(self.network, link), "link_failure", reason)
+        for key, threat in list(self.threats.items()):
+            if threat.active:
+                if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.dead_confirm_s * 2:
+                    threat.active = False  # no new evidence: recovering
+                    changed = True
+            elif now - threat.seen_s >= self.stable_s:
+                del self.threats[key]
+                changed = True
+        return changed
+
+    def active(self) -> list[Threat]:
+        """Active threats, the most certain first."""
+        found = [threat for threat in self.threats.values() if threat.active]
+        return sorted(found, key=lambda threat: (not threat.urgent, -threat.probability, threat.since_s))
+
+    def standing(self) -> list[Threat]:
+        """Active and recovering threats."""
+        return list(self.threats.values())
+
+    def avoid(self) -> Avoid:
+        """All that new shadows must keep away from."""
+        total = Avoid(links=frozenset(self.suspects))
+        for threat in self.threats.values():
+            if threat.hop is None:
+                total |= threat.avoid
+            else:
+                hop = self.network.hop_at(threat.hop)
+                total |= Avoid(links=frozenset({hop.link})) if hop is not None else Avoid()
+        return total
+
+    def unhealthy(self, path: Path) -> str | None:
+        """Why a path must not be relied upon, or None."""
+        for link in path.links:
+            if link in self.suspects:
+                return f"{link.name} is not heard"
+        for threat in self.threats.values():
+            if threat.hits_path(path):
+                return threat.describe()
+        return None
+
+    def clear(self) -> None:
+        self.threats.clear()
+        self.suspects.clear()
+        self.unknown.clear()
+
+    def _put(self, key: tuple[str, str, str], threat: Threat) -> bool:
+        known = self.threats.get(key)
+        if known is None:
+            self.threats[key] = threat
+            return True
+        was_active = known.active
+        known.active, known.seen_s = True, threat.seen_s
+        known.probability, known.reasons, known.horizon_s = threat.probability, threat.reasons, threat.horizon_s
+        if not was_active:
+            known.since_s = threat.since_s
+        return not was_active
+
+    def _from_forecast(self, now: float, forecast: Forecast) -> tuple[tuple[str, str, str], Threat]:
+        name = display(self.network, forecast.element)
+        mode = forecast.mode.value
+        cause = Cause.MAINTENANCE if mode == "maintenance" else Cause.PREDICTION
+        port = _port(forecast.element)
+        hop = port if forecast.mode is Mode.CONGESTION else None
+        key = (str(hop) if hop else name, mode, cause.value)
+        threat = Threat(
+            name,
+            cause,
+            mode,
+            self.network.elements([forecast.element]),
+            hop,
+            forecast.probability,
+            forecast.horizon_s,
+            tuple(reason.text for reason in forecast.reasons),
+            now,
+            now,
+            port=port,
+        )
+        return key, threat
+
+
+def _port(element: str) -> Endpoint | None:
+    switch, _, port = element.rpartition(":")
+    return Endpoint(switch, int(port)) if port.isdigit() and "-" not in element else None
+
+
+def hop_of(network: Network, end: Endpoint) -> Hop:
+    """The hop that leaves by ``end``; raises :class:`PathError` for a host port."""
+    hop = network.hop_at(end)
+    if hop is None:
+        raise PathError(f"{end} is not a switch-to-switch port")
+    return hop

@@ -1,0 +1,307 @@
+"""Traffic Steering Engine: when a group moves to its shadow, when it stays, when it comes back. Pure.
+
+It takes the plan, the threats and the loads, and returns decisions, each with an explanation; the service
+carries them out and reports back with :meth:`SteeringEngine.done`. Per group::
+
+              flip (threat on the primary; shadow exists, is healthy, has room)
+    PRIMARY ------------------------------------------------------------------> SHADOW
+       ^                                                                           |
+       +---------------------------------------------------------------------------+
+              revert (threat struck out after its stable period, minimum stay over,
+                      penalty decayed, primary has room; or the shadow itself fails)
+
+- *Hysteresis* lies in the threats: the analyzer raises and clears at different probabilities, and the book
+  of threats demands a stable period before one is struck out.
+- *Hold-down*: after a revert, a mere prediction cannot flip the group again for a while; observed loss and
+  announced work can.
+- *Flap damping* (as in RFC 2439): each flip adds a penalty that halves over time; above the suppress level a
+  group stays on its shadow, since that is the side that works, until the penalty is below the reuse level.
+- A group with no usable shadow stays where it is; the refusal is explained once, not every tick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from control.capacity import Loads
+from control.paths import NOTHING, Path
+from control.plan import Group, GroupKey, Plan
+from control.threats import Cause, Threat, ThreatBook
+from topo.spec import Endpoint
+
+
+class Side(StrEnum):
+    PRIMARY = "primary"
+    SHADOW = "shadow"
+
+
+class Kind(StrEnum):
+    FLIP = "flip"
+    REVERT = "revert"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do with one group, and why. ``element`` is the threatened one."""
+
+    kind: Kind
+    group: GroupKey
+    element: str
+    cause: Cause
+    mode: str
+    probability: float
+    reasons: tuple[str, ...]
+    explanation: str
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Seconds, shares and counts of the state machine."""
+
+    hold_down_s: float = 1.0
+    min_stay_s: float = 1.0
+    retry_s: float = 0.1
+    penalty: float = 1.0
+    half_life_s: float = 15.0
+    suppress_at: float = 3.5
+    reuse_at: float = 1.5
+    relief_target: float = 0.7  # of a congested port's capacity
+    relief_pause_s: float = 0.15  # between two rounds of moving groups off a congested port
+    sure: float = 0.95  # a prediction this certain overrides hold-down
+
+
+@dataclass(slots=True)
+class GroupState:
+    side: Side = Side.PRIMARY
+    since_s: float = -1e9
+    reverted_s: float = -1e9
+    failed_s: float = -1e9
+    penalty: float = 0.0
+    penalty_s: float = 0.0
+    element: str = ""  # what it was moved away from
+    cause: Cause = Cause.RECOVERY
+    pinned: bool = False  # moved by hand: only a hand moves it back
+    refusal: str = ""
+
+    def decayed(self, now: float, half_life_s: float) -> float:
+        """The penalty as of now."""
+        return self.penalty * math.exp2(-max(0.0, now - self.penalty_s) / half_life_s)
+
+
+@dataclass(slots=True)
+class SteeringEngine:
+    """State of all groups. ``carrying`` tells by which ports a group's packets travel on its primary."""
+
+    book: ThreatBook
+    loads: Loads
+    carrying: Callable[[Plan, Group], Iterable[Endpoint]]
+    tuning: Tuning = field(default_factory=Tuning)
+    states: dict[GroupKey, GroupState] = field(default_factory=dict)
+    wanting: set[GroupKey] = field(default_factory=set)
+    """Groups that another shadow path would help, as of the last :meth:`decide`."""
+    _relieved_s: dict[Endpoint, float] = field(default_factory=dict)
+
+    def state(self, key: GroupKey) -> GroupState:
+        return self.states.setdefault(key, GroupState())
+
+    def side(self, key: GroupKey) -> Side:
+        known = self.states.get(key)
+        return known.side if known is not None else Side.PRIMARY
+
+    def flipped(self) -> list[GroupKey]:
+        return sorted(key for key, state in self.states.items() if state.side is Side.SHADOW)
+
+    def decide(self, now: float, plan: Plan) -> list[Decision]:
+        """Everything that should happen now; flips of the most certain threats first, then reverts.
+
+        Changes no group's side: that is :meth:`done`'s, once the switch has confirmed.
+        """
+        self.wanting.clear()
+        decisions: list[Decision] = []
+        extra: dict[Endpoint, float] = {}
+        taken: set[GroupKey] = set()
+        for threat in self.book.active():
+            for group in self._threatened(now, plan, threat):
+                if group.key in taken:
+                    continue
+                decision = self._consider_flip(now, plan, group, threat, extra)
+                if decision is not None:
+                    taken.add(group.key)
+                    decisions.append(decision)
+        for key, state in list(self.states.items()):
+            found = plan.groups.get(key)
+            if state.side is Side.SHADOW and found is not None and key not in taken:
+                decision = self._consider_revert(now, plan, found, state, extra)
+                if decision is not None:
+                    decisions.append(decision)
+        return decisions
+
+    def by_hand(self, now: float, plan: Plan, key: GroupKey, side: Side, *, force: bool = False) -> Decision:
+        """An operator's wish; the same safety rules apply unless ``force``."""
+        group = plan.groups.get(key)
+        if group is None:
+            return self._refuse(now, key, _manual(now, key), f"there is no group {key}")
+        threat = _manual(now, key)
+        if side is Side.PRIMARY:
+            return self._make(Kind.REVERT, now, group, threat, f"{key} moved back to its primary by hand")
+        if group.shadow is None:
+            return self._refuse(now, key, threat, f"{key} has no shadow")
+        if not force:
+            why = self._obstacle(plan, group, {})
+            if why is not None:
+                return self._refuse(now, key, threat, f"{key} stays on its primary: {why[0]}")
+        return self._make(Kind.FLIP, now, group, threat, f"{key} moved to its shadow {group.shadow.path} by hand")
+
+    def done(self, decision: Decision, now: float, ok: bool = True) -> None:
+        """The outcome of a decision, as confirmed by the switch."""
+        state = self.state(decision.group)
+        if not ok:
+            state.failed_s = now
+            return
+        state.refusal = ""
+        if decision.kind is Kind.FLIP:
+            state.side, state.since_s = Side.SHADOW, now
+            state.element, state.cause = decision.element, decision.cause
+            state.pinned = decision.cause is Cause.MANUAL
+            state.penalty = state.decayed(now, self.tuning.half_life_s) + self.tuning.penalty
+            state.penalty_s = now
+        elif decision.kind is Kind.REVERT:
+            state.side, state.since_s, state.reverted_s = Side.PRIMARY, now, now
+            state.pinned = False
+
+    def adopt(self, key: GroupKey, side: Side, now: float, element: str = "", cause: Cause = Cause.MANUAL) -> None:
+        """Take over the side found on a switch or in the database after a restart; no penalty, not pinned."""
+        self.states[key] = GroupState(side=side, since_s=now, element=element, cause=cause)
+
+    def reset(self) -> None:
+        """Forget every state: all on the primary, no damping."""
+        self.states.clear()
+        self._relieved_s.clear()
+
+    def _threatened(self, now: float, plan: Plan, threat: Threat) -> list[Group]:
+        """Groups on their primary that the threat hits; for congestion just enough of them to relieve the port."""
+        found = [
+            group
+            for group in plan.groups.values()
+            if threat.hits_primary(group) and self.side(group.key) is Side.PRIMARY
+        ]
+        end = threat.hop
+        if end is None:
+            return sorted(found, key=lambda group: (-self.loads.group_rate(group.key), group.key))
+        if now - self._relieved_s.get(end, -1e9) < self.tuning.relief_pause_s:
+            return []
+        busy = [group for group in found if self.loads.group_rate(group.key) > 0]
+        capacity = self.loads.capacity(end)
+        if capacity <= 0 or not busy:
+            return sorted(found, key=lambda group: group.key)
+        excess = max(self.loads.load(end) - self.tuning.relief_target * capacity, 1.0)
+        chosen = []
+        for group in sorted(busy, key=lambda item: (-self.loads.group_rate(item.key), item.key)):
+            if excess <= 0:
+                break
+            chosen.append(group)
+            if self._obstacle(plan, group, {}) is None:
+                excess -= self.loads.group_rate(group.key)
+        return chosen
+
+    def _consider_flip(
+        self, now: float, plan: Plan, group: Group, threat: Threat, extra: dict[Endpoint, float]
+    ) -> Decision | None:
+        state, tuning = self.state(group.key), self.tuning
+        if now - state.failed_s < tuning.retry_s:
+            return None
+        held = now - state.reverted_s < tuning.hold_down_s
+        if held and not threat.urgent and threat.probability < tuning.sure:
+            return self._refuse_once(now, group, threat, "it came back only now (hold-down)", replan=False)
+        obstacle = self._obstacle(plan, group, extra)
+        if obstacle is not None:
+            return self._refuse_once(now, group, threat, obstacle[0], replan=obstacle[1])
+        shadow = group.shadow
+        assert shadow is not None
+        carried = set(self.carrying(plan, group))
+        for hop in shadow.path.hops:
+            if hop.out not in carried:
+                extra[hop.out] = extra.get(hop.out, 0.0) + self.loads.group_rate(group.key)
+        if threat.hop is not None:
+            self._relieved_s[threat.hop] = now
+        text = f"{group.key} moved to its shadow {shadow.path}: {threat.describe()}"
+        return self._make(Kind.FLIP, now, group, threat, text)
+
+    def _obstacle(self, plan: Plan, group: Group, extra: dict[Endpoint, float]) -> tuple[str, bool] | None:
+        """Why the group cannot use its shadow, and whether another shadow might do; None if it can."""
+        shadow = group.shadow
+        if shadow is None:
+            return "it has no shadow", True
+        if not plan.shadows_installed:
+            return "shadows are not installed under this strategy", False
+        why = self.book.unhealthy(shadow.path)
+        if why is not None:
+            return f"its shadow {shadow.path} is not healthy: {why}", True
+        room = self.loads.room(group, shadow.path, self.carrying(plan, group), extra)
+        if not room.fits:
+            return f"its shadow {shadow.path} has no room: {room.text}", True
+        return None
+
+    def _consider_revert(
+        self, now: float, plan: Plan, group: Group, state: GroupState, extra: dict[Endpoint, float]
+    ) -> Decision | None:
+        primary = group.primary
+        if primary is None or now - state.failed_s < self.tuning.retry_s:
+            return None
+        standing = [threat for threat in self.book.standing() if threat.hits_primary(group)]
+        suspect = primary.link in self.book.suspects
+        sick = self.book.unhealthy(group.shadow.path) if group.shadow is not None else "it is gone"
+        recovery = Threat(
+            state.element, Cause.RECOVERY, "recovery", self.book.avoid(), None, 0.0, 0.0, (), now, now, active=False
+        )
+        if sick is not None:
+            if suspect or any(threat.active for threat in standing):
+                return self._refuse_once(
+                    now, group, recovery, f"neither side is healthy; its shadow: {sick}", replan=True
+                )
+            text = f"{group.key} back to its primary at once: its shadow is not healthy: {sick}"
+            return self._make(Kind.REVERT, now, group, recovery, text)
+        if standing or suspect or state.pinned or now - state.since_s < self.tuning.min_stay_s:
+            return None
+        penalty = state.decayed(now, self.tuning.half_life_s)
+        damped = state.refusal.startswith("damped")
+        if penalty >= (self.tuning.reuse_at if damped else self.tuning.suppress_at):
+            return self._refuse_once(now, group, recovery, "damped: it changed sides too often", replan=False)
+        room = self.loads.room(group, Path((primary,)), (), extra)
+        if not room.fits:
+            return self._refuse_once(now, group, recovery, f"its primary has no room: {room.text}", replan=False)
+        quiet = f"{state.element or 'its primary'} has been quiet for {self.book.stable_s:.1f} s"
+        return self._make(Kind.REVERT, now, group, recovery, f"{group.key} back to its primary: {quiet}")
+
+    def _refuse_once(self, now: float, group: Group, threat: Threat, why: str, *, replan: bool) -> Decision | None:
+        """A refusal, unless the same kind was given already. ``replan``: another shadow path might help."""
+        if replan:
+            self.wanting.add(group.key)
+        state = self.state(group.key)
+        kind = why.split(":", 1)[0]
+        if state.refusal == kind:
+            return None
+        state.refusal = kind
+        side = "shadow" if state.side is Side.SHADOW else "primary"
+        text = f"{group.key} stays on its {side}: {why}"
+        return self._refuse(now, group.key, threat, text)
+
+    def _refuse(self, now: float, key: GroupKey, threat: Threat, text: str) -> Decision:
+        return Decision(
+            Kind.REFUSE, key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now
+        )
+
+    def _make(self, kind: Kind, now: float, group: Group, threat: Threat, text: str) -> Decision:
+        return Decision(
+            kind, group.key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now
+        )
+
+
+def _manual(now: float, key: GroupKey) -> Threat:
+    """What stands for an operator's wish where decisions need a threat."""
+    return Threat(str(key), Cause.MANUAL, "manual", NOTHING, None, 1.0, 0.0, (), now, now)
