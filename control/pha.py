@@ -124,6 +124,7 @@ class HealthAnalyzer:
         self._device_row = {name: row for row, name in enumerate(self._switches)}
         self._ignored = {f"{host.switch}:{host.port}" for host in topology.hosts}
         self._notices: dict[str, tuple[MaintenanceNotice, str]] = {}
+        self._notes: list[str] = []
         self.reset()
 
     def observe(self, sample: PortSample | DeviceSample) -> None:
@@ -193,7 +194,8 @@ class HealthAnalyzer:
 
     def notes(self) -> list[str]:
         """What was wrong with the input since the last call; each kind of fault once per element."""
-        taken, self._notes = self._notes, []
+        taken = self._notes
+        self._notes = []
         return taken
 
     def link_of(self, element: str) -> Link | None:
@@ -216,7 +218,7 @@ class HealthAnalyzer:
         self._x: dict[Mode, Floats] = {}
         self._worse_end = np.zeros(len(self.topology.links), dtype=np.intp)
         self._sighted = np.zeros(ports, dtype=bool)
-        self._notes: list[str] = []
+        self._notes = []
         self._noted: set[tuple[str, str]] = set()
         self._fresh = False
         self._evaluated_s = -np.inf

@@ -14,16 +14,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ml.estimators import CounterRate, Cusum, RobustLevel, Trend
+from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Trend
 from ml.estimators.base import FAR_S, Floats, Rows, Value, tick
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
 
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
+DOUBT = 2.5  # standard errors that a slope must exceed
 MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
 JUMP = 2.0  # units: a sample that is this late may mean that the clock jumped ...
 JUMP_SAMPLES = 3  # ... and this many in a row do mean it
@@ -43,7 +44,7 @@ class Feature:
 
 def schema_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
-    content = [QUICK, SLOW, BASE, MARGIN_OK, [[f.name, f.signal, f.bound] for f in features]]
+    content = [QUICK, SLOW, BASE, DOUBT, MARGIN_OK, [[f.name, f.signal, f.bound] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -113,7 +114,7 @@ class Bank:
         self.samples[rows] += np.isfinite(time)
 
     def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> bool:
-        estimators = (self.counters, self.base, self.trend, self.cusum)
+        estimators: tuple[Estimator[Any], ...] = (self.counters, self.base, self.trend, self.cusum)
         copied = not isinstance(pick, (int, slice))
         counters, base, trend, cusum = (item.state[:, pick] for item in estimators)
         counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
@@ -131,8 +132,8 @@ class Bank:
             score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
             self.cusum.step(cusum, known, elapsed, score)
             self.base.step(base, ok, elapsed, values)
-            both = (np.concatenate((item, item), axis=-1) for item in (ok, elapsed, values))
-            self.trend.step(trend, *both)
+            twice = np.concatenate((ok, ok), axis=-1), np.concatenate((elapsed, elapsed), axis=-1)
+            self.trend.step(trend, *twice, np.concatenate((values, values), axis=-1))
         if copied:
             self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
             for item, state in zip(estimators, (counters, base, trend, cusum), strict=True):
@@ -167,16 +168,23 @@ class Bank:
     def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
         raise NotImplementedError
 
+    def _mean(self, signal: int) -> Floats:
+        """Short mean of one signal, shape (rows,); 0 where unknown."""
+        state = self.trend.state[:, :, signal]
+        mean: Floats = state[3] / np.maximum(state[0], 1e-12) + state[6]
+        return mean
+
     def _lines(self) -> tuple[Floats, Floats, Floats]:
         """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
 
-        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error, and 0 when
-        they disagree about the direction: noise and steps have little of it, ramps keep it.
+        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error (the long
+        line, which fits a step badly, by :data:`DOUBT` of them), and 0 when they disagree about the direction:
+        noise and steps have little of it, ramps keep it.
         """
         line = self.trend.score_many()
         n = len(self.SIGNALS)
         slope = line.slope
-        size = np.maximum(np.abs(slope) - line.slope_error, 0.0)
+        size = np.maximum(np.abs(slope) - line.slope_error * ([1.0] * n + [DOUBT] * n), 0.0)
         agree = slope[:, :n] * slope[:, n:] > 0.0
         lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
         return line.level[:, :n].T, line.level[:, n:].T, lasting.T
@@ -210,6 +218,8 @@ CONGESTION_FEATURES = (
     Feature("load_quick", "utilization", 0.8),  # share of the line rate over 0.5
     Feature("load_slow", "utilization", 0.6),  # over 0.7
     Feature("load_high", "utilization", 0.4),  # over 0.85
+    Feature("load_mean", "utilization", 0.6),  # over 0.7, short mean instead of a line's end: no overshoot
+    Feature("load_full", "utilization", 0.2),  # short mean over 0.92
     Feature("load_in_half", "utilization", 1.0),  # over 0.85, half a unit ahead
     Feature("load_in_one", "utilization", 1.0),  # over 0.85, one unit ahead
     Feature("load_rising", "utilization", 1.0),  # per unit
@@ -222,6 +232,8 @@ OVERLOAD_FEATURES = (
     Feature("cpu_quick", "cpu_utilization", 0.5),  # over 0.5
     Feature("cpu_slow", "cpu_utilization", 0.3),  # over 0.7
     Feature("cpu_high", "cpu_utilization", 0.15),  # over 0.85
+    Feature("cpu_mean", "cpu_utilization", 0.3),  # over 0.7, short mean
+    Feature("cpu_full", "cpu_utilization", 0.1),  # short mean over 0.92
     Feature("cpu_in_half", "cpu_utilization", 1.0),  # over 0.85, half a unit ahead
     Feature("cpu_in_one", "cpu_utilization", 1.0),  # over 0.85, one unit ahead
     Feature("cpu_rising", "cpu_utilization", 1.0),
@@ -328,11 +340,14 @@ class PortBank(Bank):
             rtt,
             1.0 - self.up,
         )
+        mean = self._mean(2)
         load, rising = slow[2], np.maximum(lasting[2], 0.0)
         congestion = (
             quick[2] - 0.5,
             load - 0.7,
             load - 0.85,
+            mean - 0.7,
+            mean - 0.92,
             load + 0.5 * rising - 0.85,
             load + rising - 0.85,
             rising,
@@ -367,11 +382,14 @@ class DeviceBank(Bank):
     def features(self) -> Floats:
         """One row per device, columns as :data:`OVERLOAD_FEATURES`."""
         quick, slow, lasting = self._lines()
+        mean = self._mean(0)
         cpu, rising = slow[0], np.maximum(lasting[0], 0.0)
         columns = (
             quick[0] - 0.5,
             cpu - 0.7,
             cpu - 0.85,
+            mean - 0.7,
+            mean - 0.92,
             cpu + 0.5 * rising - 0.85,
             cpu + rising - 0.85,
             rising,

@@ -11,8 +11,8 @@ some fail without one, most never fail although many of those look unwell. Shape
 ``abrupt``           cut without precursor
 ``lossy``            begins with loss, optics unremarkable
 ``flapping``         link down and up again, several times
-``bursts``           traffic bursts within capacity, up to 93 % of the line rate
-``ramp_within``      traffic ramp that stops at 60-88 %
+``bursts``           traffic bursts within capacity, up to 90 % of the line rate
+``ramp_within``      traffic ramp that stops at 55-86 %
 ``congestion``       traffic ramp beyond the line rate, queue fills, drops
 ``surge``            traffic jump beyond the line rate at once
 ===================  ============================================================================================
@@ -183,18 +183,18 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
 
     # Traffic: offered load against the line rate.
     usual = rng.uniform(0.02, 0.5, count)
-    past = rng.uniform(1.05, 1.6, count)
+    past = rng.uniform(1.08, 1.5, count)
     load = usual + np.where(kind == "congestion", past - usual, 0.0) * np.minimum(
-        _ramp(time, onset, rng.uniform(1.5, 3.8, count), np.ones(count)), 1.0
+        _ramp(time, onset, rng.uniform(1.8, 4.0, count), np.ones(count)), 1.0
     )
-    within = rng.uniform(0.6, 0.88, count)
+    within = rng.uniform(0.55, 0.86, count)
     load += np.where(kind == "ramp_within", np.maximum(within - usual, 0.0), 0.0) * np.minimum(
         _ramp(time, onset, rng.uniform(0.8, 3.0, count), np.ones(count)), 1.0
     )
     load += np.where((kind == "surge") & (time >= onset), past - usual, 0.0)
     for _ in range(4):
         start, wide = rng.uniform(0.5, 9.0, count), rng.uniform(0.08, 1.2, count)
-        tall = np.where(kind == "bursts", np.maximum(rng.uniform(0.3, 0.93, count) - load.max(axis=0), 0.0), 0.0)
+        tall = np.where(kind == "bursts", np.maximum(rng.uniform(0.3, 0.9, count) - load.max(axis=0), 0.0), 0.0)
         load += tall * ((time >= start) & (time < start + wide))
     pps = 10 ** rng.uniform(3.2, 5.0, count)  # line rate in packets per unit
     packets = rng.poisson(np.maximum(load * pps * elapsed, 0.0))
@@ -249,17 +249,17 @@ def devices(seed: int, count: int, shares: Mapping[str, float] = DEVICE_KINDS) -
     ones = np.ones(count)
     onset = rng.uniform(1.2, 6.0, count)
     usual = rng.uniform(0.03, 0.5, count)
-    past = rng.uniform(1.05, 1.6, count)
+    past = rng.uniform(1.08, 1.5, count)
     load = usual + np.where(kind == "overload", past - usual, 0.0) * np.minimum(
-        _ramp(time, onset, rng.uniform(1.5, 3.8, count), ones), 1.0
+        _ramp(time, onset, rng.uniform(1.8, 4.0, count), ones), 1.0
     )
-    within = np.maximum(rng.uniform(0.55, 0.88, count) - usual, 0.0)
+    within = np.maximum(rng.uniform(0.5, 0.86, count) - usual, 0.0)
     load += np.where(kind == "creep_within", within, 0.0) * np.minimum(
         _ramp(time, onset, rng.uniform(0.8, 3.0, count), ones), 1.0
     )
     for _ in range(4):
         start, wide = rng.uniform(0.5, 9.0, count), rng.uniform(0.05, 0.5, count)
-        tall = np.where(kind == "spikes", np.maximum(rng.uniform(0.4, 1.0, count) - load.max(axis=0), 0.0), 0.0)
+        tall = np.where(kind == "spikes", np.maximum(rng.uniform(0.4, 0.95, count) - load.max(axis=0), 0.0), 0.0)
         load += tall * ((time >= start) & (time < start + wide))
     noise = rng.uniform(0.003, 0.04, count)
     shown = np.clip(load + rng.normal(0.0, 1.0, shape) * noise, 0.0, None)
