@@ -1,0 +1,481 @@
+"""A running switch process: starting one, and commanding it over its control socket.
+
+The process (``engine/native/switchd``) owns the interfaces and the loaded program and outlives its clients; a new
+:class:`Client` on the same socket finds everything as it was. Message format: ``engine/native/switchd/control.c``,
+commands of the process: ``commands.c``, of the program: :mod:`engine.codec`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, cast
+
+from engine.api import (
+    Code,
+    DatapathError,
+    DeviceState,
+    Digest,
+    EngineError,
+    Event,
+    IdleTimeout,
+    PacketIn,
+    PortState,
+    PortStatus,
+    TableUpdate,
+)
+from engine.build import NATIVE, build_executable
+from engine.codec import Codec, Command, Reader, program_from_json
+from engine.commands import Commands
+
+log = logging.getLogger(__name__)
+
+SOURCES = NATIVE / "switchd"
+FLAGS = ("-D_GNU_SOURCE",)
+LIBRARIES = ("-lm", "-ldl")
+WRITE_CHUNK = 64  # updates per message: packets wait no longer than one message takes
+WRITE_WINDOW = 16  # messages on the way
+_HEADER = struct.Struct("<IIHH")
+_DEVICE = struct.Struct("<QddIIQ")
+_PORT = struct.Struct("<HBB16sII8QddQQ")
+_MESSAGE_MAX = 64 << 20
+
+Schedule = Mapping[str, Sequence[tuple[float, float]] | None]
+
+
+class SwitchOp(IntEnum):
+    """Commands of the switch process, as in ``commands.c``."""
+
+    HELLO = 0x100
+    LOAD = 0x101
+    PORTS = 0x102
+    DEVICE_STATE = 0x103
+    IMPAIR = 0x104
+    PACKET_OUT = 0x105
+    SUBSCRIBE = 0x106
+    STATE_PUT = 0x107
+    STATE_GET = 0x108
+    PKTGEN = 0x109
+    PCAP = 0x10A
+    SHUTDOWN = 0x10B
+
+
+class EventKind(IntEnum):
+    DIGEST = 0x8000
+    PACKET_IN = 0x8001
+    PORT_STATUS = 0x8002
+    IDLE_TIMEOUT = 0x8003
+    LOST = 0x8004
+
+
+ALL_EVENTS = 0b1111
+
+
+class _Connection:
+    """One connection; not thread-safe."""
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        self._received = bytearray()
+        self._id = 0
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise DatapathError(Code.UNAVAILABLE, f"no switch process at {path}: {error}") from error
+
+    def send(self, op: int, payload: bytes) -> int:
+        self._id = self._id % 0xFFFFFFFF + 1
+        self._socket.sendall(_HEADER.pack(len(payload), self._id, op, 0) + payload)
+        return self._id
+
+    def receive(self) -> tuple[int, int, int, bytes]:
+        """(id, op, code, payload) of the next message; ``ConnectionError`` at the end of the stream."""
+        head = self._take(_HEADER.size)
+        length, ident, op, code = _HEADER.unpack(head)
+        if length > 2 * _MESSAGE_MAX:
+            raise ConnectionError(f"message of {length} bytes")
+        return ident, op, code, self._take(length)
+
+    def _take(self, count: int) -> bytes:
+        data = self._received
+        while len(data) < count:
+            chunk = self._socket.recv(max(65536, min(count - len(data), 1 << 20)))
+            if not chunk:
+                raise ConnectionError("the switch process closed the connection")
+            data += chunk
+        out = bytes(data[:count])
+        del data[:count]
+        return out
+
+    def shutdown(self) -> None:
+        """Ends a :meth:`receive` that waits in another thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Client(Commands):
+    """Implements :class:`engine.api.Datapath` over a control socket, plus what concerns the process itself.
+
+    Thread-safe. ``timeout`` (s) bounds each command; when the process is gone or does not answer,
+    :class:`DatapathError` UNAVAILABLE is raised and the next command connects anew.
+    """
+
+    def __init__(self, socket_path: str | Path, *, timeout: float = 30.0) -> None:
+        self.socket_path = str(socket_path)
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+        self._closed = False
+        self._events: _Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._callbacks: list[Callable[[Event], None]] = []
+        self.lost_events = 0  # events that the process dropped because we read too slowly
+        self.clock_ns = 0  # the data plane's clock in the last reply
+        self.refresh()
+
+    # -- transport -----------------------------------------------------------------------------------------------
+
+    def _exchange(self, op: int, payloads: Sequence[bytes]) -> list[bytes]:
+        """Send ``payloads`` with up to WRITE_WINDOW of them unanswered; the replies in order."""
+        replies: list[bytes] = []
+        failure: DatapathError | None = None
+        with self._lock:
+            if self._closed:
+                raise DatapathError(Code.UNAVAILABLE, "the client is closed")
+            try:
+                if self._connection is None:
+                    self._connection = _Connection(self.socket_path, self._timeout)
+                connection = self._connection
+                expected: list[int] = []
+                for position in range(len(payloads)):
+                    while len(expected) < min(len(payloads), position + WRITE_WINDOW):
+                        expected.append(connection.send(op, payloads[len(expected)]))
+                    ident, _op, code, body = connection.receive()
+                    if ident != expected[position] or len(body) < 8:
+                        raise ConnectionError("unexpected reply")
+                    self.clock_ns = int.from_bytes(body[:8], "little")
+                    if code:
+                        failure = failure or DatapathError(_code(code), body[8:].decode(errors="replace"))
+                    replies.append(body[8:])
+            except OSError as error:
+                if self._connection is not None:
+                    self._connection.close()
+                    self._connection = None
+                raise DatapathError(Code.UNAVAILABLE, f"switch process at {self.socket_path}: {error}") from error
+        if failure:
+            raise failure
+        return replies
+
+    def command(self, op: int, payload: bytes) -> bytes:
+        return self._exchange(op, (payload,))[0]
+
+    def _json(self, op: SwitchOp, request: Mapping[str, Any]) -> None:
+        self.command(op, json.dumps(request).encode())
+
+    def close(self) -> None:
+        """Leave the process alone and close the connections."""
+        with self._lock:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        if self._events is not None:
+            self._events.shutdown()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the process ---------------------------------------------------------------------------------------------
+
+    def hello(self) -> dict[str, Any]:
+        """Version, pid, program path, ports, clients and statistics of the process."""
+        return cast(dict[str, Any], json.loads(self.command(SwitchOp.HELLO, b"")))
+
+    def refresh(self) -> None:
+        """Learn which program is loaded (again, when another client may have loaded one)."""
+        if self.hello()["program"]:
+            self._codec = Codec(program_from_json(self.command(Command.INFO, b"").decode()))
+        else:
+            self._codec = None
+
+    def load(self, shared_object: str | Path) -> None:
+        """Load a compiled program; its state is fresh, the old program's is gone."""
+        self.command(SwitchOp.LOAD, os.fsencode(Path(shared_object).resolve()))
+        self.refresh()
+
+    def add_port(self, port: int, interface: str) -> None:
+        """The interface need not exist yet: the port is up as soon as it does."""
+        self._json(SwitchOp.PORTS, {"add": [{"port": port, "name": interface}]})
+
+    def remove_port(self, port: int) -> None:
+        self._json(SwitchOp.PORTS, {"remove": [port]})
+
+    def pktgen(self, interval_us: int, *, port_down: bool = True) -> None:
+        """Heartbeat commands for all ports every ``interval_us`` (0: none), PORT_DOWN at carrier loss.
+
+        Only for programs that understand them: both arrive on the generator's port.
+        """
+        self._json(SwitchOp.PKTGEN, {"interval_us": interval_us, "port_down": port_down})
+
+    def pcap(self, directory: str | Path | None) -> None:
+        """Write ``<interface>_in.pcap`` and ``<interface>_out.pcap`` for all ports; None stops."""
+        self.command(SwitchOp.PCAP, os.fsencode(directory) if directory is not None else b"")
+
+    def state_put(self, key: str, value: bytes) -> None:
+        """Keep ``value`` in the process (at most 64 MiB in all); empty forgets it."""
+        name = key.encode()
+        if not 1 <= len(name) <= 255:
+            raise DatapathError(Code.INVALID_ARGUMENT, "a key has 1 to 255 bytes")
+        self.command(SwitchOp.STATE_PUT, bytes([len(name)]) + name + value)
+
+    def state_get(self, key: str) -> bytes | None:
+        """What :meth:`state_put` kept; None when there is nothing."""
+        try:
+            return self.command(SwitchOp.STATE_GET, key.encode())
+        except DatapathError as error:
+            if error.code is Code.NOT_FOUND:
+                return None
+            raise
+
+    def shutdown(self) -> None:
+        """End the process."""
+        self.command(SwitchOp.SHUTDOWN, b"")
+
+    # -- impairments ---------------------------------------------------------------------------------------------
+
+    def impair(
+        self,
+        port: int | None,
+        schedule: Schedule | None = None,
+        *,
+        clear: bool = False,
+        base: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        """Impair a port (None: the device).
+
+        ``schedule``: parameter -> [(seconds from now, value), ...], piecewise linear, held after the last point;
+        None ends a parameter. ``clear`` removes all others first. ``base`` addresses the layer that clearing
+        faults leaves alone (a link's own delay and rate). ``seed`` repeats the port's random choices.
+        Parameters: ``impair.h``.
+        """
+        request: dict[str, Any] = {"port": port}
+        if schedule is not None:
+            request["schedule"] = {
+                name: None if points is None else [list(point) for point in points]
+                for name, points in schedule.items()
+            }
+        if clear:
+            request["clear"] = True
+        if base:
+            request["base"] = True
+        if seed is not None:
+            request["seed"] = seed
+        self._json(SwitchOp.IMPAIR, request)
+
+    # -- Datapath ------------------------------------------------------------------------------------------------
+
+    def table_write(self, updates: Sequence[TableUpdate], *, atomic: bool = False) -> list[Code]:
+        """See :meth:`engine.api.Datapath.table_write`; large batches go in slices, with packets in between."""
+        if atomic or len(updates) <= WRITE_CHUNK:
+            return super().table_write(updates, atomic=atomic)
+        codec = self.codec
+        codes = [Code.OK] * len(updates)
+        encoded: list[bytes] = []
+        sent: list[int] = []
+        for position, update in enumerate(updates):
+            try:
+                encoded.append(codec.update(update))
+                sent.append(position)
+            except DatapathError as error:
+                codes[position] = error.code
+        slices = [
+            codec.table_write(encoded[i : i + WRITE_CHUNK], atomic=False) for i in range(0, len(encoded), WRITE_CHUNK)
+        ]
+        results = b"".join(self._exchange(Command.TABLE_WRITE, slices))
+        if len(results) != len(sent):
+            raise DatapathError(Code.INTERNAL, f"{len(results)} codes for {len(sent)} updates")
+        for position, code in zip(sent, results, strict=True):
+            codes[position] = Code(code)
+        return codes
+
+    def packet_out(self, data: bytes) -> None:
+        self.command(SwitchOp.PACKET_OUT, data)
+
+    def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
+        """Readings of now. ``queue_max`` counts from the last call without ``keep_maxima``."""
+        data = self.command(SwitchOp.DEVICE_STATE, b"\x01" if keep_maxima else b"")
+        time_ns, cpu, memory, backlog, count, dropped = _DEVICE.unpack_from(data)
+        if len(data) != _DEVICE.size + count * _PORT.size:
+            raise DatapathError(Code.INTERNAL, f"{len(data)} bytes for {count} ports")
+        ports = []
+        for number, up, _zero, name, depth, maximum, *rest in _PORT.iter_unpack(data[_DEVICE.size :]):
+            ports.append(PortState(number, name.rstrip(b"\0").decode(), bool(up), *_port_fields(rest, depth, maximum)))
+        ports.sort(key=lambda port: port.port)
+        return DeviceState(time_ns, cpu, memory, backlog, dropped, tuple(ports))
+
+    def subscribe(self, callback: Callable[[Event], None]) -> None:
+        with self._lock:
+            self._callbacks.append(callback)
+            if self._thread is not None:
+                return
+            self._events = _Connection(self.socket_path, self._timeout)
+            self._events.send(SwitchOp.SUBSCRIBE, struct.pack("<I", ALL_EVENTS))
+            self._events.receive()
+            self._events._socket.settimeout(None)
+            self._thread = threading.Thread(target=self._read_events, name="dataplane-events", daemon=True)
+            self._thread.start()
+
+    def _read_events(self) -> None:
+        connection = self._events
+        assert connection is not None
+        try:
+            while True:
+                _ident, op, _status, body = connection.receive()
+                event = self._event(op, body)
+                if event is None:
+                    continue
+                for callback in tuple(self._callbacks):
+                    callback(event)
+        except OSError as error:
+            if not self._closed:
+                log.warning("events of %s end: %s", self.socket_path, error)
+        finally:
+            connection.close()
+
+    def _event(self, op: int, body: bytes) -> Event | None:
+        reader = Reader(body)
+        time_ns = reader.u64()
+        rest = body[8:]
+        if op == EventKind.PACKET_IN:
+            return PacketIn(rest)
+        if op == EventKind.PORT_STATUS:
+            return PortStatus(reader.u16(), bool(reader.u8()), time_ns)
+        if op == EventKind.LOST:
+            self.lost_events = reader.u64()
+            return None
+        codec = self._codec
+        try:
+            if codec is not None and op == EventKind.DIGEST:
+                digest = reader.u32()
+                return Digest(digest, codec.digest_values(digest, rest[4:]), time_ns)
+            if codec is not None and op == EventKind.IDLE_TIMEOUT:
+                return IdleTimeout(codec.read_entry(Reader(rest)), time_ns)
+        except (DatapathError, IndexError) as error:  # the event of a program that was just replaced
+            log.warning("event 0x%x does not fit the loaded program: %s", op, error)
+        return None
+
+
+def _port_fields(rest: Sequence[Any], depth: int, maximum: int) -> tuple[Any, ...]:
+    rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped, rate, *optics = rest
+    counters = (rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped)
+    return (*counters, depth, maximum, rate, *optics)
+
+
+def _code(value: int) -> Code:
+    try:
+        return Code(value)
+    except ValueError:
+        return Code.UNKNOWN
+
+
+def executable(*, sanitize: bool = False) -> Path:
+    """Build the switch process (cached) and return its path."""
+    flags = (*FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined") if sanitize else FLAGS
+    return build_executable(
+        sorted(SOURCES.glob("*.c")),
+        name="switchd-sanitized" if sanitize else "switchd",
+        flags=flags,
+        include=(SOURCES,),
+        libraries=LIBRARIES,
+    )
+
+
+def spawn(
+    interfaces: Mapping[int, str],
+    control_socket: str | Path,
+    *,
+    load: str | Path | None = None,
+    cpu_port: int = 510,
+    pktgen_port: int = 509,
+    pktgen_interval_us: int = 0,
+    pcap: str | Path | None = None,
+    log_file: str | Path | None = None,
+    log_level: str = "info",
+    binary: Path | None = None,
+    prefix: Sequence[str] = (),
+    extra: Sequence[str] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a switch process in a session of its own and wait until it serves ``control_socket``.
+
+    It ends at SIGTERM or :meth:`Client.shutdown`, not with its parent. ``prefix`` is put before the command
+    (``ip netns exec ...``). :class:`EngineError` with its last words when it does not come up.
+    """
+    command: list[str] = [*prefix, str(binary or executable()), "--control-socket", str(control_socket)]
+    for port, interface in sorted(interfaces.items()):
+        command += ["-i", f"{port}@{interface}"]
+    command += ["--cpu-port", str(cpu_port), "--pktgen-port", str(pktgen_port), "--log-level", log_level]
+    if pktgen_interval_us:
+        command += ["--pktgen-interval-us", str(pktgen_interval_us)]
+    if load is not None:
+        command += ["--load", str(Path(load).resolve())]
+    if pcap is not None:
+        command += ["--pcap", str(pcap)]
+    ready, told = os.pipe()
+    sink: Any = subprocess.DEVNULL
+    try:
+        if log_file is not None:
+            sink = open(log_file, "ab")  # noqa: SIM115  (closed below, the child keeps its copy)
+        process = subprocess.Popen(
+            [*command, "--ready-fd", str(told), *extra],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=sink if log_file is not None else None,
+            pass_fds=(told,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(told)
+        if log_file is not None and not isinstance(sink, int):
+            sink.close()
+    try:
+        if _became_ready(ready, 10.0):
+            return process
+    finally:
+        os.close(ready)
+    process.kill()
+    process.wait()
+    words = ""
+    if log_file is not None:
+        words = "\n" + Path(log_file).read_text(errors="replace")[-2000:]
+    raise EngineError(f"the switch process did not start ({process.returncode}): {' '.join(command)}{words}")
+
+
+def _became_ready(descriptor: int, seconds: float) -> bool:
+    """True when the process wrote a byte, False at its end or after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            return os.read(descriptor, 1) == b"1"
+    return False

@@ -1,0 +1,450 @@
+/* Commands of the switch process itself (0x100 and above); the others go to the program.
+ *
+ *   HELLO         -                         -> JSON: version, pid, program, ports, statistics
+ *   LOAD          path of a shared object   -> -
+ *   PORTS         JSON {"add": [{"port": 1, "name": "s1-eth1"}], "remove": [2]}
+ *   DEVICE_STATE  [u8 keep: queue maxima]   -> struct device_record, n * struct port_record
+ *   IMPAIR        JSON, see impair_command
+ *   PACKET_OUT    frame with controller header, processed as coming from the CPU port
+ *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs
+ *   STATE_PUT     u8 length, key, value     (empty value: forget it)
+ *   STATE_GET     key                       -> value; NOT_FOUND
+ *   PKTGEN        JSON {"interval_us": 10000, "port_down": true}
+ *   PCAP          directory; empty: stop
+ *   SHUTDOWN      -
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "sp_engine.h"
+#include "switchd.h"
+
+enum {
+    OP_HELLO = 0x100,
+    OP_LOAD,
+    OP_PORTS,
+    OP_DEVICE_STATE,
+    OP_IMPAIR,
+    OP_PACKET_OUT,
+    OP_SUBSCRIBE,
+    OP_STATE_PUT,
+    OP_STATE_GET,
+    OP_PKTGEN,
+    OP_PCAP,
+    OP_SHUTDOWN,
+};
+enum { STATE_TOTAL = 64 << 20 };
+
+struct __attribute__((packed)) device_record {
+    uint64_t time;
+    double cpu, memory;
+    uint32_t backlog, ports;
+    uint64_t dropped;
+};
+struct __attribute__((packed)) port_record {
+    uint16_t number;
+    uint8_t up, zero;
+    char name[16];
+    uint32_t queue_depth, queue_max;
+    uint64_t rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped, rate_bps;
+    double rx_power_dbm, pre_fec_ber;
+    uint64_t corrected, uncorrected;
+};
+
+static int refuse(struct buffer *out, int code, const char *what, const char *detail)
+{
+    buffer_consume(out, buffer_len(out));
+    buffer_printf(out, "%s%s%s", what, detail ? ": " : "", detail ? detail : "");
+    return code;
+}
+
+static struct json *parse(const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    size_t offset;
+    struct json *v = json_parse((const char *)data, len, &offset);
+    if (v && v->type == JSON_OBJECT)
+        return v;
+    buffer_printf(out, v ? "not a JSON object" : "malformed JSON at byte %zu", offset);
+    json_free(v);
+    return NULL;
+}
+
+/* Every member must be one of `known` (NULL-terminated). */
+static bool only(const struct json *object, const char *const *known, struct buffer *out)
+{
+    for (const struct json *m = object->first; m; m = m->next) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], m->key) != 0)
+            i++;
+        if (!known[i]) {
+            buffer_printf(out, "unknown key '%s'", m->key);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_true(const struct json *v) { return v && v->type == JSON_BOOL && v->boolean; }
+
+static struct port *port_of(struct switchd *sw, const struct json *v)
+{
+    if (!v || v->type != JSON_NUMBER || v->number < 0 || v->number >= MAX_PORTS || v->number != floor(v->number))
+        return NULL;
+    return sw->by_number[(int)v->number];
+}
+
+/* ---- impairments ---- */
+
+static struct point *read_points(const struct json *list, enum parameter p, uint64_t now, const char **why)
+{
+    if (list->type != JSON_ARRAY || list->count == 0 || list->count > SCHEDULE_POINTS) {
+        *why = "must be a list of 1 to 4096 pairs [seconds from now, value]";
+        return NULL;
+    }
+    struct point *points = calloc(list->count, sizeof *points);
+    uint32_t n = 0;
+    *why = points ? NULL : "out of memory";
+    for (const struct json *pair = list->first; pair && !*why; pair = pair->next, n++) {
+        const struct json *t = pair->first, *v = t ? t->next : NULL;
+        if (pair->type != JSON_ARRAY || pair->count != 2 || t->type != JSON_NUMBER || v->type != JSON_NUMBER)
+            *why = "has an element that is no pair [seconds from now, value]";
+        else if (!(t->number >= 0 && t->number <= 1e6))
+            *why = "has a time outside 0..1e6 s";
+        else
+            *why = parameter_check(p, v->number);
+        if (*why)
+            break;
+        points[n] = (struct point){now + (uint64_t)(t->number * 1e9), v->number};
+        if (n > 0 && points[n].time < points[n - 1].time)
+            *why = "is not in time order";
+    }
+    if (!*why)
+        return points;
+    free(points);
+    return NULL;
+}
+
+/* {"port": N or null (device), "schedule": {parameter: [[seconds, value], ...] or null}, "clear": bool,
+ *  "base": bool, "seed": N}: `clear` comes first; `base` names the layer below faults, which only
+ * {"clear": true, "base": true} empties. Nothing is changed when anything is wrong. */
+static int impair_command(struct switchd *sw, const struct json *request, struct buffer *out)
+{
+    static const char *const known[] = {"port", "schedule", "clear", "base", "seed", NULL};
+    uint64_t now = mono_ns();
+    struct point *points[PARAMETERS] = {0};
+    uint32_t counts[PARAMETERS] = {0};
+    bool unset[PARAMETERS] = {0};
+    const struct json *number = json_get(request, "port"), *seed = json_get(request, "seed");
+    const struct json *schedule = json_get(request, "schedule");
+    bool of_port = number && number->type != JSON_NULL;
+    struct port *port = of_port ? port_of(sw, number) : NULL;
+    int code = SP_INVALID_ARGUMENT;
+    if (!only(request, known, out))
+        return code;
+    if (of_port && !port)
+        return refuse(out, SP_NOT_FOUND, "no such port", NULL);
+    if ((schedule && schedule->type != JSON_OBJECT) || (seed && seed->type != JSON_NUMBER) ||
+        (!schedule && !seed && !is_true(json_get(request, "clear"))))
+        return refuse(out, code, "needs schedule (an object), clear or seed (a number)", NULL);
+    for (const struct json *m = schedule ? schedule->first : NULL; m; m = m->next) {
+        int p = parameter_by_name(m->key);
+        const char *why = NULL;
+        if (p < 0)
+            why = "is no parameter";
+        else if (parameter_of_device((enum parameter)p) == of_port)
+            why = of_port ? "belongs to the device, not to a port" : "belongs to a port, not to the device";
+        else if (points[p] || unset[p])
+            why = "is given twice";
+        else if (m->type == JSON_NULL)
+            unset[p] = true;
+        else
+            points[p] = read_points(m, (enum parameter)p, now, &why);
+        if (why) {
+            buffer_printf(out, "%s %s", m->key, why);
+            goto cleanup;
+        }
+        counts[p] = (uint32_t)m->count;
+    }
+    struct impairment *target = is_true(json_get(request, "base")) ? (port ? &port->base : &sw->device.base)
+                                                                  : (port ? &port->fault : &sw->device.fault);
+    if (port)
+        stage_optics(port, now); /* what was in force until now counts */
+    if (is_true(json_get(request, "clear")))
+        impairment_clear(target);
+    for (int p = 0; p < PARAMETERS; p++) {
+        if (unset[p])
+            schedule_clear(&target->schedules[p]);
+        if (points[p])
+            schedule_set(&target->schedules[p], points[p], counts[p], now);
+        points[p] = NULL;
+    }
+    if (seed && port)
+        rng_seed(&port->optics.rng, (uint64_t)(int64_t)seed->number);
+    if (port)
+        stage_configure(port, now);
+    else
+        device_configure(sw, now);
+    code = SP_OK;
+cleanup:
+    for (int p = 0; p < PARAMETERS; p++)
+        free(points[p]);
+    return code;
+}
+
+/* ---- ports ---- */
+
+static int ports_command(struct switchd *sw, const struct json *request, struct buffer *out)
+{
+    static const char *const known[] = {"add", "remove", NULL}, *const parts[] = {"port", "name", NULL};
+    const struct json *add = json_get(request, "add"), *remove = json_get(request, "remove");
+    char error[160];
+    if (!only(request, known, out))
+        return SP_INVALID_ARGUMENT;
+    if ((add && add->type != JSON_ARRAY) || (remove && remove->type != JSON_ARRAY))
+        return refuse(out, SP_INVALID_ARGUMENT, "add and remove must be lists", NULL);
+    for (const struct json *m = remove ? remove->first : NULL; m; m = m->next) {
+        struct port *port = port_of(sw, m);
+        if (!port)
+            return refuse(out, SP_NOT_FOUND, "no such port", NULL);
+        port_remove(sw, port);
+    }
+    for (const struct json *m = add ? add->first : NULL; m; m = m->next) {
+        const struct json *number = json_get(m, "port"), *name = json_get(m, "name");
+        if (m->type != JSON_OBJECT || !only(m, parts, out) || !number || number->type != JSON_NUMBER ||
+            !(number->number >= 0 && number->number < MAX_PORTS) || !name || name->type != JSON_STRING)
+            return refuse(out, SP_INVALID_ARGUMENT, "a port needs port (0..510) and name", NULL);
+        if (!port_add(sw, (uint16_t)number->number, name->string, error, sizeof error))
+            return refuse(out, SP_INVALID_ARGUMENT, error, NULL);
+    }
+    return SP_OK;
+}
+
+static int state_command(struct switchd *sw, bool keep, struct buffer *out)
+{
+    uint64_t now = mono_ns();
+    struct device_record d = {.time = wall_ns(sw, now),
+                              .backlog = sw->device.backlog.count,
+                              .ports = sw->port_count,
+                              .dropped = sw->device.dropped};
+    double cpu, memory;
+    device_load(sw, now, &cpu, &memory);
+    d.cpu = cpu;
+    d.memory = memory;
+    bool ok = buffer_append(out, &d, sizeof d);
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        struct port *p = sw->ports[i];
+        port_rx_statistics(p);
+        stage_optics(p, now);
+        double mbps = impairment_value(&p->base, &p->fault, P_RATE_MBPS, now);
+        struct port_record r = {
+            .number = p->number, .up = p->up, .queue_depth = p->queued, .queue_max = p->queue_max,
+            .rx_packets = p->count.rx_packets, .rx_bytes = p->count.rx_bytes,
+            .rx_dropped = p->count.rx_dropped + p->count.delay_overflow, .rx_errors = p->count.rx_errors,
+            .tx_packets = p->count.tx_packets, .tx_bytes = p->count.tx_bytes, .tx_dropped = p->count.tx_dropped,
+            .rate_bps = (uint64_t)(mbps * 1e6), .rx_power_dbm = p->up ? p->optics.power_dbm : OPTICS_DARK_DBM,
+            .pre_fec_ber = p->optics.ber, .corrected = (uint64_t)p->optics.corrected,
+            .uncorrected = (uint64_t)p->optics.uncorrected};
+        memcpy(r.name, p->name, sizeof r.name);
+        if (!keep)
+            p->queue_max = p->queued;
+        ok = ok && buffer_append(out, &r, sizeof r);
+    }
+    return ok ? SP_OK : SP_RESOURCE_EXHAUSTED;
+}
+
+/* ---- values that the server keeps here, so that they outlive it ---- */
+
+struct blob {
+    struct blob *next;
+    uint32_t key_len, len;
+    uint8_t data[]; /* key, value */
+};
+static struct blob *blobs;
+static size_t blob_bytes;
+
+static struct blob **find_blob(const uint8_t *key, uint32_t len)
+{
+    struct blob **at = &blobs;
+    while (*at && ((*at)->key_len != len || memcmp((*at)->data, key, len) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+static int blob_put(const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    uint32_t key_len = len ? data[0] : 0;
+    if (key_len == 0 || len < 1 + key_len)
+        return refuse(out, SP_INVALID_ARGUMENT, "needs a key", NULL);
+    uint32_t size = len - 1 - key_len;
+    struct blob **at = find_blob(data + 1, key_len), *old = *at, *fresh = NULL;
+    size_t before = old ? old->len : 0;
+    if (blob_bytes - before + size > STATE_TOTAL)
+        return refuse(out, SP_RESOURCE_EXHAUSTED, "more than 64 MiB of state", NULL);
+    if (size > 0) {
+        fresh = malloc(sizeof *fresh + key_len + size);
+        if (!fresh)
+            return refuse(out, SP_RESOURCE_EXHAUSTED, "out of memory", NULL);
+        *fresh = (struct blob){.next = old ? old->next : NULL, .key_len = key_len, .len = size};
+        memcpy(fresh->data, data + 1, key_len + size);
+    }
+    if (old || fresh)
+        *at = fresh ? fresh : old->next;
+    free(old);
+    blob_bytes = blob_bytes - before + size;
+    return SP_OK;
+}
+
+static int blob_get(const uint8_t *key, uint32_t len, struct buffer *out)
+{
+    const struct blob *b = *find_blob(key, len);
+    if (!b)
+        return refuse(out, SP_NOT_FOUND, "no such key", NULL);
+    return buffer_append(out, b->data + b->key_len, b->len) ? SP_OK : SP_RESOURCE_EXHAUSTED;
+}
+
+/* ---- the rest ---- */
+
+static int hello_command(struct switchd *sw, struct buffer *out)
+{
+    const struct statistics *s = &sw->stats;
+    buffer_printf(out, "{\"name\":\"shadowplane-switchd\",\"protocol\":1,\"pid\":%d,\"uptime_ns\":%llu,\"cpu_port\":%u,",
+                  (int)getpid(), (unsigned long long)(mono_ns() - sw->started), sw->cpu_port);
+    buffer_printf(out, "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"ticks\":%llu,\"skipped\":%llu},",
+                  sw->pktgen.port, (unsigned long long)(sw->pktgen.interval / NS_PER_US),
+                  sw->pktgen.port_down ? "true" : "false", (unsigned long long)sw->pktgen.ticks,
+                  (unsigned long long)sw->pktgen.skipped);
+    buffer_printf(out, "\"program\":");
+    buffer_json_string(out, pipeline_path(sw));
+    buffer_printf(out,
+                  ",\"statistics\":{\"turns\":%llu,\"sleeps\":%llu,\"packets\":%llu,\"emitted\":%llu,"
+                  "\"unknown_port\":%llu,\"no_program\":%llu,\"packet_outs\":%llu,\"send_calls\":%llu},\"clients\":",
+                  (unsigned long long)s->turns, (unsigned long long)s->sleeps, (unsigned long long)s->packets,
+                  (unsigned long long)s->emitted, (unsigned long long)s->unknown_port,
+                  (unsigned long long)s->no_program, (unsigned long long)s->packet_outs,
+                  (unsigned long long)s->send_calls);
+    control_statistics(sw->control, out);
+    buffer_printf(out, ",\"ports\":[");
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        const struct port *p = sw->ports[i];
+        buffer_printf(out, "%s{\"port\":%u,\"name\":", i ? "," : "", p->number);
+        buffer_json_string(out, p->name);
+        buffer_printf(out,
+                      ",\"up\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,\"injected_corruption\":%llu,"
+                      "\"delay_overflow\":%llu,\"tx_oversize\":%llu}",
+                      p->up ? "true" : "false", p->mtu, p->delayed.count, (unsigned long long)p->count.injected_loss,
+                      (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
+                      (unsigned long long)p->count.tx_oversize);
+    }
+    return buffer_printf(out, "]}") ? SP_OK : SP_RESOURCE_EXHAUSTED;
+}
+
+static int text_argument(const uint8_t *data, uint32_t len, char *text, size_t size, struct buffer *out)
+{
+    if (len >= size || memchr(data, 0, len))
+        return refuse(out, SP_INVALID_ARGUMENT, "not a path", NULL);
+    memcpy(text, data, len);
+    text[len] = '\0';
+    return SP_OK;
+}
+
+static int load_command(struct switchd *sw, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    char path[1024], error[512];
+    int code = text_argument(data, len, path, sizeof path, out);
+    if (code == SP_OK && !pipeline_load(sw, path, error, sizeof error))
+        return refuse(out, SP_INVALID_ARGUMENT, error, NULL);
+    return code;
+}
+
+static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    char directory[sizeof sw->pcap_directory];
+    int code = text_argument(data, len, directory, sizeof directory, out);
+    if (code != SP_OK)
+        return code;
+    memcpy(sw->pcap_directory, directory, sizeof directory);
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        pcap_stop(sw->ports[i]);
+        if (directory[0] && !pcap_start(sw, sw->ports[i], directory)) {
+            sw->pcap_directory[0] = '\0';
+            return refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
+        }
+    }
+    return SP_OK;
+}
+
+static int pktgen_command(struct switchd *sw, const struct json *request, struct buffer *out)
+{
+    static const char *const known[] = {"interval_us", "port_down", NULL};
+    const struct json *interval = json_get(request, "interval_us"), *down = json_get(request, "port_down");
+    if (!only(request, known, out))
+        return SP_INVALID_ARGUMENT;
+    if (!interval || interval->type != JSON_NUMBER || (down && down->type != JSON_BOOL) ||
+        (interval->number != 0 && !(interval->number >= 100 && interval->number <= 1e9)))
+        return refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false", NULL);
+    pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0);
+    return SP_OK;
+}
+
+static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    struct json *request = parse(data, len, out);
+    if (!request)
+        return SP_INVALID_ARGUMENT;
+    int code = op == OP_IMPAIR ? impair_command(sw, request, out)
+             : op == OP_PORTS  ? ports_command(sw, request, out)
+                               : pktgen_command(sw, request, out);
+    json_free(request);
+    return code;
+}
+
+int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data, uint32_t len,
+                    struct buffer *out)
+{
+    uint32_t mask;
+    if (op < OP_HELLO)
+        return pipeline_command(sw, op, data, len, out);
+    switch (op) {
+    case OP_HELLO:
+        return hello_command(sw, out);
+    case OP_LOAD:
+        return load_command(sw, data, len, out);
+    case OP_PORTS:
+    case OP_IMPAIR:
+    case OP_PKTGEN:
+        return json_command(sw, op, data, len, out);
+    case OP_DEVICE_STATE:
+        return state_command(sw, len > 0 && data[0], out);
+    case OP_PACKET_OUT:
+        if (!pipeline_loaded(sw))
+            return refuse(out, SP_FAILED_PRECONDITION, "no program is loaded", NULL);
+        if (len > MAX_FRAME)
+            return refuse(out, SP_INVALID_ARGUMENT, "frame longer than 65535 bytes", NULL);
+        sw->stats.packet_outs++;
+        sw->now = mono_ns();
+        pipeline_process(sw, sw->cpu_port, data, len, sw->now);
+        ports_flush(sw);
+        return SP_OK;
+    case OP_SUBSCRIBE:
+        if (len != sizeof mask)
+            return refuse(out, SP_INVALID_ARGUMENT, "needs a mask of 4 bytes", NULL);
+        memcpy(&mask, data, sizeof mask);
+        control_subscribe(sw, client, mask);
+        return SP_OK;
+    case OP_STATE_PUT:
+        return blob_put(data, len, out);
+    case OP_STATE_GET:
+        return blob_get(data, len, out);
+    case OP_PCAP:
+        return pcap_command(sw, data, len, out);
+    case OP_SHUTDOWN:
+        sw->stop = true;
+        return SP_OK;
+    default:
+        buffer_printf(out, "unknown operation 0x%x", op);
+        return SP_UNIMPLEMENTED;
+    }
+}

@@ -1,0 +1,231 @@
+/* The loop: packets of all sources in the order of their times, and control in between. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "switchd.h"
+
+static const uint64_t CONTROL_SLICE = 50 * NS_PER_US; /* while packets wait */
+static const uint64_t IDLE_SLICE = 2 * NS_PER_MS;
+/* Under load, packets come sooner than a sleep and a wake-up take: look again for a moment first.
+ * A slower stream (an idle switch with its heartbeats) always sleeps. */
+static const uint64_t SPIN = 30 * NS_PER_US;
+static const uint32_t SPIN_PACKETS = 25; /* in a window */
+static const uint64_t SPIN_WINDOW = NS_PER_MS;
+
+bool loop_watch(struct switchd *sw, struct port *port)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = port->number};
+    return epoll_ctl(sw->epoll, EPOLL_CTL_ADD, port->fd, &e) == 0;
+}
+
+void port_status_changed(struct switchd *sw, struct port *port, bool up)
+{
+    uint64_t now = mono_ns(), wall = wall_ns(sw, now);
+    port->up = up;
+    log_info("port %u (%s) is %s", port->number, port->name, up ? "up" : "down");
+    pipeline_port_status(sw, port->number, up);
+    if (!up)
+        pktgen_port_down(sw, port->number, now);
+    uint8_t event[11];
+    memcpy(event, &wall, 8);
+    memcpy(event + 8, &port->number, 2);
+    event[10] = up;
+    control_event(sw, EVENT_PORT_STATUS, event, sizeof event, NULL, 0);
+}
+
+void switch_emit(struct switchd *sw, uint16_t number, const uint8_t *data, uint32_t len, unsigned priority)
+{
+    sw->stats.emitted++;
+    struct port *port = sw->by_number[number];
+    if (port) {
+        stage_transmit(sw, port, data, len, priority);
+        return;
+    }
+    if (number == sw->cpu_port) {
+        uint64_t wall = wall_ns(sw, sw->now);
+        control_event(sw, EVENT_PACKET_IN, &wall, sizeof wall, data, len);
+        return;
+    }
+    sw->stats.unknown_port++;
+}
+
+/* A frame has arrived, all impairments of its line behind it. */
+static void arrive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time)
+{
+    if (port->pcap_in) {
+        pcap_write(port->pcap_in, data, len, wall_ns(sw, time));
+        sw->pcap_dirty = true;
+    }
+    if (sw->device.active || sw->device.serving)
+        device_receive(sw, port->number, data, len, time);
+    else
+        pipeline_process(sw, port->number, data, len, time);
+}
+
+/* Time of the port's next frame; frames of an impaired line first pass its stage. */
+static uint64_t port_next(struct switchd *sw, struct port *port, uint64_t now)
+{
+    if (!port->rx_staged && !port->delayed.count)
+        return port_rx_time(sw, port, now);
+    uint64_t time;
+    for (int n = 0; n < 256 && (time = port_rx_time(sw, port, now)) != NEVER; n++) {
+        uint32_t len;
+        uint8_t *data = port_rx_take(port, &len);
+        if (data)
+            stage_receive(sw, port, data, len, time);
+        port_rx_release(port);
+    }
+    return port->delayed.head ? port->delayed.head->time : NEVER;
+}
+
+static void port_handle(struct switchd *sw, struct port *port, uint64_t time)
+{
+    if (port->delayed.head) {
+        struct packet *p = fifo_pop(&port->delayed);
+        arrive(sw, port, p->data, p->len, p->time);
+        packet_free(p);
+        return;
+    }
+    uint32_t len;
+    uint8_t *data = port_rx_take(port, &len);
+    if (data)
+        arrive(sw, port, data, len, time);
+    port_rx_release(port);
+}
+
+/* Up to BATCH packets; returns how many. */
+static uint32_t turn(struct switchd *sw)
+{
+    uint64_t now = sw->now;
+    for (uint32_t n = 0; n < BATCH; n++) {
+        struct port *from = NULL;
+        uint64_t first = pktgen_due(&sw->pktgen), served = device_due(&sw->device);
+        for (uint32_t i = 0; i < sw->port_count; i++) {
+            uint64_t time = port_next(sw, sw->ports[i], now);
+            if (time < first) { /* at equal times the generator goes first: a lost carrier is known at once */
+                first = time;
+                from = sw->ports[i];
+            }
+        }
+        if (served < first && served <= now) {
+            struct packet *p = device_next(sw, now);
+            pipeline_process(sw, p->port, p->data, p->len, p->time);
+            packet_free(p);
+        } else if (first > now) {
+            return n;
+        } else if (from) {
+            port_handle(sw, from, first);
+        } else {
+            pktgen_run(sw, now);
+        }
+    }
+    return BATCH;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* When something is due without anybody waking us; `now` when a frame waits in a ring. */
+static uint64_t next_due(struct switchd *sw, uint64_t now)
+{
+    uint64_t due = earlier(pktgen_due(&sw->pktgen), device_due(&sw->device));
+    due = earlier(due, pipeline_due(sw));
+    if (sw->pcap_dirty)
+        due = earlier(due, now + 200 * NS_PER_MS);
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        struct port *p = sw->ports[i];
+        due = earlier(due, stage_transmit_due(p));
+        if (p->delayed.head)
+            due = earlier(due, p->delayed.head->time);
+        if (port_rx_time(sw, p, now) != NEVER)
+            return now;
+    }
+    return due;
+}
+
+static int wait_for(int epoll, struct epoll_event *events, int count, uint64_t ns)
+{
+    static bool coarse;
+    if (!coarse && ns != NEVER) {
+        struct timespec t = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
+        int n = (int)syscall(SYS_epoll_pwait2, epoll, events, count, &t, NULL, 0);
+        if (n >= 0 || errno != ENOSYS)
+            return n;
+        coarse = true; /* Linux before 5.11 */
+    }
+    return epoll_wait(epoll, events, count, ns == NEVER ? -1 : (int)((ns + NS_PER_MS - 1) / NS_PER_MS));
+}
+
+static void sleep_until(struct switchd *sw, uint64_t due, uint64_t now)
+{
+    struct epoll_event events[64];
+    sw->stats.sleeps++;
+    int n = wait_for(sw->epoll, events, 64, due == NEVER ? NEVER : due > now ? due - now : 0);
+    if (n == 0 && sw->pcap_dirty)
+        pcap_flush(sw);
+    for (int i = 0; i < n; i++)
+        if ((events[i].events & (EPOLLERR | EPOLLHUP)) && events[i].data.u64 < MAX_PORTS) {
+            struct port *port = sw->by_number[events[i].data.u64];
+            if (port)
+                port_rx_error(sw, port);
+        }
+}
+
+static void transmit_due(struct switchd *sw)
+{
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        if (stage_transmit_due(sw->ports[i]) <= sw->now)
+            stage_transmit_run(sw, sw->ports[i], sw->now);
+}
+
+static void recheck(struct switchd *sw)
+{
+    sw->recheck = false;
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        if (sw->ports[i]->recheck) {
+            sw->ports[i]->recheck = false;
+            port_check_carrier(sw, sw->ports[i]);
+        }
+}
+
+void loop_run(struct switchd *sw)
+{
+    struct epoll_event control = {.events = EPOLLIN, .data.u64 = MAX_PORTS};
+    epoll_ctl(sw->epoll, EPOLL_CTL_ADD, control_epoll(sw->control), &control);
+    uint64_t window = 0, last_packet = 0;
+    uint32_t in_window = 0, rate = 0;
+    while (!sw->stop) {
+        sw->now = mono_ns();
+        sw->stats.turns++;
+        clock_update(sw, sw->now);
+        uint32_t n = turn(sw);
+        transmit_due(sw);
+        ports_flush(sw);
+        if (sw->recheck)
+            recheck(sw);
+        pipeline_tick(sw, sw->now);
+
+        uint64_t now = mono_ns();
+        if (now - window >= SPIN_WINDOW) {
+            rate = now - window < 2 * SPIN_WINDOW ? in_window : 0;
+            in_window = 0;
+            window = now;
+        }
+        in_window += n;
+        if (n)
+            last_packet = now;
+        control_run(sw, now + (n ? CONTROL_SLICE : IDLE_SLICE));
+        if (n == BATCH || control_pending(sw->control))
+            continue;
+        now = mono_ns();
+        uint64_t due = next_due(sw, now);
+        if (due <= now || (rate >= SPIN_PACKETS && now - last_packet < SPIN))
+            continue;
+        sleep_until(sw, due, now);
+    }
+    ports_flush(sw);
+}

@@ -1,0 +1,167 @@
+/* The loaded program: a shared object with the interface of sp_engine.h. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sp_engine.h"
+#include "switchd.h"
+
+struct pipeline {
+    void *object;
+    const struct sp_engine *engine;
+    struct sp_switch *state;
+    uint64_t last;  /* wall ns: the program's clock never runs backwards ... */
+    uint64_t tick;  /* mono ns of the next look at idle entries */
+    char path[1024];
+};
+
+static const uint64_t CLOCK_SET_BACK = NS_PER_S; /* ... unless the wall clock was set back by more than this */
+
+static void on_emit(void *user, uint32_t port, const uint8_t *data, uint32_t len, const struct sp_tx *tx)
+{
+    switch_emit(user, (uint16_t)(port < MAX_PORTS ? port : MAX_PORTS - 1), data, len, tx ? tx->priority : 0);
+}
+
+static void on_digest(void *user, uint32_t digest, const uint8_t *values, uint32_t len, uint64_t now)
+{
+    struct switchd *sw = user;
+    uint8_t head[12];
+    memcpy(head, &now, 8);
+    memcpy(head + 8, &digest, 4);
+    control_event(sw, EVENT_DIGEST, head, sizeof head, values, len);
+}
+
+static void on_idle(void *user, const uint8_t *entry, uint32_t len, uint64_t now)
+{
+    control_event(user, EVENT_IDLE_TIMEOUT, &now, sizeof now, entry, len);
+}
+
+static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_queue *queue)
+{
+    struct switchd *sw = user;
+    (void)priority;
+    struct port *port = number < MAX_PORTS ? sw->by_number[number] : NULL;
+    if (!port || (!port->queued && !port->sending))
+        return;
+    queue->enq_qdepth = queue->deq_qdepth = port->queued;
+    double mbps = impairment_value(&port->base, &port->fault, P_RATE_MBPS, sw->now);
+    double bytes = 0;
+    for (int b = 0; b < QUEUE_BANDS; b++)
+        bytes += (double)port->bands[b].bytes;
+    double busy = port->link_free > sw->now ? (double)(port->link_free - sw->now) / 1e3 : 0;
+    queue->deq_timedelta_us = (uint32_t)(busy + (mbps > 0 ? bytes * 8 / mbps : 0));
+}
+
+bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t error_len)
+{
+    struct pipeline *p = calloc(1, sizeof *p);
+    if (!p || strlen(path) >= sizeof p->path) {
+        snprintf(error, error_len, p ? "path too long" : "out of memory");
+        free(p);
+        return false;
+    }
+    snprintf(p->path, sizeof p->path, "%s", path);
+    p->object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!p->object) {
+        snprintf(error, error_len, "%s", dlerror());
+        free(p);
+        return false;
+    }
+    const struct sp_engine *(*entry)(void) = NULL;
+    *(void **)&entry = dlsym(p->object, SP_ENGINE_SYMBOL);
+    p->engine = entry ? entry() : NULL;
+    struct sp_options options = {
+        .abi = SP_ENGINE_ABI,
+        .drop_port = MAX_PORTS - 1,
+        .user = sw,
+        .emit = on_emit,
+        .digest = on_digest,
+        .queue = on_queue,
+        .idle = on_idle,
+        .seed = mono_ns(),
+    };
+    if (!p->engine)
+        snprintf(error, error_len, "%s has no %s", path, SP_ENGINE_SYMBOL);
+    else if (p->engine->abi != SP_ENGINE_ABI)
+        snprintf(error, error_len, "%s: interface version %u, expected %u", path, p->engine->abi, SP_ENGINE_ABI);
+    else if (!(p->state = p->engine->create(&options)))
+        snprintf(error, error_len, "%s: no memory for the program's state", path);
+    if (!p->state) {
+        dlclose(p->object);
+        free(p);
+        return false;
+    }
+    pipeline_unload(sw);
+    sw->pipeline = p;
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        if (!sw->ports[i]->up)
+            p->engine->port_status(p->state, sw->ports[i]->number, 0);
+    log_info("program %s from %s", p->engine->name, path);
+    return true;
+}
+
+void pipeline_unload(struct switchd *sw)
+{
+    struct pipeline *p = sw->pipeline;
+    if (!p)
+        return;
+    sw->pipeline = NULL;
+    p->engine->destroy(p->state);
+    dlclose(p->object);
+    free(p);
+}
+
+bool pipeline_loaded(const struct switchd *sw) { return sw->pipeline != NULL; }
+
+const char *pipeline_path(const struct switchd *sw) { return sw->pipeline ? sw->pipeline->path : ""; }
+
+static uint64_t program_time(struct switchd *sw, uint64_t time)
+{
+    struct pipeline *p = sw->pipeline;
+    uint64_t wall = wall_ns(sw, time);
+    if (wall > p->last || p->last - wall > CLOCK_SET_BACK)
+        p->last = wall;
+    return p->last;
+}
+
+void pipeline_process(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time)
+{
+    struct pipeline *p = sw->pipeline;
+    sw->stats.packets++;
+    if (p)
+        p->engine->process(p->state, port, data, len, program_time(sw, time));
+    else
+        sw->stats.no_program++;
+}
+
+void pipeline_port_status(struct switchd *sw, uint16_t port, bool up)
+{
+    if (sw->pipeline)
+        sw->pipeline->engine->port_status(sw->pipeline->state, port, up);
+}
+
+int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    struct pipeline *p = sw->pipeline;
+    const uint8_t *reply = NULL;
+    uint32_t reply_len = 0;
+    if (!p) {
+        buffer_printf(out, "no program is loaded");
+        return SP_FAILED_PRECONDITION;
+    }
+    uint32_t code = p->engine->command(p->state, op, data, len, program_time(sw, mono_ns()), &reply, &reply_len);
+    if (reply_len && !buffer_append(out, reply, reply_len))
+        return SP_RESOURCE_EXHAUSTED;
+    return (int)code;
+}
+
+uint64_t pipeline_due(const struct switchd *sw) { return sw->pipeline ? sw->pipeline->tick : NEVER; }
+
+void pipeline_tick(struct switchd *sw, uint64_t now)
+{
+    struct pipeline *p = sw->pipeline;
+    if (!p || now < p->tick)
+        return;
+    p->tick = now + NS_PER_S;
+    p->engine->tick(p->state, program_time(sw, now));
+}

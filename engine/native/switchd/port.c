@@ -1,0 +1,382 @@
+/* Interfaces: AF_PACKET sockets with a TPACKET_V2 receive ring and sendmmsg for sending.
+ *
+ * Version 2 of the ring and not 3: a frame is visible as soon as it is there, where version 3 hands over
+ * blocks that fill up or time out after a millisecond at best. Each frame carries the time at which the
+ * kernel got it, which is what the program sees as its arrival time.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "switchd.h"
+
+#ifndef PACKET_IGNORE_OUTGOING
+#define PACKET_IGNORE_OUTGOING 23
+#endif
+
+enum { BLOCK = 64 * 1024, HEADROOM = 128 /* ring header, address, VLAN tag */ };
+
+struct port *port_add(struct switchd *sw, uint16_t number, const char *name, char *error, size_t error_len)
+{
+    if (number >= MAX_PORTS || number == sw->cpu_port || number == sw->pktgen.port || number == MAX_PORTS - 1) {
+        snprintf(error, error_len, "port %u is reserved or above %d", number, MAX_PORTS - 2);
+        return NULL;
+    }
+    if (sw->by_number[number]) {
+        snprintf(error, error_len, "port %u is in use by %s", number, sw->by_number[number]->name);
+        return NULL;
+    }
+    if (name[0] == '\0' || strlen(name) >= IFNAMSIZ || strchr(name, '/')) {
+        snprintf(error, error_len, "port %u: '%.40s' is no interface name", number, name);
+        return NULL;
+    }
+    struct port *port = calloc(1, sizeof *port);
+    if (port)
+        port->batch.messages = calloc(TX_BATCH, sizeof *port->batch.messages);
+    if (port)
+        port->batch.vectors = calloc(TX_BATCH, sizeof *port->batch.vectors);
+    if (!port || !port->batch.messages || !port->batch.vectors) {
+        snprintf(error, error_len, "out of memory");
+        if (port) {
+            free(port->batch.messages);
+            free(port->batch.vectors);
+        }
+        free(port);
+        return NULL;
+    }
+    port->number = number;
+    snprintf(port->name, sizeof port->name, "%s", name);
+    port->fd = -1;
+    fifo_init(&port->delayed);
+    for (int b = 0; b < QUEUE_BANDS; b++)
+        fifo_init(&port->bands[b]);
+    for (int i = 0; i < TX_BATCH; i++) {
+        port->batch.messages[i].msg_hdr.msg_iov = &port->batch.vectors[i];
+        port->batch.messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    uint64_t now = mono_ns();
+    optics_init(&port->optics, wall_ns(sw, now) * 512 + number, now);
+    sw->by_number[number] = port;
+    sw->ports[sw->port_count++] = port;
+    if (!port_open(sw, port))
+        log_warn("port %u: no interface %s yet", number, name);
+    if (sw->pcap_directory[0])
+        pcap_start(sw, port, sw->pcap_directory);
+    return port;
+}
+
+void port_remove(struct switchd *sw, struct port *port)
+{
+    port_close(sw, port);
+    pcap_stop(port);
+    impairment_clear(&port->fault);
+    impairment_clear(&port->base);
+    fifo_clear(&port->delayed);
+    for (int b = 0; b < QUEUE_BANDS; b++)
+        fifo_clear(&port->bands[b]);
+    packet_free(port->sending);
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        if (sw->ports[i] == port) {
+            sw->ports[i] = sw->ports[--sw->port_count];
+            break;
+        }
+    sw->by_number[port->number] = NULL;
+    free(port->batch.messages);
+    free(port->batch.vectors);
+    free(port);
+}
+
+static bool ring_open(struct switchd *sw, struct port *port)
+{
+    struct rx_ring *r = &port->ring;
+    uint32_t mtu = port->mtu > MAX_FRAME - HEADROOM ? MAX_FRAME - HEADROOM : port->mtu;
+    uint32_t frame = (mtu + ETH_HLEN + HEADROOM + 63) & ~63u;
+    uint32_t block = BLOCK;
+    while (block < frame)
+        block *= 2;
+    size_t bytes = sw->ring_bytes < 4 * block ? 4 * block : sw->ring_bytes;
+    *r = (struct rx_ring){.block_size = block, .frame_size = frame, .frames_per_block = block / frame};
+    uint32_t blocks = (uint32_t)(bytes / block);
+    r->frames = blocks * r->frames_per_block;
+    struct tpacket_req request = {
+        .tp_block_size = block, .tp_block_nr = blocks, .tp_frame_size = frame, .tp_frame_nr = r->frames};
+    int version = TPACKET_V2;
+    if (setsockopt(port->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version) < 0 ||
+        setsockopt(port->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request) < 0) {
+        log_error("port %u: no receive ring: %s", port->number, strerror(errno));
+        return false;
+    }
+    r->map_len = (size_t)block * blocks;
+    r->map = mmap(NULL, r->map_len, PROT_READ | PROT_WRITE, MAP_SHARED, port->fd, 0);
+    if (r->map == MAP_FAILED) {
+        r->map = NULL;
+        log_error("port %u: receive ring: %s", port->number, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+bool port_open(struct switchd *sw, struct port *port)
+{
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", port->name);
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        log_error("port %u: packet socket: %s", port->number, strerror(errno));
+        return false;
+    }
+    if (ioctl(fd, SIOCGIFINDEX, &request) < 0) {
+        close(fd);
+        return false;
+    }
+    port->fd = fd;
+    port->ifindex = request.ifr_ifindex;
+    port->mtu = ioctl(fd, SIOCGIFMTU, &request) < 0 ? 1500 : (uint32_t)request.ifr_mtu;
+    int one = 1, size = 4 << 20;
+    if (setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one) < 0)
+        log_warn("port %u: kernel without PACKET_IGNORE_OUTGOING", port->number);
+    if (setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one) < 0)
+        log_warn("port %u: kernel without PACKET_QDISC_BYPASS", port->number);
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    struct packet_mreq promiscuous = {.mr_ifindex = port->ifindex, .mr_type = PACKET_MR_PROMISC};
+    setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous);
+    struct sockaddr_ll address = {
+        .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = port->ifindex};
+    if (!ring_open(sw, port) || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || !loop_watch(sw, port)) {
+        log_error("port %u (%s): %s", port->number, port->name, strerror(errno));
+        port_close(sw, port);
+        return false;
+    }
+    log_info("port %u is %s (mtu %u)", port->number, port->name, port->mtu);
+    port_check_carrier(sw, port);
+    return true;
+}
+
+void port_close(struct switchd *sw, struct port *port)
+{
+    if (port->fd < 0)
+        return;
+    port_rx_statistics(port);
+    if (port->ring.map)
+        munmap(port->ring.map, port->ring.map_len);
+    port->ring = (struct rx_ring){0};
+    port->count.tx_dropped += port->batch.count;
+    port->batch.count = 0;
+    close(port->fd);
+    port->fd = -1;
+    port->ifindex = 0;
+    if (port->up)
+        port_status_changed(sw, port, false);
+}
+
+void port_reopen(struct switchd *sw, struct port *port)
+{
+    bool up = port->up;
+    port->up = false; /* quietly */
+    port_close(sw, port);
+    port->up = up;
+    if (!port_open(sw, port) && up)
+        port_status_changed(sw, port, false);
+}
+
+void port_check_carrier(struct switchd *sw, struct port *port)
+{
+    if (port->fd < 0)
+        return;
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", port->name);
+    if (ioctl(port->fd, SIOCGIFINDEX, &request) < 0 || request.ifr_ifindex != port->ifindex) {
+        log_warn("port %u: interface %s is gone", port->number, port->name);
+        port_close(sw, port);
+        return;
+    }
+    bool up = ioctl(port->fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) &&
+              (request.ifr_flags & IFF_RUNNING);
+    if (up != port->up)
+        port_status_changed(sw, port, up);
+}
+
+void port_rx_error(struct switchd *sw, struct port *port)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (port->fd < 0)
+        return;
+    getsockopt(port->fd, SOL_SOCKET, SO_ERROR, &error, &len); /* clears it */
+    log_debug("port %u: %s", port->number, strerror(error));
+    port_check_carrier(sw, port);
+}
+
+static inline struct tpacket2_hdr *ring_head(const struct rx_ring *r)
+{
+    size_t block = r->head / r->frames_per_block, frame = r->head % r->frames_per_block;
+    return (struct tpacket2_hdr *)(r->map + block * r->block_size + frame * r->frame_size);
+}
+
+uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now)
+{
+    if (!port->ring.map)
+        return NEVER;
+    const struct tpacket2_hdr *h = ring_head(&port->ring);
+    if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+        return NEVER;
+    uint64_t time = (uint64_t)h->tp_sec * NS_PER_S + h->tp_nsec - sw->clock_offset;
+    /* Later than now: it came after the turn's clock reading. Far off: the wall clock was set. */
+    return time > now || now - time > 10 * NS_PER_S ? now : time;
+}
+
+/* The sender left the TCP or UDP checksum to its network card, which a veth does not have: finish it.
+ * The checksum field already holds the pseudo header's sum. */
+static void finish_checksum(uint8_t *frame, uint32_t len)
+{
+    uint32_t at = 12;
+    uint16_t type = (uint16_t)(frame[at] << 8 | frame[at + 1]);
+    while ((type == ETH_P_8021Q || type == ETH_P_8021AD) && at + 6 <= len) {
+        at += 4;
+        type = (uint16_t)(frame[at] << 8 | frame[at + 1]);
+    }
+    at += 2;
+    uint32_t transport;
+    uint8_t protocol;
+    if (type == ETH_P_IP && at + 20 <= len) {
+        transport = at + (frame[at] & 15u) * 4;
+        protocol = frame[at + 9];
+    } else if (type == ETH_P_IPV6 && at + 40 <= len) {
+        transport = at + 40;
+        protocol = frame[at + 6];
+    } else {
+        return;
+    }
+    uint32_t field = transport + (protocol == IPPROTO_TCP ? 16 : 6);
+    if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || field + 2 > len)
+        return;
+    uint64_t sum = 0;
+    uint32_t i = transport;
+    for (; i + 1 < len; i += 2)
+        sum += (uint64_t)(frame[i] << 8 | frame[i + 1]);
+    if (i < len)
+        sum += (uint64_t)frame[i] << 8;
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    uint16_t result = (uint16_t)~sum;
+    if (result == 0 && protocol == IPPROTO_UDP)
+        result = 0xffff;
+    frame[field] = (uint8_t)(result >> 8);
+    frame[field + 1] = (uint8_t)result;
+}
+
+uint8_t *port_rx_take(struct port *port, uint32_t *len)
+{
+    struct tpacket2_hdr *h = ring_head(&port->ring);
+    uint8_t *frame = (uint8_t *)h + h->tp_mac;
+    uint32_t n = h->tp_snaplen;
+    if (h->tp_len > n || n < ETH_HLEN) {
+        if (port->count.rx_errors++ == 0)
+            log_warn("port %u: frame of %u bytes does not fit (segmentation offload of the sender?)", port->number,
+                     h->tp_len);
+        return NULL;
+    }
+    if (h->tp_status & TP_STATUS_VLAN_VALID) { /* the kernel took the tag off; there is room before the frame */
+        uint16_t tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->tp_vlan_tpid : ETH_P_8021Q;
+        memmove(frame - 4, frame, 12);
+        frame -= 4;
+        n += 4;
+        frame[12] = (uint8_t)(tpid >> 8);
+        frame[13] = (uint8_t)tpid;
+        frame[14] = (uint8_t)(h->tp_vlan_tci >> 8);
+        frame[15] = (uint8_t)h->tp_vlan_tci;
+    }
+    if (h->tp_status & TP_STATUS_CSUMNOTREADY)
+        finish_checksum(frame, n);
+    port->count.rx_packets++;
+    port->count.rx_bytes += n;
+    *len = n;
+    return frame;
+}
+
+void port_rx_release(struct port *port)
+{
+    struct rx_ring *r = &port->ring;
+    __atomic_store_n(&ring_head(r)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+    r->head = r->head + 1 == r->frames ? 0 : r->head + 1;
+}
+
+void port_rx_statistics(struct port *port)
+{
+    struct tpacket_stats stats;
+    socklen_t len = sizeof stats;
+    if (port->fd >= 0 && getsockopt(port->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == 0)
+        port->count.rx_dropped += stats.tp_drops; /* reading resets them */
+}
+
+void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len)
+{
+    if (!port->up || len > MAX_FRAME) {
+        port->count.tx_dropped++;
+        return;
+    }
+    if (port->pcap_out) {
+        pcap_write(port->pcap_out, data, len, wall_ns(sw, sw->now));
+        sw->pcap_dirty = true;
+    }
+    if (sw->tx_used + len > TX_ARENA)
+        ports_flush(sw);
+    struct iovec *v = &port->batch.vectors[port->batch.count++];
+    v->iov_base = sw->tx_arena + sw->tx_used;
+    v->iov_len = len;
+    memcpy(v->iov_base, data, len);
+    sw->tx_used += (len + 63) & ~63u;
+    if (sw->tx_used > TX_ARENA)
+        sw->tx_used = TX_ARENA;
+    if (port->batch.count == TX_BATCH)
+        port_flush(sw, port);
+}
+
+void port_flush(struct switchd *sw, struct port *port)
+{
+    uint32_t count = port->batch.count, done = 0;
+    bool trouble = false;
+    port->batch.count = 0;
+    if (port->fd < 0) {
+        port->count.tx_dropped += count;
+        return;
+    }
+    while (done < count) {
+        int sent = sendmmsg(port->fd, port->batch.messages + done, count - done, MSG_DONTWAIT);
+        sw->stats.send_calls++;
+        if (sent > 0) {
+            for (int i = 0; i < sent; i++)
+                port->count.tx_bytes += port->batch.vectors[done + (uint32_t)i].iov_len;
+            port->count.tx_packets += (uint64_t)sent;
+            done += (uint32_t)sent;
+            continue;
+        }
+        if (errno == EINTR)
+            continue;
+        if (errno == EMSGSIZE)
+            port->count.tx_oversize++;
+        else
+            trouble = true; /* ENOBUFS is also what a line without carrier answers */
+        port->count.tx_dropped++;
+        done++;
+    }
+    if (trouble) /* not now: a frame of this port's ring may be in use */
+        port->recheck = sw->recheck = true;
+}
+
+void ports_flush(struct switchd *sw)
+{
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        if (sw->ports[i]->batch.count)
+            port_flush(sw, sw->ports[i]);
+    sw->tx_used = 0;
+}

@@ -1,0 +1,280 @@
+/* The switch process: shared types.
+ *
+ * One thread owns everything. A turn of the loop (loop.c) handles at most BATCH packets in the order
+ * of the times at which they reached the switch, sends what they produced, and then serves the control
+ * socket for a bounded time. Times are nanoseconds of CLOCK_MONOTONIC; the program and the control
+ * protocol see CLOCK_REALTIME (wall_ns), which is `mono + clock offset`.
+ *
+ *   interface ring --> rx stage (transceiver, loss, delay) --> device (capacity) --> program --+
+ *   packet generator, packet-out --------------------------------------------> program --------+--> tx queue --> interface
+ *                                                                                              +--> control clients
+ */
+#ifndef SWITCHD_H
+#define SWITCHD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "impair.h"
+#include "optics.h"
+
+enum {
+    MAX_PORTS = 512,       /* 9-bit port numbers */
+    BATCH = 32,            /* packets between two looks at the control socket */
+    TX_BATCH = 64,         /* frames per sendmmsg */
+    MAX_FRAME = 65535,
+    TX_ARENA = 512 * 1024, /* bytes of frames waiting for sendmmsg */
+    QUEUE_BANDS = 8,       /* strict priority, larger first */
+};
+
+#define NEVER UINT64_MAX
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+#define NS_PER_US 1000ull
+
+struct switchd;
+
+/* ---- util.c: clocks, log, random numbers, byte buffers, packets ---- */
+
+uint64_t mono_ns(void);
+void log_message(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+enum { LOG_ERROR_, LOG_WARN_, LOG_INFO_, LOG_DEBUG_ };
+#define log_error(...) log_message(LOG_ERROR_, __VA_ARGS__)
+#define log_warn(...) log_message(LOG_WARN_, __VA_ARGS__)
+#define log_info(...) log_message(LOG_INFO_, __VA_ARGS__)
+#define log_debug(...) log_message(LOG_DEBUG_, __VA_ARGS__)
+void log_set_level(int level);
+
+/* A growing byte buffer; `start` is where unread data begins. */
+struct buffer {
+    uint8_t *data;
+    size_t start, end, capacity;
+};
+bool buffer_reserve(struct buffer *b, size_t extra); /* false: out of memory */
+bool buffer_append(struct buffer *b, const void *data, size_t len);
+bool buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool buffer_json_string(struct buffer *b, const char *text); /* quoted and escaped */
+void buffer_consume(struct buffer *b, size_t len);
+void buffer_free(struct buffer *b);
+static inline size_t buffer_len(const struct buffer *b) { return b->end - b->start; }
+
+/* A frame that waits somewhere, with the time at which it moves on. */
+struct packet {
+    struct packet *next;
+    uint64_t time; /* mono ns */
+    uint16_t port; /* where it came in or goes out */
+    uint32_t len;
+    uint8_t data[];
+};
+struct fifo {
+    struct packet *head, **tail;
+    uint32_t count;
+    size_t bytes;
+};
+struct packet *packet_new(const void *data, uint32_t len);
+void packet_free(struct packet *p);
+void fifo_init(struct fifo *f);
+void fifo_push(struct fifo *f, struct packet *p);
+struct packet *fifo_pop(struct fifo *f);
+void fifo_clear(struct fifo *f);
+
+/* ---- port.c: interfaces ---- */
+
+struct rx_ring {
+    uint8_t *map;
+    size_t map_len;
+    uint32_t block_size, frame_size, frames_per_block, frames;
+    uint32_t head; /* next frame to read */
+};
+
+struct tx_batch {
+    struct mmsghdr *messages; /* TX_BATCH of them; msg_iov points into the arena */
+    struct iovec *vectors;
+    uint32_t count;
+};
+
+struct port_counters {
+    uint64_t rx_packets, rx_bytes, rx_dropped, rx_errors;
+    uint64_t tx_packets, tx_bytes, tx_dropped, tx_oversize;
+    uint64_t injected_loss, injected_corruption, delay_overflow;
+};
+
+struct port {
+    uint16_t number;
+    char name[16]; /* interface */
+    int fd;        /* -1: the interface does not exist at the moment */
+    int ifindex;
+    uint32_t mtu;
+    bool up, recheck; /* recheck: a send failed, look at the carrier */
+    struct rx_ring ring;
+    struct tx_batch batch;
+    struct port_counters count;
+
+    /* receive side impairments */
+    struct impairment fault, base;
+    bool rx_staged; /* frames must pass the delay queue */
+    struct optics optics;
+    struct fifo delayed;
+    uint64_t last_release;
+
+    /* transmit queue, used while a rate is set */
+    bool tx_shaped;
+    struct fifo bands[QUEUE_BANDS];
+    uint32_t queued, queue_max; /* without the frame that is being sent */
+    struct packet *sending;     /* `time`: when its last bit has left */
+    uint64_t link_free;
+
+    FILE *pcap_in, *pcap_out;
+};
+
+/* Ports that wait for their interface stay in the table with fd = -1. Returns NULL with a message. */
+struct port *port_add(struct switchd *sw, uint16_t number, const char *name, char *error, size_t error_len);
+void port_remove(struct switchd *sw, struct port *port);
+bool port_open(struct switchd *sw, struct port *port); /* false: no such interface (now) */
+void port_close(struct switchd *sw, struct port *port);
+void port_reopen(struct switchd *sw, struct port *port); /* without a change of state in between */
+void port_check_carrier(struct switchd *sw, struct port *port);
+/* Kernel receive time (mono ns) of the ring's head; NEVER when the ring is empty. */
+uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now);
+/* The ring's head, valid until port_rx_release; NULL when it is damaged (counted). Call once per frame. */
+uint8_t *port_rx_take(struct port *port, uint32_t *len);
+void port_rx_release(struct port *port);
+void port_rx_error(struct switchd *sw, struct port *port); /* its socket reported an error */
+void port_rx_statistics(struct port *port); /* adds the kernel's drops to the counters */
+void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len);
+void ports_flush(struct switchd *sw);
+void port_flush(struct switchd *sw, struct port *port);
+
+/* ---- link.c: rtnetlink ---- */
+
+int link_open(void);
+void link_read(struct switchd *sw);
+
+/* ---- stage.c: receive and transmit impairments, device capacity ---- */
+
+void stage_configure(struct port *port, uint64_t now); /* after a change of its impairments */
+void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time);
+void stage_transmit(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, unsigned priority);
+uint64_t stage_transmit_due(const struct port *port);
+void stage_transmit_run(struct switchd *sw, struct port *port, uint64_t now);
+void stage_optics(struct port *port, uint64_t now); /* brings the transceiver's readings up to date */
+
+struct device {
+    struct impairment fault, base;
+    bool active; /* a capacity is set */
+    struct fifo backlog;
+    struct packet *serving; /* `time`: when the processor has finished it */
+    uint64_t free_at;
+    uint64_t dropped;   /* backlog full */
+    double busy_ns;     /* work done in the current window */
+    uint64_t window;    /* start of that window */
+    double utilization; /* of the last full window */
+    uint64_t cpu_checked, cpu_used;
+    double cpu_share;   /* real use of one core by this process */
+};
+void device_configure(struct switchd *sw, uint64_t now);
+void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time);
+uint64_t device_due(const struct device *d);
+struct packet *device_next(struct switchd *sw, uint64_t now); /* NULL when none is due; the caller frees it */
+void device_load(struct switchd *sw, uint64_t now, double *cpu, double *memory);
+
+/* ---- pktgen.c ---- */
+
+enum { OPCODE_HEARTBEAT = 3, OPCODE_PORT_DOWN = 4 };
+struct pktgen {
+    uint16_t port;        /* ingress port of generated packets */
+    uint64_t interval;    /* ns; 0: no heartbeats */
+    uint64_t due;         /* mono ns or NEVER */
+    bool port_down;       /* tell the program of lost carriers */
+    uint64_t ticks, skipped;
+    struct fifo injected; /* PORT_DOWN commands, in time order */
+};
+void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down);
+void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time);
+uint64_t pktgen_due(const struct pktgen *g);
+void pktgen_run(struct switchd *sw, uint64_t now);
+
+/* ---- pipeline.c: the loaded program ---- */
+
+struct pipeline;
+/* Loads the shared object and creates the program's state; the old program, if any, goes after success. */
+bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t error_len);
+void pipeline_unload(struct switchd *sw);
+void pipeline_process(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time);
+void pipeline_port_status(struct switchd *sw, uint16_t port, bool up);
+/* Ops below 0x100. Appends the answer to `out`; the result is a google.rpc code. */
+int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
+bool pipeline_loaded(const struct switchd *sw);
+const char *pipeline_path(const struct switchd *sw);
+uint64_t pipeline_due(const struct switchd *sw);
+void pipeline_tick(struct switchd *sw, uint64_t now);
+
+/* ---- control.c, commands.c ---- */
+
+enum { WATCH_LISTENER = 1, WATCH_SIGNALS, WATCH_LINKS };
+enum { /* bits of the subscription mask, in the order of the event kinds from EVENT_DIGEST */
+    EVENT_DIGEST = 0x8000, EVENT_PACKET_IN, EVENT_PORT_STATUS, EVENT_IDLE_TIMEOUT, EVENT_LOST, EVENT_KINDS = 4,
+};
+struct control;
+struct control *control_open(const char *path, char *error, size_t error_len);
+void control_close(struct control *c);
+int control_epoll(const struct control *c); /* readable when control_run has work */
+bool control_watch(struct control *c, int fd, int kind);
+bool control_pending(const struct control *c); /* complete requests are waiting in a buffer */
+/* Serves clients until `deadline` (mono ns) or until there is nothing to do. */
+void control_run(struct switchd *sw, uint64_t deadline);
+int control_clients(const struct control *c);
+/* Sends an event to every subscriber of its kind; one that does not read loses it, counted. */
+void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len);
+bool control_has_subscribers(const struct control *c, uint16_t kind);
+/* One request; appends the answer to `out`. Result: google.rpc code, `out` then holds a message. */
+int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data,
+                    uint32_t len, struct buffer *out);
+void control_subscribe(struct switchd *sw, void *client, uint32_t mask);
+void control_statistics(const struct control *c, struct buffer *out);
+
+/* ---- pcap.c ---- */
+
+bool pcap_start(struct switchd *sw, struct port *port, const char *directory);
+void pcap_stop(struct port *port);
+void pcap_write(FILE *file, const uint8_t *data, uint32_t len, uint64_t wall_ns);
+void pcap_flush(struct switchd *sw);
+
+/* ---- the process ---- */
+
+struct statistics {
+    uint64_t turns, sleeps, packets, emitted, unknown_port, no_program, short_frames, packet_outs, send_calls;
+};
+
+struct switchd {
+    struct port *by_number[MAX_PORTS];
+    struct port *ports[MAX_PORTS]; /* dense, for the loop */
+    uint32_t port_count;
+    int epoll, link;
+    struct control *control;
+    struct pipeline *pipeline;
+    struct device device;
+    struct pktgen pktgen;
+    struct statistics stats;
+    uint16_t cpu_port;
+    uint64_t clock_offset; /* wall = mono + offset, modulo 2^64 */
+    uint64_t started, now; /* mono ns; now: of this turn of the loop */
+    size_t ring_bytes; /* of each port's receive ring */
+    uint32_t tx_used;
+    uint8_t *tx_arena;
+    char pcap_directory[256];
+    bool pcap_dirty, recheck, stop;
+};
+
+static inline uint64_t wall_ns(const struct switchd *sw, uint64_t mono) { return mono + sw->clock_offset; }
+void clock_update(struct switchd *sw, uint64_t now);
+void port_status_changed(struct switchd *sw, struct port *port, bool up);
+/* What the program emitted (called by pipeline.c). */
+void switch_emit(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, unsigned priority);
+void loop_run(struct switchd *sw);
+bool loop_watch(struct switchd *sw, struct port *port);
+
+#endif

@@ -1,0 +1,171 @@
+/* Clocks, log, byte buffers, packets. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "switchd.h"
+
+uint64_t mono_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* The wall clock may be set while we run; small differences between two readings are only noise. */
+void clock_update(struct switchd *sw, uint64_t now)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    uint64_t offset = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec - now;
+    int64_t change = (int64_t)(offset - sw->clock_offset);
+    if (change > (int64_t)(200 * NS_PER_US) || change < -(int64_t)(200 * NS_PER_US))
+        sw->clock_offset = offset;
+}
+
+static int log_level = LOG_INFO_;
+
+void log_set_level(int level) { log_level = level; }
+
+void log_message(int level, const char *format, ...)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    if (level > log_level)
+        return;
+    char line[1024];
+    struct timespec t;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &t);
+    gmtime_r(&t.tv_sec, &parts);
+    size_t n = strftime(line, sizeof line, "%H:%M:%S", &parts);
+    n += (size_t)snprintf(line + n, sizeof line - n, ".%03ld switchd %s: ", t.tv_nsec / 1000000, names[level]);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + n, sizeof line - n - 1, format, args);
+    va_end(args);
+    fprintf(stderr, "%s\n", line);
+}
+
+bool buffer_reserve(struct buffer *b, size_t extra)
+{
+    if (b->capacity - b->end >= extra)
+        return true;
+    if (b->start > 0) {
+        memmove(b->data, b->data + b->start, b->end - b->start);
+        b->end -= b->start;
+        b->start = 0;
+        if (b->capacity - b->end >= extra)
+            return true;
+    }
+    size_t capacity = b->capacity ? b->capacity : 1024;
+    while (capacity - b->end < extra)
+        capacity *= 2;
+    uint8_t *data = realloc(b->data, capacity);
+    if (!data)
+        return false;
+    b->data = data;
+    b->capacity = capacity;
+    return true;
+}
+
+bool buffer_append(struct buffer *b, const void *data, size_t len)
+{
+    if (len == 0)
+        return true;
+    if (!buffer_reserve(b, len))
+        return false;
+    memcpy(b->data + b->end, data, len);
+    b->end += len;
+    return true;
+}
+
+bool buffer_printf(struct buffer *b, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return n >= 0 && buffer_append(b, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+bool buffer_json_string(struct buffer *b, const char *text)
+{
+    bool ok = buffer_append(b, "\"", 1);
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            ok = ok && buffer_printf(b, "\\%c", c);
+        else if (c < 0x20 || c >= 0x7f)
+            ok = ok && buffer_printf(b, "\\u%04x", c);
+        else
+            ok = ok && buffer_append(b, &c, 1);
+    }
+    return ok && buffer_append(b, "\"", 1);
+}
+
+void buffer_consume(struct buffer *b, size_t len)
+{
+    b->start += len;
+    if (b->start < b->end)
+        return;
+    b->start = b->end = 0;
+    if (b->capacity > 256 * 1024) { /* give memory of one large message back */
+        free(b->data);
+        b->data = NULL;
+        b->capacity = 0;
+    }
+}
+
+void buffer_free(struct buffer *b)
+{
+    free(b->data);
+    memset(b, 0, sizeof *b);
+}
+
+struct packet *packet_new(const void *data, uint32_t len)
+{
+    struct packet *p = malloc(sizeof *p + len);
+    if (!p)
+        return NULL;
+    p->next = NULL;
+    p->time = 0;
+    p->port = 0;
+    p->len = len;
+    memcpy(p->data, data, len);
+    return p;
+}
+
+void packet_free(struct packet *p) { free(p); }
+
+void fifo_init(struct fifo *f) { *f = (struct fifo){.tail = &f->head}; }
+
+void fifo_push(struct fifo *f, struct packet *p)
+{
+    p->next = NULL;
+    *f->tail = p;
+    f->tail = &p->next;
+    f->count++;
+    f->bytes += p->len;
+}
+
+struct packet *fifo_pop(struct fifo *f)
+{
+    struct packet *p = f->head;
+    if (!p)
+        return NULL;
+    f->head = p->next;
+    if (!f->head)
+        f->tail = &f->head;
+    f->count--;
+    f->bytes -= p->len;
+    return p;
+}
+
+void fifo_clear(struct fifo *f)
+{
+    for (struct packet *p; (p = fifo_pop(f));)
+        packet_free(p);
+}
