@@ -192,7 +192,7 @@ def loopback_up() -> None:
 
 def join_command(pid: int) -> list[str]:
     """The ``nsenter`` prefix that runs a command beside a lab which lives in a namespace (process ``pid``)."""
-    same_user = os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user")
+    same_user = Path(f"/proc/{pid}/ns/user").readlink() == Path("/proc/self/ns/user").readlink()
     user = [] if same_user else ["--user", "--preserve-credentials"]
     return ["nsenter", "--target", str(pid), *user, "--net", "--mount", "--"]
 
