@@ -26,8 +26,8 @@ from ml.schema import DeviceSample, Mode, PortSample
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
 DOUBT = 2.5  # standard errors that a slope must exceed
 MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
-JUMP = 2.0  # units: a sample that is this late may mean that the clock jumped ...
-JUMP_SAMPLES = 3  # ... and this many in a row do mean it
+BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
+BACK_SAMPLES = 3  # ... and this many in a row do mean it
 
 # What was wrong with a sample; bits of the result of learn_one.
 ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
@@ -57,6 +57,8 @@ class Bank:
     LOW: ClassVar[Floats]
     HIGH: ClassVar[Floats]
     FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
+    JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
+    JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
 
     def __init__(self, rows: int, unit_s: float = 1.0) -> None:
         if not 0 < unit_s < np.inf:
@@ -64,7 +66,8 @@ class Bank:
         self.unit_s = unit_s
         signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
         self.base = RobustLevel(rows, signals, tau=BASE)
-        self.trend = Trend(rows, 2 * signals, tau=[QUICK] * signals + [SLOW] * signals)
+        taus = [QUICK] * signals + [SLOW] * signals
+        self.trend = Trend(rows, 2 * signals, tau=taus, jump=self.JUMP * 2, jump_rate=self.JUMP_RATE * 2)
         self.cusum = Cusum(rows, signals)
         self.counters = CounterRate(rows, counters, tau=QUICK)
         self.newest = np.full(rows, -np.inf)  # units
@@ -79,9 +82,9 @@ class Bank:
         faults = 0
         if not -1e15 < time < 1e15:
             return ABSURD
-        if time < newest - JUMP:
+        if time < newest - BACK:
             self._late[row] += 1
-            if self._late[row] < JUMP_SAMPLES:
+            if self._late[row] < BACK_SAMPLES:
                 return LATE
             self.forget(row)
             faults = JUMPED
@@ -206,6 +209,7 @@ LINK_FEATURES = (
     Feature("margin_in_one", "pre_fec_ber", 8.0),  # dB below 3, one unit ahead
     Feature("margin_falling", "pre_fec_ber", 8.0),  # dB per unit
     Feature("margin_closing", "pre_fec_ber", 6.0),  # 1 / units until the limit
+    Feature("margin_soon", "pre_fec_ber", 2.0),  # units by which the limit comes sooner than in 2
     Feature("power_drop", "rx_power_dbm", 12.0),  # dB under the baseline
     Feature("power_change", "rx_power_dbm", 1.0),  # CUSUM, share of its cap
     Feature("uncorrected", "uncorrected_total", 8.0),  # log(1 + recent words)
@@ -224,6 +228,7 @@ CONGESTION_FEATURES = (
     Feature("load_in_one", "utilization", 1.0),  # over 0.85, one unit ahead
     Feature("load_rising", "utilization", 1.0),  # per unit
     Feature("load_closing", "utilization", 6.0),  # 1 / units until the line rate
+    Feature("load_soon", "utilization", 2.0),  # units by which the line rate comes sooner than in 2
     Feature("queue", "queue_max_packets", 8.0),  # log(1 + packets)
     Feature("queue_rising", "queue_max_packets", 8.0),  # log per unit
     Feature("dropped", "tx_dropped_total", 8.0),  # log(1 + recent packets)
@@ -238,6 +243,7 @@ OVERLOAD_FEATURES = (
     Feature("cpu_in_one", "cpu_utilization", 1.0),  # over 0.85, one unit ahead
     Feature("cpu_rising", "cpu_utilization", 1.0),
     Feature("cpu_closing", "cpu_utilization", 6.0),
+    Feature("cpu_soon", "cpu_utilization", 2.0),
     Feature("memory_high", "memory_utilization", 0.15),  # over 0.85
     Feature("memory_closing", "memory_utilization", 6.0),
     Feature("backlog", "backlog_packets", 10.0),  # log(1 + packets)
@@ -272,6 +278,8 @@ class PortBank(Bank):
     LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0] + [0.0] * 5)
     HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0] + [2.0**64] * 5)
     FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2])
+    JUMP = (2.0, 2.0, 0.15, np.inf, np.inf)
+    JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0)
 
     def __init__(self, rows: int, unit_s: float = 1.0, fec_limit_ber: float = FEC_LIMIT_BER) -> None:
         super().__init__(rows, unit_s)
@@ -332,6 +340,7 @@ class PortBank(Bank):
             3.0 - (margin - falling),
             falling,
             falling / np.maximum(margin, 0.3),
+            2.0 - np.maximum(margin, 0.0) / np.maximum(falling, 1e-6),
             drop,
             self.cusum.state[1, :, 0] / self.cusum.cap,
             np.log1p(recent[:, 0]),
@@ -352,6 +361,7 @@ class PortBank(Bank):
             load + rising - 0.85,
             rising,
             rising / np.maximum(1.0 - load, 0.05),
+            2.0 - np.maximum(1.0 - load, 0.0) / np.maximum(rising, 1e-6),
             slow[3],
             lasting[3],
             np.log1p(recent[:, 3]),
@@ -368,6 +378,8 @@ class DeviceBank(Bank):
     LOW = np.zeros(4)
     HIGH = np.array([1.5, 1.5, 1e9, 2.0**64])
     FLOOR = np.array([0.02, 0.01, 0.3])
+    JUMP = (0.15, 0.1, np.inf)
+    JUMP_RATE = (1.0, 1.0, 0.0)
 
     @staticmethod
     def values(s: DeviceSample) -> tuple[float, ...]:
@@ -394,6 +406,7 @@ class DeviceBank(Bank):
             cpu + rising - 0.85,
             rising,
             rising / np.maximum(1.0 - cpu, 0.05),
+            2.0 - np.maximum(1.0 - cpu, 0.0) / np.maximum(rising, 1e-6),
             slow[1] - 0.85,
             np.maximum(lasting[1], 0.0) / np.maximum(1.0 - slow[1], 0.05),
             slow[2],

@@ -23,6 +23,10 @@ class Trend(Estimator[Line]):
     Samples may come at irregular times; a gap longer than a few ``tau`` starts the line anew. The standard
     error treats the residuals as independent and the window as having a constant weight.
 
+    A jump moves the line and does not tilt it: when a sample is more than ``jump + jump_rate * elapsed`` away
+    from the one before, the line's past is shifted along. So a burst of traffic that begins at once is a new
+    level at once, and never looks like a ramp. Both are one value or one per signal; infinite: no jumps.
+
     >>> trend = Trend(tau=2.0)
     >>> for i in range(20):
     ...     trend.learn_one(0, 0.1 * i, 3.0 - 0.5 * i)
@@ -33,15 +37,30 @@ class Trend(Estimator[Line]):
     [1] R. G. Brown, Smoothing, Forecasting and Prediction of Discrete Time Series, 1963 (discounted least squares).
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("s0", "s1", "s2", "y0", "y1", "yy", "origin")
+    FIELDS: ClassVar[tuple[str, ...]] = ("s0", "s1", "s2", "y0", "y1", "yy", "origin", "last")
 
-    def __init__(self, rows: int = 1, signals: int = 1, *, tau: float | Sequence[float] = 1.0) -> None:
+    def __init__(
+        self,
+        rows: int = 1,
+        signals: int = 1,
+        *,
+        tau: float | Sequence[float] = 1.0,
+        jump: float | Sequence[float] = np.inf,
+        jump_rate: float | Sequence[float] = 0.0,
+    ) -> None:
         super().__init__(rows, signals)
         self.decay = self.decays(tau)
+        self.jump = np.asarray(jump, dtype=np.float64)
+        self.jump_rate = np.asarray(jump_rate, dtype=np.float64)
 
     def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
-        s0, s1, s2, y0, y1, yy, origin = state
-        np.copyto(origin, value, where=ok & (s0 == 0.0))  # values near 0 keep the sums well conditioned
+        s0, s1, s2, y0, y1, yy, origin, last = state
+        fresh = s0 == 0.0
+        delta = value - last
+        jumped = np.abs(delta) > self.jump + self.jump_rate * elapsed
+        origin += delta * (ok & jumped & ~fresh)
+        np.copyto(origin, value, where=ok & fresh)  # values near 0 keep the sums well conditioned
+        np.copyto(last, value, where=ok)
         s2 += elapsed * (elapsed * s0 - 2.0 * s1)
         s1 -= elapsed * s0
         y1 -= elapsed * y0
@@ -52,7 +71,7 @@ class Trend(Estimator[Line]):
         yy += shifted * shifted
 
     def score(self, state: Floats) -> Line:
-        s0, s1, s2, y0, y1, yy, origin = state
+        s0, s1, s2, y0, y1, yy, origin, _ = state
         determinant = s0 * s2 - s1 * s1
         mean = y0 / np.maximum(s0, 1e-12)
         # A slope needs about three effective samples that are not all at one instant.
