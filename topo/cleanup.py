@@ -6,9 +6,9 @@ Host namespaces are unnamed and go with their last process.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from topo import marks
 from topo.network import NetworkError, delete_interfaces, interfaces_with_alias
@@ -57,13 +57,12 @@ def clean() -> Cleaned:
     delete_interfaces(names)
     done.interfaces = len(names)
     for entry in records:
-        if entry.id not in dead:
-            continue
-        for socket_path in map(Path, entry.sockets):
-            if socket_path.is_socket():
-                socket_path.unlink(missing_ok=True)
-                done.sockets += 1
-        marks.unregister(entry.id)
+        if entry.id in dead:
+            marks.unregister(entry.id)
+    for directory in (marks.state_dir().parent / "run").glob("*"):
+        if not marks.owner_alive(directory.name):
+            done.sockets += sum(item.is_socket() for item in directory.iterdir())
+            shutil.rmtree(directory, ignore_errors=True)
     return done
 
 

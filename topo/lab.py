@@ -424,7 +424,10 @@ def _host_lines(host: Host, name: str, gateway_mac: str) -> Iterator[str]:
     yield "link set dev lo up"
     yield f"link set dev {name} address {host.mac} addrgenmode none"
     yield f"link set dev {name} up"
-    for family, address, gateway in (("-4", host.ipv4, host.gateway_ipv4), ("-6", host.ipv6, host.gateway_ipv6)):
-        yield f"{family} address add {address} dev {name}" + (" nodad" if family == "-6" else "")
-        yield f"{family} neighbor replace {gateway} lladdr {gateway_mac} dev {name} nud permanent"
-        yield f"{family} route add default via {gateway} dev {name}"
+    for address, gateway, anywhere, flags in (
+        (host.ipv4, host.gateway_ipv4, "0.0.0.0/0", ""),
+        (host.ipv6, host.gateway_ipv6, "::/0", " nodad"),
+    ):
+        yield f"address add {address} dev {name}{flags}"
+        yield f"neighbor replace {gateway} lladdr {gateway_mac} dev {name} nud permanent"
+        yield f"route add {anywhere} via {gateway} dev {name}"

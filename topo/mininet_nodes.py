@@ -105,9 +105,9 @@ class LabLink(mininet.link.Link):  # type: ignore[misc]
 class LabNet(mininet.net.Mininet):  # type: ignore[misc]
     """Mininet without the changes of system-wide limits that it makes at its first use."""
 
-    @classmethod
-    def init(cls) -> None:
-        cls.inited = True
+    def __init__(self, **params: Any) -> None:
+        mininet.net.Mininet.inited = True
+        super().__init__(**params)
 
 
 class P4Switch(mininet.node.Switch):  # type: ignore[misc]
@@ -137,6 +137,7 @@ class P4Switch(mininet.node.Switch):  # type: ignore[misc]
         self.pcap_dir = Path(pcap_dir) if pcap_dir is not None else None
         self.log_level = log_level
         self.process: subprocess.Popen[bytes] | None = None
+        self._told = False  # to end
 
     def _popen(self, cmd: Sequence[str], **params: Any) -> subprocess.Popen[Any]:
         params["env"] = _environment(self.lab_id, params.get("env"))
@@ -168,6 +169,7 @@ class P4Switch(mininet.node.Switch):  # type: ignore[misc]
         environment = _environment(self.lab_id)
         root = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+        self._told = False
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -206,18 +208,23 @@ class P4Switch(mininet.node.Switch):  # type: ignore[misc]
     @classmethod
     def batchShutdown(cls, switches: Sequence[P4Switch]) -> Sequence[P4Switch]:
         for switch in switches:
-            if switch.process is not None and switch.process.poll() is None:
-                switch.process.terminate()
+            switch.terminate_process()
         for switch in switches:
             switch.stop()
         return switches
 
+    def terminate_process(self) -> None:
+        """SIGTERM, once: a second one could disturb the orderly end."""
+        if self.process is not None and self.process.poll() is None and not self._told:
+            self._told = True
+            self.process.terminate()
+
     def stop(self, deleteIntfs: bool = True) -> None:
         del deleteIntfs  # the lab or Mininet's links delete them
+        self.terminate_process()
         process, self.process = self.process, None
         if process is None:
             return
-        process.terminate()
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:
