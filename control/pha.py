@@ -22,11 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
+from ml.bank import ABSURD, JUMPED, LATE, RESET, Bank
 from ml.estimators.base import Floats
-from ml.features import ABSURD, JUMPED, LATE, RESET, Bank, DeviceBank, PortBank
+from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel, load_all
 from ml.physics import FEC_LIMIT_BER
 from ml.reasons import reasons
@@ -34,6 +36,9 @@ from ml.schema import DeviceSample, Forecast, Mode, PortSample, Reason
 from topo.spec import Endpoint, Link, Topology
 
 WARM_UP = 8  # samples before an element is judged
+IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is
+MOST_PENDING = 8192  # samples kept for the next judgement before they are worked off anyway
+Pending: TypeAlias = tuple[int, float, tuple[float, ...]]  # row, time, inputs of the bank
 FAULTS = {
     ABSURD: "absurd values (out of range or not finite), skipped",
     LATE: "samples that are late or come twice, skipped",
@@ -141,18 +146,15 @@ class HealthAnalyzer:
                 if sample.element not in self._ignored:
                     self._note(sample.element, "is no port of the topology, skipped")
                 return
-            faults = self._ports.learn_one(row, sample.time_s, PortBank.values(sample))
+            self._pending_ports.append((row, sample.time_s, PortBank.values(sample)))
         else:
             row = self._device_row.get(sample.element)
             if row is None:
                 self._note(sample.element, "is no switch of the topology, skipped")
                 return
-            faults = self._devices.learn_one(row, sample.time_s, DeviceBank.values(sample))
-        self._fresh = True
-        if faults:
-            for bit, text in FAULTS.items():
-                if faults & bit:
-                    self._note(sample.element, text)
+            self._pending_devices.append((row, sample.time_s, DeviceBank.values(sample)))
+        if len(self._pending_ports) + len(self._pending_devices) >= MOST_PENDING:
+            self._learn()
 
     def notice(self, notice: MaintenanceNotice) -> None:
         """Take in a notice; one with a known id replaces it. Raises :class:`NoticeError`."""
@@ -183,6 +185,7 @@ class HealthAnalyzer:
 
     def unjudged(self, now_s: float) -> dict[str, str]:
         """Elements without a judgement, each with the reason ("no sample yet", "silent for 3.2 s", ...)."""
+        self._evaluate(now_s)
         found: dict[str, str] = {}
         for names, bank in (([str(end) for end in self._ends], self._ports), (self._switches, self._devices)):
             silent = bank.silent_s(now_s)
@@ -199,6 +202,7 @@ class HealthAnalyzer:
 
     def notes(self) -> list[str]:
         """What was wrong with the input since the last call; each kind of fault once per element."""
+        self._learn()
         taken = self._notes
         self._notes = []
         return taken
@@ -225,8 +229,35 @@ class HealthAnalyzer:
         self._sighted = np.zeros(ports, dtype=bool)
         self._notes = []
         self._noted: set[tuple[str, str]] = set()
-        self._fresh = False
+        self._pending_ports: list[Pending] = []
+        self._pending_devices: list[Pending] = []
         self._evaluated_s = -np.inf
+
+    def _learn(self) -> None:
+        """Feed the banks what came in, many elements at a time: a batch costs little more than one sample."""
+        ends = [str(end) for end in self._ends]
+        for bank, names, pending in (
+            (self._ports, ends, self._pending_ports),
+            (self._devices, self._switches, self._pending_devices),
+        ):
+            while pending:
+                batch: dict[int, Pending] = {}
+                rest = [item for item in pending if batch.setdefault(item[0], item) is not item]
+                pending[:] = rest
+                if len(batch) == 1:
+                    ((row, time_s, values),) = batch.values()
+                    self._report(names[row], bank.learn_one(row, time_s, values))
+                    continue
+                rows, times, many = zip(*batch.values(), strict=True)
+                faults = bank.learn_many(np.array(rows), np.array(times), np.array(many, dtype=np.float64))
+                if faults.any():
+                    for row, bits in zip(rows, faults.tolist(), strict=True):
+                        self._report(names[row], bits)
+
+    def _report(self, element: str, faults: int) -> None:
+        for bit, text in FAULTS.items():
+            if faults & bit:
+                self._note(element, text)
 
     def _note(self, element: str, text: str) -> None:
         if (element, text) not in self._noted:
@@ -234,10 +265,12 @@ class HealthAnalyzer:
             self._notes.append(f"{element}: {text}")
 
     def _evaluate(self, now_s: float) -> None:
-        """Bring the probabilities up to date; free when nothing came in at the same ``now_s``."""
-        if not self._fresh and now_s == self._evaluated_s:
+        """Bring the probabilities up to date; free for a moment when nothing came in."""
+        idle = not self._pending_ports and not self._pending_devices
+        if idle and 0.0 <= now_s - self._evaluated_s < IDLE * self.settings.stale_s:
             return
-        self._fresh, self._evaluated_s = False, now_s
+        self._evaluated_s = now_s
+        self._learn()
         link, congestion = self._ports.features()
         overload = self._devices.features()
         self._x = {Mode.LINK_FAILURE: link, Mode.CONGESTION: congestion, Mode.DEVICE_OVERLOAD: overload}
@@ -246,7 +279,7 @@ class HealthAnalyzer:
         self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
         ends, switches = len(self._ends), len(self._switches)
         ready = self._ready(self._ports, now_s)[:ends]
-        newest = self._ports.newest[:ends] * self.settings.unit_s
+        newest = self._ports.newest_of((0, 1))[:ends]  # receive power, margin
         at_ends = np.where(ready & self._sighted[:ends], self._probability(Mode.LINK_FAILURE)[:ends], np.nan)
         pairs = np.where(np.isnan(at_ends), -1.0, at_ends).reshape(-1, 2)
         self._worse_end = pairs.argmax(axis=1)
@@ -254,7 +287,7 @@ class HealthAnalyzer:
         seen = newest.reshape(-1, 2)[np.arange(len(pairs)), self._worse_end]
         self._watches[Mode.LINK_FAILURE].update(np.where(worse < 0.0, np.nan, worse), seen)
         full = np.where(ready, self._probability(Mode.CONGESTION)[:ends], np.nan)
-        self._watches[Mode.CONGESTION].update(full, newest)
+        self._watches[Mode.CONGESTION].update(full, self._ports.newest_of((2, 3))[:ends])  # load, queue
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
         newest = self._devices.newest[:switches] * self.settings.unit_s

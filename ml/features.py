@@ -1,9 +1,5 @@
 """From samples to features: one bank of estimator states for all ports, one for all devices.
 
-Times are divided by ``unit_s``, the network's own unit of time: precursors last a few units. The lab lives in
-compressed time (1 s); for optics that sicken over minutes it is 60 s or more. Everything behind this line,
-features and models included, knows units only.
-
 A feature is 0 where all is well or nothing is known, and grows with the evidence; no feature shrinks as things
 get worse, so models may be fitted with weights that are never negative.
 """
@@ -14,23 +10,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Trend
-from ml.estimators.base import FAR_S, Floats, Rows, Value, tick
+from ml.bank import BASE, DOUBT, QUICK, SLOW, Bank
+from ml.estimators.base import Floats, Rows
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
 
-QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
-DOUBT = 2.5  # standard errors that a slope must exceed
 MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
-BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
-BACK_SAMPLES = 3  # ... and this many in a row do mean it
-
-# What was wrong with a sample; bits of the result of learn_one.
-ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,151 +34,6 @@ def schema_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
     content = [QUICK, SLOW, BASE, DOUBT, MARGIN_OK, [[f.name, f.signal, f.bound] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-class Bank:
-    """Estimator states of ``rows`` elements; subclasses name the inputs and compute features."""
-
-    INPUTS: ClassVar[tuple[str, ...]]  # gauges first, then counters
-    GAUGES: ClassVar[int]  # inputs that are gauges
-    SIGNALS: ClassVar[tuple[str, ...]]  # the gauges that are followed by baseline, lines and CUSUM
-    LOW: ClassVar[Floats]
-    HIGH: ClassVar[Floats]
-    FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
-    JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
-    JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
-
-    def __init__(self, rows: int, unit_s: float = 1.0) -> None:
-        if not 0 < unit_s < np.inf:
-            raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
-        self.unit_s = unit_s
-        signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
-        self.base = RobustLevel(rows, signals, tau=BASE)
-        taus = [QUICK] * signals + [SLOW] * signals
-        self.trend = Trend(rows, 2 * signals, tau=taus, jump=self.JUMP * 2, jump_rate=self.JUMP_RATE * 2)
-        self.cusum = Cusum(rows, signals)
-        self.counters = CounterRate(rows, counters, tau=QUICK)
-        self.newest = np.full(rows, -np.inf)  # units
-        self.samples = np.zeros(rows, dtype=np.int64)
-        self._late = np.zeros(rows, dtype=np.int64)
-        self._resets = np.zeros(rows)
-
-    def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
-        """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`."""
-        time = time_s / self.unit_s
-        newest = float(self.newest[row])
-        faults = 0
-        if not -1e15 < time < 1e15:
-            return ABSURD
-        if time < newest - BACK:
-            self._late[row] += 1
-            if self._late[row] < BACK_SAMPLES:
-                return LATE
-            self.forget(row)
-            faults = JUMPED
-        raw = np.array(values, dtype=np.float64)
-        bad = (raw < self.LOW) | (raw > self.HIGH)
-        if bad.any():
-            raw[bad] = np.nan
-            faults |= ABSURD
-        if self._late[row]:
-            self._late[row] = 0
-        if not self._learn(row, time, raw):
-            return faults | LATE
-        if time > newest or faults & JUMPED:
-            self.newest[row] = time
-        self.samples[row] += 1
-        resets = float(self.counters.state[4, row].sum())
-        if resets != self._resets[row]:
-            self._resets[row] = resets
-            faults |= RESET
-        return faults
-
-    def learn_many(self, rows: Rows, time_s: Value, values: Floats) -> None:
-        """The same for many rows at once (no row twice); ``values`` is (rows, inputs). Faults are not told apart."""
-        time = np.asarray(time_s, dtype=np.float64) / self.unit_s
-        raw = np.where((values < self.LOW) | (values > self.HIGH), np.nan, values)
-        time = np.broadcast_to(time, (len(raw),))
-        time = np.where(np.abs(time) < 1e15, time, np.nan)
-        self._learn(rows, time[:, None], raw)
-        self.newest[rows] = np.fmax(self.newest[rows], time)
-        self.samples[rows] += np.isfinite(time)
-
-    def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> bool:
-        estimators: tuple[Estimator[Any], ...] = (self.counters, self.base, self.trend, self.cusum)
-        copied = not isinstance(pick, (int, slice))
-        counters, base, trend, cusum = (item.state[:, pick] for item in estimators)
-        counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
-        totals = raw[..., self.GAUGES :]
-        ok, elapsed = tick(counter_last, time, totals)
-        fresh = bool(ok.any())
-        if fresh:
-            self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
-        values = self._signals(pick, raw, np.where(ok, counters[2], np.nan))
-        ok, elapsed = tick(last, time, values)
-        if ok.any():
-            fresh = True
-            values = np.where(ok, values, 0.0)
-            known = ok & (base[0] > 0.0)
-            score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
-            self.cusum.step(cusum, known, elapsed, score)
-            self.base.step(base, ok, elapsed, values)
-            twice = np.concatenate((ok, ok), axis=-1), np.concatenate((elapsed, elapsed), axis=-1)
-            self.trend.step(trend, *twice, np.concatenate((values, values), axis=-1))
-        if copied:
-            self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
-            for item, state in zip(estimators, (counters, base, trend, cusum), strict=True):
-                item.state[:, pick] = state
-        return fresh
-
-    def forget(self, rows: int | Rows = slice(None)) -> None:
-        for item in (self.base, self.trend, self.cusum, self.counters):
-            item.forget(rows)
-        self.newest[rows] = -np.inf
-        self.samples[rows] = 0
-        self._late[rows] = 0
-        self._resets[rows] = 0
-
-    def silent_s(self, now_s: float) -> Floats:
-        """Seconds since the newest sample of each row; :data:`FAR_S` units where there was none."""
-        silent: Floats = np.minimum(now_s / self.unit_s - self.newest, FAR_S) * self.unit_s
-        return silent
-
-    def describe(self, row: int, signal: str) -> tuple[float, float, float, float]:
-        """(level, slope per second, baseline, sigma) of one signal, for people; nan where unknown."""
-        k = self.SIGNALS.index(signal)
-        line = self.trend.score_one(row)
-        base = self.base.score_one(row)
-        sigma = max(float(base.sigma[k]), float(self.FLOOR[k]))
-        return float(line.level[k]), float(line.slope[k]) / self.unit_s, float(base.level[k]), sigma
-
-    def recent(self, row: int, counter: str) -> float:
-        """Increments of a counter lately, fading with :data:`QUICK`."""
-        return float(self.counters.state[3, row, self.INPUTS.index(counter) - self.GAUGES])
-
-    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
-        raise NotImplementedError
-
-    def _mean(self, signal: int) -> Floats:
-        """Short mean of one signal, shape (rows,); 0 where unknown."""
-        state = self.trend.state[:, :, signal]
-        mean: Floats = state[3] / np.maximum(state[0], 1e-12) + state[6]
-        return mean
-
-    def _lines(self) -> tuple[Floats, Floats, Floats]:
-        """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
-
-        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error (the long
-        line, which fits a step badly, by :data:`DOUBT` of them), and 0 when they disagree about the direction:
-        noise and steps have little of it, ramps keep it.
-        """
-        line = self.trend.score_many()
-        n = len(self.SIGNALS)
-        slope = line.slope
-        size = np.maximum(np.abs(slope) - line.slope_error * ([1.0] * n + [DOUBT] * n), 0.0)
-        agree = slope[:, :n] * slope[:, n:] > 0.0
-        lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
-        return line.level[:, :n].T, line.level[:, n:].T, lasting.T
 
 
 def _pack(features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
@@ -275,6 +118,7 @@ class PortBank(Bank):
     )
     GAUGES = 6
     SIGNALS = ("rx_power_dbm", "margin_db", "utilization", "queue_log", "rtt_log")
+    TOLD = np.array([True] * 4 + [False] * 2 + [True] * 5)
     LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0] + [0.0] * 5)
     HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0] + [2.0**64] * 5)
     FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2])
@@ -375,6 +219,7 @@ class DeviceBank(Bank):
     INPUTS = ("cpu_utilization", "memory_utilization", "backlog_packets", "dropped_total")
     GAUGES = 3
     SIGNALS = ("cpu_utilization", "memory_utilization", "backlog_log")
+    TOLD = np.ones(4, dtype=bool)
     LOW = np.zeros(4)
     HIGH = np.array([1.5, 1.5, 1e9, 2.0**64])
     FLOOR = np.array([0.02, 0.01, 0.3])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import expm1, isnan
 
+from ml.bank import Bank
 from ml.estimators.base import Floats
-from ml.features import Bank, DeviceBank, PortBank
+from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel
 from ml.schema import Reason
 

@@ -223,6 +223,9 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
     raw[..., 8], raw[..., 9] = np.cumsum(carried * size, axis=0), np.cumsum(dropped, axis=0)
     raw[..., 10] = np.cumsum(lost, axis=0)
     _blind(rng, raw)
+    dark = (raw[..., 5] == 0.0) & (rng.random(count) < 0.5)  # all that is left is a port that says it is down
+    raw[..., [0, 1, 3]] = np.where(dark[..., None], np.nan, raw[..., [0, 1, 3]])
+    raw[..., 6:] = np.where(dark[..., None], np.nan, raw[..., 6:])
     link = Runs(time, raw, kind, _first(time, link_failing), link_failing)
     full = dropped > 0.0
     return PortRuns(link, Runs(time, raw, kind, _first(time, full), full))

@@ -1,0 +1,199 @@
+"""State of many elements, updated in place: the part that ports and devices share.
+
+Times are divided by ``unit_s``, the network's own unit of time: precursors last a few units. The lab lives in
+compressed time (1 s); for optics that sicken over minutes it is 60 s or more. Everything behind this line,
+features and models included, knows units only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Trend
+from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
+
+FAR = 1e15  # units: no time is further from the epoch
+QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
+DOUBT = 2.5  # standard errors that a slope must exceed
+BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
+BACK_SAMPLES = 3  # ... and this many in a row do mean it
+
+# What was wrong with a sample; bits of the result of learn_one.
+ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
+
+
+class Bank:
+    """Estimator states of ``rows`` elements; subclasses name the inputs and compute features."""
+
+    INPUTS: ClassVar[tuple[str, ...]]  # gauges first, then counters
+    GAUGES: ClassVar[int]  # inputs that are gauges
+    SIGNALS: ClassVar[tuple[str, ...]]  # the gauges that are followed by baseline, lines and CUSUM
+    LOW: ClassVar[Floats]
+    HIGH: ClassVar[Floats]
+    TOLD: ClassVar[Flags]  # inputs that are measured each time; the others are settings or states
+    FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
+    JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
+    JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
+
+    def __init__(self, rows: int, unit_s: float = 1.0) -> None:
+        if not 0 < unit_s < np.inf:
+            raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
+        self.unit_s = unit_s
+        signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
+        self.base = RobustLevel(rows, signals, tau=BASE)
+        taus = [QUICK] * signals + [SLOW] * signals
+        self.trend = Trend(rows, 2 * signals, tau=taus, jump=self.JUMP * 2, jump_rate=self.JUMP_RATE * 2)
+        self.cusum = Cusum(rows, signals)
+        self.counters = CounterRate(rows, counters, tau=QUICK)
+        self.newest = np.full(rows, -np.inf)  # units
+        self.samples = np.zeros(rows, dtype=np.int64)
+        self._late = np.zeros(rows, dtype=np.int64)
+        self._resets = np.zeros(rows)
+
+    def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
+        """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`.
+
+        The same as :meth:`learn_many` with one row, in less time.
+        """
+        time = time_s / self.unit_s
+        newest = float(self.newest[row])
+        faults = 0
+        if not -FAR < time < FAR:
+            return ABSURD
+        if time < newest - BACK:
+            self._late[row] += 1
+            if self._late[row] < BACK_SAMPLES:
+                return LATE
+            self.forget(row)
+            faults = JUMPED
+        else:
+            self._late[row] = 0
+        raw = np.array(values, dtype=np.float64)
+        bad = (raw < self.LOW) | (raw > self.HIGH)
+        if bad.any():
+            raw[bad] = np.nan
+            faults |= ABSURD
+        if not self._learn(row, time, raw):
+            return faults | (LATE if (self.TOLD & ~np.isnan(raw)).any() else 0)
+        if time > self.newest[row]:
+            self.newest[row] = time
+        self.samples[row] += 1
+        resets = float(self.counters.state[4, row].sum())
+        if resets != self._resets[row]:
+            self._resets[row] = resets
+            faults |= RESET
+        return faults
+
+    def learn_many(self, rows: Rows, time_s: Value, values: Floats) -> NDArray[np.int64]:
+        """Take in one sample of each of ``rows`` (no row twice); ``time_s`` is one or one per row, ``values`` is
+        (rows, inputs). Returns the fault bits of each row."""
+        time = np.broadcast_to(np.asarray(time_s, dtype=np.float64) / self.unit_s, (len(values),))
+        sane = np.abs(time) < FAR  # False for nan
+        bad = (values < self.LOW) | (values > self.HIGH)
+        faults = np.where(bad.any(axis=-1) | ~sane, ABSURD, 0)
+        back = sane & (time < self.newest[rows] - BACK)
+        late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
+        jumped = back & (late >= BACK_SAMPLES)
+        if back.any():
+            self.forget(np.arange(len(self.newest))[rows][jumped])
+            late = np.where(jumped, 0, late)
+            faults |= np.where(jumped, JUMPED, np.where(back, LATE, 0))
+        self._late[rows] = late
+        taken = sane & (jumped | ~back)
+        time = np.where(taken, time, np.nan)
+        raw = np.where(bad | ~taken[:, None], np.nan, values)
+        fresh = self._learn(rows, time[:, None], raw)
+        told = (self.TOLD & ~np.isnan(raw)).any(axis=-1)
+        faults |= np.where(told & ~fresh, LATE, 0)
+        self.newest[rows] = np.where(fresh, np.fmax(self.newest[rows], time), self.newest[rows])
+        self.samples[rows] += fresh
+        resets = self.counters.state[4, rows].sum(axis=-1)
+        faults |= np.where(resets != self._resets[rows], RESET, 0)
+        self._resets[rows] = resets
+        return faults
+
+    def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> Flags:
+        """Update all estimators; True where a sample brought anything new."""
+        estimators: tuple[Estimator[Any], ...] = (self.counters, self.base, self.trend, self.cusum)
+        counters, base, trend, cusum = (item.state[:, pick] for item in estimators)
+        counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
+        totals = raw[..., self.GAUGES :]
+        ok, elapsed = tick(counter_last, time, totals)
+        fresh: Flags = np.asarray(ok.any(axis=-1))
+        if fresh.any():
+            self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
+        values = self._signals(pick, raw, np.where(ok, counters[2], np.nan))
+        ok, elapsed = tick(last, time, values)
+        if ok.any():
+            fresh = np.asarray(fresh | ok.any(axis=-1))
+            values = np.where(ok, values, 0.0)
+            known = ok & (base[0] > 0.0)
+            score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
+            self.cusum.step(cusum, known, elapsed, score)
+            self.base.step(base, ok, elapsed, values)
+            twice = np.concatenate((ok, ok), axis=-1), np.concatenate((elapsed, elapsed), axis=-1)
+            self.trend.step(trend, *twice, np.concatenate((values, values), axis=-1))
+        if isinstance(pick, np.ndarray):
+            self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
+            for item, state in zip(estimators, (counters, base, trend, cusum), strict=True):
+                item.state[:, pick] = state
+        return fresh
+
+    def forget(self, rows: int | Rows = slice(None)) -> None:
+        for item in (self.base, self.trend, self.cusum, self.counters):
+            item.forget(rows)
+        self.newest[rows] = -np.inf
+        self.samples[rows] = 0
+        self._late[rows] = 0
+        self._resets[rows] = 0
+
+    def silent_s(self, now_s: float) -> Floats:
+        """Seconds since the newest sample of each row; :data:`FAR_S` units where there was none."""
+        silent: Floats = np.minimum(now_s / self.unit_s - self.newest, FAR_S) * self.unit_s
+        return silent
+
+    def newest_of(self, signals: Sequence[int]) -> Floats:
+        """Time (s) of the newest sample that measured one of these signals, per row; of any, where none did."""
+        last = np.fmax.reduce(self.base.clock.last[:, list(signals)], axis=1)
+        newest: Floats = np.where(np.isnan(last), self.newest, last) * self.unit_s
+        return newest
+
+    def describe(self, row: int, signal: str) -> tuple[float, float, float, float]:
+        """(level, slope per second, baseline, sigma) of one signal, for people; nan where unknown."""
+        k = self.SIGNALS.index(signal)
+        line = self.trend.score_one(row)
+        base = self.base.score_one(row)
+        sigma = max(float(base.sigma[k]), float(self.FLOOR[k]))
+        return float(line.level[k]), float(line.slope[k]) / self.unit_s, float(base.level[k]), sigma
+
+    def recent(self, row: int, counter: str) -> float:
+        """Increments of a counter lately, fading with :data:`QUICK`."""
+        return float(self.counters.state[3, row, self.INPUTS.index(counter) - self.GAUGES])
+
+    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
+        raise NotImplementedError
+
+    def _mean(self, signal: int) -> Floats:
+        """Short mean of one signal, shape (rows,); 0 where unknown."""
+        state = self.trend.state[:, :, signal]
+        mean: Floats = state[3] / np.maximum(state[0], 1e-12) + state[6]
+        return mean
+
+    def _lines(self) -> tuple[Floats, Floats, Floats]:
+        """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
+
+        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error (the long
+        line, which fits a step badly, by :data:`DOUBT` of them), and 0 when they disagree about the direction:
+        noise and steps have little of it, ramps keep it.
+        """
+        line = self.trend.score_many()
+        n = len(self.SIGNALS)
+        slope = line.slope
+        size = np.maximum(np.abs(slope) - line.slope_error * ([1.0] * n + [DOUBT] * n), 0.0)
+        agree = slope[:, :n] * slope[:, n:] > 0.0
+        lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
+        return line.level[:, :n].T, line.level[:, n:].T, lasting.T
