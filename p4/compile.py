@@ -79,7 +79,9 @@ def find_compiler() -> Compiler:
         answer = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
         # p4c-bm2-ss 1.2.5 writes its version to standard error.
         lines = [line.strip() for line in (answer.stdout + answer.stderr).splitlines() if line.strip()]
-        version = next((line for line in lines if line.lower().startswith("version")), lines[-1] if lines else "unknown")
+        version = next(
+            (line for line in lines if line.lower().startswith("version")), lines[-1] if lines else "unknown"
+        )
         number = version.split(None, 1)[-1]
         return Compiler(command, number, driver=Path(command).name == "p4c")
     raise CompilerMissing(
@@ -125,8 +127,10 @@ def relative_file_names(node: Any, root: Path) -> None:
         name = node.get("filename")
         if isinstance(name, str) and name:
             tidy = posixpath.normpath(name)
-            node["filename"] = tidy if (root / tidy).is_file() and not posixpath.isabs(tidy) else (
-                "p4include/" + posixpath.basename(tidy)
+            node["filename"] = (
+                tidy
+                if (root / tidy).is_file() and not posixpath.isabs(tidy)
+                else ("p4include/" + posixpath.basename(tidy))
             )
         for value in node.values():
             relative_file_names(value, root)

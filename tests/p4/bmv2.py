@@ -1,0 +1,404 @@
+"""simple_switch_grpc in a network namespace of its own, driven over P4Runtime and raw sockets.
+
+BMv2's clock is its own, and packets take their time: :meth:`Bmv2.send` ends when a heartbeat, sent last on a port
+that no test uses, has been echoed. Its data plane handles packets of its ports in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+from finsy.proto import U128, p4r, p4r_grpc
+
+from tests.p4 import frames
+from tests.p4.program import JSON_PATH, by_name, load_p4info, match_values, octets
+from tests.p4.target import Frames
+
+NAMESPACE_PREFIX = "pa"
+SENTINEL_PORT = 200
+ETH_P_ALL = 0x0003
+SO_RCVBUFFORCE = 33
+SETTLE_S = 0.004  # after the sentinel's echo: egress threads of other ports may be a little behind
+START_S = 20.0
+ANSWER_S = 5.0
+
+
+def missing() -> str | None:
+    """Why BMv2 can't be used here; None if it can."""
+    if shutil.which("simple_switch_grpc") is None:
+        return "simple_switch_grpc is not on the PATH"
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None:
+        return "ip (iproute2) is not on the PATH"
+    probe = f"{NAMESPACE_PREFIX}-probe-{os.getpid()}"
+    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return f"cannot make a network namespace: {done.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", probe], check=False)
+    return None
+
+
+class Bmv2:
+    """A running simple_switch_grpc; implements :class:`tests.p4.target.Target`."""
+
+    name = "bmv2"
+
+    def __init__(self, ports: Sequence[int] = (1, 2, 3, 4, frames.PKTGEN_PORT)) -> None:
+        self._namespace = f"{NAMESPACE_PREFIX}-{os.getpid()}-{id(self) & 0xFFFF:x}"
+        self._folder = tempfile.TemporaryDirectory(prefix="pa-bmv2-")
+        self._sockets: dict[int, socket.socket] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: queue.Queue[p4r.StreamMessageRequest | None] = queue.Queue()
+        self._packet_ins: queue.Queue[bytes] = queue.Queue()
+        self._digests: list[dict[str, int]] = []
+        self._digest_lock = threading.Lock()
+        self._sequence = 0
+        self._members = 0
+        self.info = load_p4info()
+        self._tables = by_name(self.info.tables)
+        self._actions = by_name(self.info.actions)
+        self._counters = by_name(self.info.counters)
+        try:
+            self._start((*ports, SENTINEL_PORT))
+        except BaseException:
+            self.close()
+            raise
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def _start(self, ports: Sequence[int]) -> None:
+        self._ip("netns", "add", self._namespace)
+        self._ip("-n", self._namespace, "link", "set", "lo", "up")
+        arguments: list[str] = []
+        for port in ports:
+            inner, outer = f"sw{port}", f"t{port}"
+            self._ip("-n", self._namespace, "link", "add", inner, "type", "veth", "peer", "name", outer)
+            for end in (inner, outer):
+                self._run("sysctl", "-qw", f"net.ipv6.conf.{end}.disable_ipv6=1")
+                self._ip("-n", self._namespace, "link", "set", end, "promisc", "on", "up")
+            arguments += ["-i", f"{port}@{inner}"]
+        self._open_sockets(ports)
+
+        address = f"unix:{self._folder.name}/grpc"
+        log = Path(self._folder.name, "bmv2.log").open("wb")
+        with log:
+            self._process = subprocess.Popen(
+                ["ip", "netns", "exec", self._namespace, "simple_switch_grpc", "--no-p4", "--device-id", "1"]
+                + [
+                    *arguments,
+                    "--",
+                    "--grpc-server-addr",
+                    address,
+                    "--cpu-port",
+                    str(frames.CPU_PORT),
+                    "--priority-queues",
+                    "8",
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder.name,
+            )
+        self._channel = grpc.insecure_channel(address)
+        grpc.channel_ready_future(self._channel).result(timeout=START_S)
+        self._stub = p4r_grpc.P4RuntimeStub(self._channel)
+        self._ready = threading.Event()
+        self._listener = threading.Thread(target=self._listen, name="bmv2-stream", daemon=True)
+        self._listener.start()
+        election = p4r.MasterArbitrationUpdate(device_id=1, election_id=U128.encode(1))
+        self._requests.put(p4r.StreamMessageRequest(arbitration=election))
+        if not self._ready.wait(ANSWER_S):
+            raise RuntimeError("simple_switch_grpc does not answer the arbitration")
+        self._load()
+
+    def _load(self) -> None:
+        request = p4r.SetForwardingPipelineConfigRequest(
+            device_id=1, election_id=U128.encode(1), action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT
+        )
+        request.config.p4info.CopyFrom(self.info)
+        request.config.p4_device_config = JSON_PATH.read_bytes()
+        self._stub.SetForwardingPipelineConfig(request)
+        digest = p4r.Entity()
+        digest.digest_entry.digest_id = self.info.digests[0].preamble.id
+        digest.digest_entry.config.max_list_size = 1
+        self._write(p4r.Update.INSERT, digest)
+
+    def reset(self) -> None:
+        """Empty tables, zero registers and counters: BMv2 starts anew with a pipeline config."""
+        self._load()
+        self._members = 0
+        self.send(1, b"\0" * 14)  # the new program takes over with the next packet
+        self._until_sentinel()
+        while not self._packet_ins.empty():
+            self._packet_ins.get()
+        self.digests()
+
+    def close(self) -> None:
+        self._requests.put(None)
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait(5)
+        if hasattr(self, "_channel"):
+            self._channel.close()
+        for one in self._sockets.values():
+            one.close()
+        subprocess.run(["ip", "netns", "delete", self._namespace], capture_output=True, check=False)
+        self._folder.cleanup()
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(["ip", "netns", "exec", self._namespace, *command], check=True, capture_output=True)
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    def _open_sockets(self, ports: Sequence[int]) -> None:
+        """Sockets belong to the namespace of the thread that opens them: open them in a thread that moves there."""
+        from pyroute2 import netns
+
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                netns.setns(self._namespace)
+                for port in ports:
+                    one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+                    one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
+                    one.bind((f"t{port}", ETH_P_ALL))
+                    one.setblocking(False)
+                    self._sockets[port] = one
+            except BaseException as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=work, name="bmv2-sockets")
+        thread.start()
+        thread.join()
+        if failure:
+            raise failure[0]
+
+    # -- P4Runtime -------------------------------------------------------------------------------------------------
+
+    def _outgoing(self) -> Iterator[p4r.StreamMessageRequest]:
+        while (message := self._requests.get()) is not None:
+            yield message
+
+    def _listen(self) -> None:
+        with suppress(grpc.RpcError):
+            for message in self._stub.StreamChannel(self._outgoing()):
+                which = message.WhichOneof("update")
+                if which == "arbitration":
+                    self._ready.set()
+                elif which == "packet":
+                    self._packet_ins.put(bytes(message.packet.payload))
+                    metadata = {item.metadata_id: int.from_bytes(item.value, "big") for item in message.packet.metadata}
+                    last = self._packet_ins.queue
+                    last[-1] = frames.packet_in(metadata[1], metadata[2]) + last[-1]
+                elif which == "digest":
+                    self._digest(message.digest)
+
+    def _digest(self, digest: Any) -> None:
+        names = [member.name for member in self.info.type_info.structs["port_report_t"].members]
+        with self._digest_lock:
+            for item in digest.data:
+                values = [int.from_bytes(member.bitstring, "big") for member in item.struct.members]
+                self._digests.append(dict(zip(names, values, strict=True)))
+        ack = p4r.DigestListAck(digest_id=digest.digest_id, list_id=digest.list_id)
+        self._requests.put(p4r.StreamMessageRequest(digest_ack=ack))
+
+    def _write(self, kind: Any, entity: Any) -> None:
+        request = p4r.WriteRequest(device_id=1, election_id=U128.encode(1))
+        update = request.updates.add()
+        update.type = kind
+        update.entity.CopyFrom(entity)
+        self._stub.Write(request)
+
+    def _read(self, entity: Any) -> list[Any]:
+        request = p4r.ReadRequest(device_id=1)
+        request.entities.add().CopyFrom(entity)
+        return [item for response in self._stub.Read(request) for item in response.entities]
+
+    def _key(self, entry: Any, table: str, match: Mapping[str, Any]) -> None:
+        info = self._tables[table]
+        entry.table_id = info.preamble.id
+        fields = {field.name: field for field in info.match_fields}
+        for name, spec in match.items():
+            field = fields[name]
+            kind = field.MatchType.Name(field.match_type)
+            value, second = match_values(kind, field.bitwidth, spec)
+            if kind in ("TERNARY", "LPM") and second == 0:
+                continue
+            one = entry.match.add()
+            one.field_id = field.id
+            if kind == "EXACT":
+                one.exact.value = _canonical(value)
+            elif kind == "LPM":
+                one.lpm.value, one.lpm.prefix_len = _canonical(value), second
+            elif kind == "TERNARY":
+                one.ternary.value, one.ternary.mask = _canonical(value), _canonical(second)
+            else:
+                one.range.low, one.range.high = _canonical(value), _canonical(second)
+
+    def _action(self, action: Any, name: str, params: Mapping[str, Any] | None) -> None:
+        info = self._actions[name]
+        action.action_id = info.preamble.id
+        for param in info.params:
+            one = action.params.add()
+            one.param_id = param.id
+            value = octets((params or {})[param.name], param.bitwidth)
+            one.value = value.lstrip(b"\0") or b"\0"
+
+    def insert(
+        self,
+        table: str,
+        match: Mapping[str, Any],
+        action: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        priority: int = 0,
+    ) -> None:
+        self._entry(p4r.Update.INSERT, table, match, action, params, priority)
+
+    def modify(self, table: str, match: Mapping[str, Any], action: str, params: Mapping[str, Any]) -> None:
+        self._entry(p4r.Update.MODIFY, table, match, action, params, 0)
+
+    def delete(self, table: str, match: Mapping[str, Any], *, priority: int = 0) -> None:
+        self._entry(p4r.Update.DELETE, table, match, None, None, priority)
+
+    def _entry(
+        self,
+        kind: Any,
+        table: str,
+        match: Mapping[str, Any],
+        action: str | None,
+        params: Mapping[str, Any] | None,
+        priority: int,
+    ) -> None:
+        entity = p4r.Entity()
+        self._key(entity.table_entry, table, match)
+        entity.table_entry.priority = priority
+        if action is not None:
+            self._action(entity.table_entry.action.action, action, params)
+        self._write(kind, entity)
+
+    def balance(self, balance_id: int, groups: Mapping[int, int]) -> None:
+        profile = self.info.action_profiles[0].preamble.id
+        group = p4r.Entity()
+        group.action_profile_group.action_profile_id = profile
+        group.action_profile_group.group_id = balance_id
+        group.action_profile_group.max_size = sum(groups.values())
+        for steering_group, weight in groups.items():
+            self._members += 1
+            member = p4r.Entity()
+            member.action_profile_member.action_profile_id = profile
+            member.action_profile_member.member_id = self._members
+            self._action(member.action_profile_member.action, "set_group", {"group_id": steering_group})
+            self._write(p4r.Update.INSERT, member)
+            one = group.action_profile_group.members.add()
+            one.member_id, one.weight = self._members, weight
+        self._write(p4r.Update.INSERT, group)
+        entity = p4r.Entity()
+        self._key(entity.table_entry, "balance", {"balance_id": balance_id})
+        entity.table_entry.action.action_profile_group_id = balance_id
+        self._write(p4r.Update.INSERT, entity)
+
+    def counter(self, name: str, index: int) -> tuple[int, int]:
+        entity = p4r.Entity()
+        entity.counter_entry.counter_id = self._counters[name].preamble.id
+        entity.counter_entry.index.index = index
+        data = self._read(entity)[0].counter_entry.data
+        return data.packet_count, data.byte_count
+
+    def direct_counter(self, table: str, match: Mapping[str, Any], *, priority: int = 0) -> tuple[int, int]:
+        entity = p4r.Entity()
+        self._key(entity.direct_counter_entry.table_entry, table, match)
+        entity.direct_counter_entry.table_entry.priority = priority
+        data = self._read(entity)[0].direct_counter_entry.data
+        return data.packet_count, data.byte_count
+
+    def digests(self) -> list[dict[str, int]]:
+        time.sleep(0.1)  # BMv2 hands digests over in a thread of its own
+        with self._digest_lock:
+            taken, self._digests = self._digests, []
+        return taken
+
+    # -- packets ---------------------------------------------------------------------------------------------------
+
+    def send(self, port: int, frame: bytes) -> Frames:
+        if port == frames.CPU_PORT:
+            return self._send_from_cpu(frame)
+        self._sockets[port].send(frame)
+        seen = self._until_sentinel()
+        while not self._packet_ins.empty():
+            seen.append((frames.CPU_PORT, self._packet_ins.get()))
+        return sorted(seen)
+
+    def _send_from_cpu(self, frame: bytes) -> Frames:
+        """Packet-outs overtake nothing among themselves: the answer to a last one ends the wait."""
+        cookie = self._sequence = self._sequence + 1
+        last = frames.command(frames.GET_FAILOVER, 16383, 0, 0xC0FFEE << 32 | cookie)
+        expected = frames.answer(frames.GET_FAILOVER, 16383, 0, 0xC0FFEE << 32 | cookie)
+        for data in (frame, last):
+            message = p4r.StreamMessageRequest()
+            message.packet.payload = data[2:]
+            head = int.from_bytes(data[:2], "big")
+            for identifier, value in ((1, head >> 7), (2, head & 0x7F)):
+                item = message.packet.metadata.add()
+                item.metadata_id, item.value = identifier, _canonical(value)
+            self._requests.put(message)
+        seen: Frames = []
+        while (data := self._packet_ins.get(timeout=ANSWER_S)) != expected:
+            seen.append((frames.CPU_PORT, data))
+        return sorted(seen + self._until_sentinel())
+
+    def _until_sentinel(self) -> Frames:
+        self._sequence += 1
+        sentinel = frames.heartbeat(frames.REQUEST, port=SENTINEL_PORT, seq=self._sequence)
+        self._sockets[SENTINEL_PORT].send(sentinel)
+        seen: Frames = []
+        end = time.monotonic() + ANSWER_S
+        back = False
+        while True:
+            wait = SETTLE_S if back else max(0.0, end - time.monotonic())
+            ready, _, _ = select.select(list(self._sockets.values()), [], [], wait)
+            if not ready and back:
+                return seen
+            if not ready:
+                raise RuntimeError("simple_switch_grpc does not echo heartbeats any more")
+            for port, one in self._sockets.items():
+                for data in _drain(one):
+                    if port == SENTINEL_PORT:
+                        back = back or frames.parse_heartbeat(data)["seq"] == self._sequence
+                    else:
+                        seen.append((port, data))
+
+
+def _drain(one: socket.socket) -> Iterator[bytes]:
+    """Frames received on a packet socket, without those that it sent itself."""
+    while True:
+        try:
+            data, address = one.recvfrom(65536)
+        except BlockingIOError:
+            return
+        if address[2] != socket.PACKET_OUTGOING:  # type: ignore[attr-defined]
+            yield data
+
+
+def _canonical(value: int) -> bytes:
+    """P4Runtime's shortest big endian form."""
+    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")

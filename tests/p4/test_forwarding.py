@@ -1,0 +1,456 @@
+"""Routes, steering, labels, ACL, classification and balancing: what goes in, what comes out, on every target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.p4 import frames as f
+from tests.p4.target import Target, dst_mac, nexthop, src_mac
+
+IN, PRIMARY, SHADOW = 1, 2, 3
+GROUP, LABEL = 7, 1042
+
+DROPS = {
+    "malformed": 1,
+    "bad_checksum": 2,
+    "unknown_ethertype": 3,
+    "ttl_expired": 4,
+    "acl_deny": 5,
+    "no_route": 6,
+    "route_drop": 7,
+    "no_nexthop": 8,
+    "nexthop_dead": 9,
+    "unknown_label": 10,
+    "label_port_dead": 11,
+    "bad_command": 12,
+    "unsupported": 13,
+    "bad_heartbeat": 14,
+    "no_balance": 15,
+}
+
+
+@pytest.fixture
+def routed(switch: Target) -> Target:
+    """10.0.1.0/24 and fd00:1::/64 in one group with a labelled shadow."""
+    switch.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": GROUP})
+    switch.insert("route_ipv6", {"dst": ("fd00:1::", 64)}, "set_group", {"group_id": GROUP})
+    switch.insert("primary_nexthop", {"group_id": GROUP}, "set_nexthop", nexthop(PRIMARY))
+    switch.insert("shadow_nexthop", {"group_id": GROUP}, "set_nexthop_label", nexthop(SHADOW) | {"label": LABEL})
+    return switch
+
+
+def flip(switch: Target, group: int, bit: int) -> None:
+    order = f.command(f.SET_FAILOVER, group, bit, 0xABCDEF)
+    assert switch.send(f.CPU_PORT, order) == [(f.CPU_PORT, f.answer(f.SET_FAILOVER, group, bit, 0xABCDEF))]
+
+
+def kill(switch: Target, port: int) -> None:
+    """Make a port dead at once: an interval of 1 us and no heartbeat within it."""
+    parameters = {"dead_interval": 1, "report_interval": 1 << 40, "rtt_delta": 1 << 31}
+    switch.insert("liveness_config", {"port": port}, "monitor", parameters)
+    assert len(switch.send(f.CPU_PORT, f.command(f.HEARTBEAT, port))) == 1
+
+
+def dropped(switch: Target, port: int, frame: bytes, reason: str) -> None:
+    """``frame`` goes nowhere and is counted under ``reason``, and nowhere else."""
+    before = [switch.counter("drops", index) for index in range(16)]
+    assert switch.send(port, frame) == []
+    after = [switch.counter("drops", index) for index in range(16)]
+    packets, octets = before[DROPS[reason]]
+    before[DROPS[reason]] = (packets + 1, octets + len(frame))
+    assert after == before
+
+
+def onward4(port: int, **changes: Any) -> bytes:
+    """The default IPv4 frame one hop on, leaving by ``port``."""
+    return f.udp4(**({"src_mac": src_mac(port), "dst_mac": dst_mac(port), "ttl": 63} | changes))
+
+
+def onward6(port: int, **changes: Any) -> bytes:
+    return f.udp6(**({"src_mac": src_mac(port), "dst_mac": dst_mac(port), "hop_limit": 63} | changes))
+
+
+class TestRouting:
+    def test_ipv4(self, routed: Target) -> None:
+        assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
+
+    def test_ipv6(self, routed: Target) -> None:
+        assert routed.send(IN, f.udp6()) == [(PRIMARY, onward6(PRIMARY))]
+
+    def test_longest_prefix_wins(self, routed: Target) -> None:
+        routed.insert("route_ipv4", {"dst": ("10.0.1.128", 25)}, "set_group", {"group_id": 9})
+        routed.insert("route_ipv4", {"dst": ("10.0.1.200", 32)}, "set_group", {"group_id": GROUP})
+        routed.insert("route_ipv4", {"dst": ("0.0.0.0", 0)}, "set_group", {"group_id": 9})
+        routed.insert("primary_nexthop", {"group_id": 9}, "set_nexthop", nexthop(4))
+        ways = {dst: routed.send(IN, f.udp4(dst))[0][0] for dst in ("10.0.1.1", "10.0.1.129", "10.0.1.200", "9.9.9.9")}
+        assert ways == {"10.0.1.1": PRIMARY, "10.0.1.129": 4, "10.0.1.200": PRIMARY, "9.9.9.9": 4}
+
+    def test_longest_ipv6_prefix_wins(self, routed: Target) -> None:
+        routed.insert("route_ipv6", {"dst": ("fd00:1::8000:0:0:0", 65)}, "set_group", {"group_id": 9})
+        routed.insert("primary_nexthop", {"group_id": 9}, "set_nexthop", nexthop(4))
+        assert routed.send(IN, f.udp6("fd00:1::7fff:0:0:1"))[0][0] == PRIMARY
+        assert routed.send(IN, f.udp6("fd00:1::8000:0:0:1"))[0][0] == 4
+
+    def test_no_route(self, routed: Target) -> None:
+        dropped(routed, IN, f.udp4("10.0.2.1"), "no_route")
+        dropped(routed, IN, f.udp6("fd00:2::1"), "no_route")
+
+    def test_route_drop(self, routed: Target) -> None:
+        routed.insert("route_ipv4", {"dst": ("10.0.1.66", 32)}, "route_drop")
+        dropped(routed, IN, f.udp4("10.0.1.66"), "route_drop")
+
+    def test_deleted_route_is_gone(self, routed: Target) -> None:
+        routed.delete("route_ipv4", {"dst": ("10.0.1.0", 24)})
+        dropped(routed, IN, f.udp4(), "no_route")
+
+    @pytest.mark.parametrize("ttl", [0, 1])
+    def test_ttl_expired(self, routed: Target, ttl: int) -> None:
+        dropped(routed, IN, f.udp4(ttl=ttl), "ttl_expired")
+        dropped(routed, IN, f.udp6(hop_limit=ttl), "ttl_expired")
+
+    def test_ttl_two_is_the_last_to_pass(self, routed: Target) -> None:
+        assert routed.send(IN, f.udp4(ttl=2)) == [(PRIMARY, onward4(PRIMARY, ttl=1))]
+
+    def test_payload_of_any_kind_passes_unchanged(self, routed: Target) -> None:
+        for protocol in (1, 6, 17, 50, 132, 255):
+            payload = bytes(range(40))
+            head = f.ipv4("10.0.0.1", "10.0.1.1", protocol=protocol, payload=40, dscp=46, ecn=1)
+            seen = routed.send(IN, f.ethernet(f.ETHERTYPE_IPV4) + head + payload)
+            assert [(port, frame[34:]) for port, frame in seen] == [(PRIMARY, payload)]
+
+    def test_fragments_pass(self, routed: Target) -> None:
+        head = f.ipv4("10.0.0.1", "10.0.1.1", fragment_offset=100, payload=3)
+        seen = routed.send(IN, f.ethernet(f.ETHERTYPE_IPV4) + head + b"xyz")
+        assert [(port, frame[34:]) for port, frame in seen] == [(PRIMARY, b"xyz")]
+
+    def test_trailing_padding_stays(self, routed: Target) -> None:
+        frame = f.udp4(data=b"") + b"\0" * 18
+        assert routed.send(IN, frame) == [(PRIMARY, onward4(PRIMARY, data=b"") + b"\0" * 18)]
+
+    def test_largest_frame(self, routed: Target) -> None:
+        data = b"z" * (1500 - 28)
+        assert routed.send(IN, f.udp4(data=data)) == [(PRIMARY, onward4(PRIMARY, data=data))]
+
+    def test_group_without_next_hop(self, routed: Target) -> None:
+        routed.insert("route_ipv4", {"dst": ("10.0.9.0", 24)}, "set_group", {"group_id": 99})
+        dropped(routed, IN, f.udp4("10.0.9.1"), "no_nexthop")
+
+    def test_port_counters(self, routed: Target) -> None:
+        frame = f.udp4()
+        before = routed.counter("port_rx", IN), routed.counter("port_tx", PRIMARY)
+        routed.send(IN, frame)
+        after = routed.counter("port_rx", IN), routed.counter("port_tx", PRIMARY)
+        assert after == tuple((packets + 1, octets + len(frame)) for packets, octets in before)
+
+
+class TestSteering:
+    def test_flip_and_back(self, routed: Target) -> None:
+        flip(routed, GROUP, 1)
+        label = f.mpls(LABEL, ttl=63)
+        assert routed.send(IN, f.udp4()) == [(SHADOW, onward4(SHADOW, labels=label))]
+        assert routed.send(IN, f.udp6()) == [(SHADOW, onward6(SHADOW, labels=label))]
+        flip(routed, GROUP, 0)
+        assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
+        size = len(f.udp4())
+        assert routed.counter("group_tx", 2 * GROUP) == (1, size)
+        assert routed.counter("group_tx", 2 * GROUP + 1) == (2, size + len(f.udp6()))
+
+    def test_one_bit_moves_every_prefix_of_the_group_and_no_other(self, routed: Target) -> None:
+        routed.insert("route_ipv4", {"dst": ("10.0.3.0", 24)}, "set_group", {"group_id": GROUP})
+        routed.insert("route_ipv4", {"dst": ("10.0.4.0", 24)}, "set_group", {"group_id": GROUP + 1})
+        routed.insert("primary_nexthop", {"group_id": GROUP + 1}, "set_nexthop", nexthop(PRIMARY))
+        routed.insert("shadow_nexthop", {"group_id": GROUP + 1}, "set_nexthop", nexthop(SHADOW))
+        flip(routed, GROUP, 1)
+        ways = [routed.send(IN, f.udp4(dst))[0][0] for dst in ("10.0.1.1", "10.0.3.1", "10.0.4.1")]
+        assert ways == [SHADOW, SHADOW, PRIMARY]
+
+    def test_shadow_without_label(self, routed: Target) -> None:
+        routed.modify("shadow_nexthop", {"group_id": GROUP}, "set_nexthop", nexthop(SHADOW))
+        flip(routed, GROUP, 1)
+        assert routed.send(IN, f.udp4()) == [(SHADOW, onward4(SHADOW))]
+
+    def test_highest_group(self, routed: Target) -> None:
+        last = 16383 - 1  # 16383 is BMv2's probe in these tests
+        routed.insert("route_ipv4", {"dst": ("10.0.5.0", 24)}, "set_group", {"group_id": last})
+        routed.insert("primary_nexthop", {"group_id": last}, "set_nexthop", nexthop(PRIMARY))
+        routed.insert("shadow_nexthop", {"group_id": last}, "set_nexthop", nexthop(SHADOW))
+        flip(routed, last, 1)
+        assert routed.send(IN, f.udp4("10.0.5.1"))[0][0] == SHADOW
+        assert routed.counter("group_tx", 2 * last + 1)[0] == 1
+
+    def test_bit_without_shadow_stays_on_the_primary_and_is_counted(self, routed: Target) -> None:
+        routed.delete("shadow_nexthop", {"group_id": GROUP})
+        flip(routed, GROUP, 1)
+        assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
+        assert routed.counter("group_fallback", GROUP) == (1, len(f.udp4()))
+        assert routed.counter("group_tx", 2 * GROUP)[0] == 1
+
+    def test_dead_primary_moves_to_the_shadow_by_itself(self, routed: Target) -> None:
+        kill(routed, PRIMARY)
+        assert routed.send(IN, f.udp4()) == [(SHADOW, onward4(SHADOW, labels=f.mpls(LABEL, ttl=63)))]
+
+    def test_bit_with_dead_shadow_stays_on_the_primary(self, routed: Target) -> None:
+        kill(routed, SHADOW)
+        flip(routed, GROUP, 1)
+        assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
+        assert routed.counter("group_fallback", GROUP)[0] == 1
+
+    def test_both_dead(self, routed: Target) -> None:
+        kill(routed, PRIMARY)
+        kill(routed, SHADOW)
+        dropped(routed, IN, f.udp4(), "nexthop_dead")
+
+    def test_dead_primary_without_shadow(self, routed: Target) -> None:
+        routed.delete("shadow_nexthop", {"group_id": GROUP})
+        kill(routed, PRIMARY)
+        dropped(routed, IN, f.udp4(), "nexthop_dead")
+
+    def test_missing_primary_counts_as_dead(self, routed: Target) -> None:
+        routed.delete("primary_nexthop", {"group_id": GROUP})
+        assert routed.send(IN, f.udp4())[0][0] == SHADOW
+
+
+class TestLabels:
+    def test_transit(self, switch: Target) -> None:
+        switch.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        frame = f.udp4(labels=f.mpls(LABEL, ttl=9, traffic_class=5))
+        expected = f.udp4(labels=f.mpls(LABEL, ttl=8, traffic_class=5), src_mac=src_mac(4), dst_mac=dst_mac(4))
+        assert switch.send(IN, frame) == [(4, expected)]
+
+    def test_transit_of_a_stack_looks_at_the_top(self, switch: Target) -> None:
+        switch.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        frame = f.udp4(labels=f.mpls(LABEL, bottom=0) + f.mpls(3))
+        assert [port for port, _ in switch.send(IN, frame)] == [4]
+
+    def test_pop_at_the_last_hop_routes_what_is_beneath(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_pop")
+        assert routed.send(IN, f.udp4(labels=f.mpls(LABEL, ttl=50))) == [(PRIMARY, onward4(PRIMARY, ttl=49))]
+        assert routed.send(IN, f.udp6(labels=f.mpls(LABEL, ttl=50))) == [(PRIMARY, onward6(PRIMARY, hop_limit=49))]
+
+    def test_popped_packet_may_be_diverted_again(self, routed: Target) -> None:
+        routed.insert("label", {"label": 5}, "label_pop")
+        flip(routed, GROUP, 1)
+        seen = routed.send(IN, f.udp4(labels=f.mpls(5, ttl=50)))
+        assert seen == [(SHADOW, onward4(SHADOW, ttl=49, labels=f.mpls(LABEL, ttl=49)))]
+
+    def test_label_ttl_expires(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        routed.insert("label", {"label": 5}, "label_pop")
+        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL, ttl=1)), "ttl_expired")
+        dropped(routed, IN, f.udp4(labels=f.mpls(5, ttl=1)), "ttl_expired")
+
+    def test_unknown_label(self, routed: Target) -> None:
+        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL)), "unknown_label")
+
+    def test_dead_port_ends_the_path(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        kill(routed, 4)
+        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL)), "label_port_dead")
+
+    def test_pop_of_a_stack(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_pop")
+        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL, bottom=0) + f.mpls(3)), "unsupported")
+
+    def test_pop_of_something_else(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_pop")
+        frame = f.ethernet(f.ETHERTYPE_MPLS) + f.mpls(LABEL) + b"\x00" * 30
+        dropped(routed, IN, frame, "unknown_ethertype")
+
+
+class TestAcl:
+    def test_deny_by_each_field(self, routed: Target) -> None:
+        rules: list[dict[str, Any]] = [
+            {"ingress_port": IN},
+            {"ether_type": f.ETHERTYPE_IPV4},
+            {"ipv4_src": ("10.0.0.0", 0xFFFFFF00)},
+            {"ipv4_dst": "10.0.1.2"},
+            {"ip_proto": 17},
+            {"l4_sport": (1000, 1000)},
+            {"l4_dport": (1999, 2001)},
+            {"dscp": 10},
+        ]
+        frame = f.udp4(dscp=10)
+        for rule in rules:
+            routed.insert("acl", rule, "acl_deny", priority=10)
+            dropped(routed, IN, frame, "acl_deny")
+            assert routed.direct_counter("acl", rule, priority=10) == (1, len(frame))
+            routed.delete("acl", rule, priority=10)
+        assert routed.send(IN, frame) == [(PRIMARY, onward4(PRIMARY, dscp=10))]
+
+    def test_what_does_not_match_passes(self, routed: Target) -> None:
+        rules: list[dict[str, Any]] = [
+            {"ingress_port": 9},
+            {"ether_type": f.ETHERTYPE_IPV6},
+            {"ipv4_src": ("10.0.1.0", 0xFFFFFF00)},
+            {"ipv6_dst": "fd00:1::2"},
+            {"ip_proto": 6},
+            {"l4_sport": (1001, 65535)},
+            {"l4_dport": (0, 1999)},
+            {"dscp": 11},
+        ]
+        for priority, rule in enumerate(rules, 1):
+            routed.insert("acl", rule, "acl_deny", priority=priority)
+        assert routed.send(IN, f.udp4(dscp=10)) == [(PRIMARY, onward4(PRIMARY, dscp=10))]
+
+    def test_larger_priority_wins(self, routed: Target) -> None:
+        routed.insert("acl", {"ip_proto": 17}, "acl_deny", priority=10)
+        routed.insert("acl", {"ipv4_src": "10.0.0.1"}, "acl_permit", priority=20)
+        assert routed.send(IN, f.udp4()) != []
+        dropped(routed, IN, f.udp4(src="10.0.0.9"), "acl_deny")
+
+    def test_ipv6(self, routed: Target) -> None:
+        prefix = ("fd00::", 0xFFFFFFFFFFFFFFFF << 64)
+        routed.insert("acl", {"ipv6_src": prefix, "l4_dport": (2000, 2000)}, "acl_deny", priority=1)
+        dropped(routed, IN, f.udp6(), "acl_deny")
+        assert routed.send(IN, f.udp6(dport=2001)) != []
+
+    def test_diverted_packets_are_judged_by_what_is_beneath_the_label(self, routed: Target) -> None:
+        routed.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        routed.insert("acl", {"l4_dport": (2000, 2000)}, "acl_deny", priority=1)
+        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL)), "acl_deny")
+
+    def test_punt(self, routed: Target) -> None:
+        routed.insert("acl", {"ether_type": f.ETHERTYPE_ARP}, "acl_punt", priority=1)
+        frame = f.ethernet(f.ETHERTYPE_ARP) + bytes(28)
+        assert routed.send(IN, frame) == [(f.CPU_PORT, f.packet_in(IN, 0) + frame)]
+        routed.insert("acl", {"ipv4_dst": "10.0.1.2"}, "acl_punt", priority=2)
+        assert routed.send(4, f.udp4()) == [(f.CPU_PORT, f.packet_in(4, 0) + f.udp4())]
+
+
+class TestClassify:
+    def test_counts_and_marks_labels_with_the_priority(self, routed: Target) -> None:
+        rule = {"dscp": 46, "l4_dport": (2000, 2999)}
+        routed.insert("classify", rule, "set_flow", {"flow_id": 3, "priority": 5, "sample": 1}, priority=1)
+        flip(routed, GROUP, 1)
+        frame = f.udp4(dscp=46)
+        labels = f.mpls(LABEL, ttl=63, traffic_class=5)
+        assert routed.send(IN, frame) == [(SHADOW, onward4(SHADOW, dscp=46, labels=labels))]
+        routed.send(IN, f.udp4(dscp=46, dport=3000))
+        assert routed.direct_counter("classify", rule, priority=1) == (1, len(frame))
+
+
+class TestBalance:
+    def balanced(self, switch: Target, groups: dict[int, int]) -> None:
+        switch.insert("route_ipv4", {"dst": ("10.0.8.0", 24)}, "set_balance", {"balance_id": 4})
+        switch.insert("route_ipv6", {"dst": ("fd00:8::", 64)}, "set_balance", {"balance_id": 4})
+        for group in groups:
+            switch.insert("primary_nexthop", {"group_id": group}, "set_nexthop", nexthop(group))
+        switch.balance(4, groups)
+
+    def test_spreads_flows_by_weight(self, switch: Target) -> None:
+        self.balanced(switch, {2: 1, 3: 3})
+        ways = Counter(switch.send(IN, f.udp4("10.0.8.1", sport=sport))[0][0] for sport in range(1000, 1200))
+        assert set(ways) == {2, 3}
+        assert 25 <= ways[2] <= 75  # a quarter of 200, four standard deviations either way
+
+    def test_a_flow_keeps_its_way(self, switch: Target) -> None:
+        self.balanced(switch, {2: 1, 3: 1, 4: 1})
+        for sport in range(20):
+            assert len({switch.send(IN, f.udp6("fd00:8::1", sport=sport))[0][0] for _ in range(3)}) == 1
+
+    def test_members_fail_over_like_any_group(self, switch: Target) -> None:
+        self.balanced(switch, {2: 1})
+        switch.insert("shadow_nexthop", {"group_id": 2}, "set_nexthop", nexthop(3))
+        flip(switch, 2, 1)
+        assert switch.send(IN, f.udp4("10.0.8.1"))[0][0] == 3
+
+    def test_unknown_balance(self, switch: Target) -> None:
+        switch.insert("route_ipv4", {"dst": ("10.0.8.0", 24)}, "set_balance", {"balance_id": 4})
+        dropped(switch, IN, f.udp4("10.0.8.1"), "no_balance")
+
+
+class TestBrokenPackets:
+    def test_bad_checksum(self, routed: Target) -> None:
+        head = f.ipv4("10.0.0.1", "10.0.1.1", bad_checksum=True)
+        dropped(routed, IN, f.ethernet(f.ETHERTYPE_IPV4) + head + f.udp(1, 2), "bad_checksum")
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            pytest.param(f.ipv4("10.0.0.1", "10.0.1.1", version=5), id="version"),
+            pytest.param(f.ipv4("10.0.0.1", "10.0.1.1", ihl=4), id="ihl"),
+            pytest.param(f.ipv4("10.0.0.1", "10.0.1.1", total_length=19), id="length"),
+        ],
+    )
+    def test_contradicting_ipv4(self, routed: Target, head: bytes) -> None:
+        dropped(routed, IN, f.ethernet(f.ETHERTYPE_IPV4) + head + f.udp(1, 2), "malformed")
+
+    def test_contradicting_ipv6(self, routed: Target) -> None:
+        frame = f.ethernet(f.ETHERTYPE_IPV6) + f.ipv6("fd00::1", "fd00:1::1", version=4) + f.udp(1, 2)
+        dropped(routed, IN, frame, "malformed")
+
+    def test_ipv4_options(self, routed: Target) -> None:
+        head = f.ipv4("10.0.0.1", "10.0.1.1", options=b"\x94\x04\0\0")
+        dropped(routed, IN, f.ethernet(f.ETHERTYPE_IPV4) + head + f.udp(1, 2), "unsupported")
+
+    @pytest.mark.parametrize("ether_type", [0, 0x0806, 0x8100, 0x88CC, 0xFFFF])
+    def test_unknown_ethertype(self, routed: Target, ether_type: int) -> None:
+        dropped(routed, IN, f.ethernet(ether_type) + bytes(46), "unknown_ethertype")
+
+    @pytest.mark.parametrize(
+        ("frame", "headers"),
+        [
+            pytest.param(f.udp4(), 14 + 20 + 4, id="ipv4"),
+            pytest.param(f.udp6(), 14 + 40 + 4, id="ipv6"),
+            pytest.param(f.udp4(labels=f.mpls(LABEL)), 14 + 4 + 20 + 4, id="mpls"),
+            pytest.param(f.heartbeat(f.REQUEST), 14 + 19, id="heartbeat"),
+        ],
+    )
+    def test_truncated_anywhere(self, routed: Target, frame: bytes, headers: int) -> None:
+        for length in range(15, headers):
+            dropped(routed, IN, frame[:length], "malformed")
+
+
+class TestCommands:
+    def test_get_tells_what_set_wrote(self, switch: Target) -> None:
+        get = f.command(f.GET_FAILOVER, 5, 0, 1)
+        assert switch.send(f.CPU_PORT, get) == [(f.CPU_PORT, f.answer(f.GET_FAILOVER, 5, 0, 1))]
+        flip(switch, 5, 1)
+        assert switch.send(f.CPU_PORT, get) == [(f.CPU_PORT, f.answer(f.GET_FAILOVER, 5, 1, 1))]
+        assert switch.send(f.CPU_PORT, f.command(f.GET_FAILOVER, 6, 0, 1)) == [
+            (f.CPU_PORT, f.answer(f.GET_FAILOVER, 6, 0, 1))
+        ]
+
+    def test_group_that_does_not_exist_is_refused(self, switch: Target) -> None:
+        for opcode in (f.SET_FAILOVER, f.GET_FAILOVER):
+            for index in (16384, 65536 + 5, 0xFFFFFFFF):
+                refused = f.answer(opcode, index, 0xFFFFFFFF, 2)
+                assert switch.send(f.CPU_PORT, f.command(opcode, index, 1, 2)) == [(f.CPU_PORT, refused)]
+        get = f.command(f.GET_FAILOVER, 5, 0, 1)
+        assert switch.send(f.CPU_PORT, get) == [(f.CPU_PORT, f.answer(f.GET_FAILOVER, 5, 0, 1))]
+
+    def test_plain_packet_out(self, switch: Target) -> None:
+        frame = f.udp4(ttl=1)  # nothing is checked or changed
+        assert switch.send(f.CPU_PORT, f.packet_out(f.PLAIN, 3) + frame) == [(3, frame)]
+
+    @pytest.mark.parametrize("opcode", [f.PORT_DOWN, 5, 64, 127])
+    def test_not_for_the_cpu(self, switch: Target, opcode: int) -> None:
+        dropped_from_cpu(switch, f.command(opcode, 1))
+
+    @pytest.mark.parametrize("opcode", [f.PLAIN, f.SET_FAILOVER, f.GET_FAILOVER, 5, 127])
+    def test_not_for_the_packet_generator(self, switch: Target, opcode: int) -> None:
+        dropped(switch, f.PKTGEN_PORT, f.command(opcode, 1, 1), "bad_command")
+        get = f.command(f.GET_FAILOVER, 1, 0, 1)
+        assert switch.send(f.CPU_PORT, get) == [(f.CPU_PORT, f.answer(f.GET_FAILOVER, 1, 0, 1))]
+
+    def test_not_from_other_ports(self, routed: Target) -> None:
+        """On an ordinary port the same bytes are a frame like any other."""
+        flip_order = f.command(f.SET_FAILOVER, GROUP, 1, 1)
+        assert routed.send(IN, flip_order + bytes(30)) == []
+        assert routed.send(IN, f.udp4())[0][0] == PRIMARY
+
+    def test_ports_that_do_not_exist(self, switch: Target) -> None:
+        for opcode in (f.HEARTBEAT, f.PORT_DOWN):
+            dropped(switch, f.PKTGEN_PORT, f.command(opcode, 512), "bad_command")
+
+    def test_truncated_command(self, switch: Target) -> None:
+        dropped(switch, f.PKTGEN_PORT, f.command(f.HEARTBEAT, 1)[:17], "malformed")
+
+
+def dropped_from_cpu(switch: Target, frame: bytes) -> None:
+    before = switch.counter("drops", DROPS["bad_command"])[0]
+    assert switch.send(f.CPU_PORT, frame) == []
+    assert switch.counter("drops", DROPS["bad_command"])[0] == before + 1
