@@ -110,8 +110,8 @@ class Loads:
             if added > 0 and load + added > self.limit * capacity:
                 return Room(
                     False,
-                    f"{hop.link.name} carries {load / 1e6:.1f} of {capacity / 1e6:.1f} Mbit/s; {added / 1e6:.1f} Mbit/s "
-                    f"more would exceed {self.limit:.0%}",
+                    f"{hop.link.name} carries {load / 1e6:.1f} of {capacity / 1e6:.1f} Mbit/s; "
+                    f"{added / 1e6:.1f} Mbit/s more would exceed {self.limit:.0%}",
                 )
         return FITS
 

@@ -20,7 +20,7 @@ FAILOVER = "failover"
 GROUP_COUNTER = "group_tx"
 PORT_REPORT = "port_report_t"
 _ACTIONS: dict[Table, tuple[str, ...]] = {
-    Table.LIVENESS: ("monitor",),
+    Table.LIVENESS: ("monitor", "observe"),
     Table.LABEL: ("label_forward", "label_pop"),
     Table.SHADOW: ("set_nexthop", "set_nexthop_label"),
     Table.PRIMARY: ("set_nexthop",),

@@ -99,7 +99,7 @@ class NoticeFolder:
     errors: dict[str, str] = field(default_factory=dict)
     _known: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = field(default_factory=dict)
 
-    def scan(self, accept: Callable[[Notice], None], withdraw: Callable[[str], None]) -> bool:
+    def scan(self, accept: Callable[[Notice], None], withdraw: Callable[[str], object]) -> bool:
         """Read what changed since the last call; returns whether anything did.
 
         ``accept`` may raise :class:`NoticeError` (an element that does not exist); that file is then an error too.
@@ -135,7 +135,7 @@ class NoticeFolder:
             self.errors.pop(name, None)
         return changed
 
-    def _forget(self, name: str, withdraw: Callable[[str], None]) -> None:
+    def _forget(self, name: str, withdraw: Callable[[str], object]) -> None:
         for notice_id in self._known.get(name, ((0, 0), ()))[1]:
             withdraw(notice_id)
 

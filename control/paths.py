@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import rustworkx as rx
 
@@ -126,7 +127,7 @@ class Network:
         for link in topology.links:
             if not (math.isfinite(link.cost) and link.cost > 0):
                 raise PathError(f"topology {topology.name}: link {link.name} has cost {link.cost}; it must be positive")
-            for out, into in ((link.a, link.b), (link.b, link.a)):
+            for out in (link.a, link.b):
                 if out.switch not in self._index:
                     raise PathError(f"topology {topology.name}: link {link.name} ends at unknown switch {out.switch!r}")
                 self._at[out] = link
@@ -228,7 +229,7 @@ class Network:
             return None
         nodes = [self._graph[index] for index in found[target]]
         hops: list[Hop] = []
-        for here, onward in zip(nodes, nodes[1:], strict=False):
+        for here, onward in pairwise(nodes):
             choices = [hop for hop in self._out[here] if hop.into.switch == onward and math.isfinite(weight(hop))]
             if not choices:
                 return None
@@ -290,3 +291,18 @@ def link_names(link: Link) -> tuple[str, ...]:
     """Every way in which people name a link: ``s1-s2``, ``s2-s1``, with ports ``s1:2-s2:1``, ``s2:1-s1:2``."""
     a, b = link.a, link.b
     return (f"{a.switch}-{b.switch}", f"{b.switch}-{a.switch}", f"{a}-{b}", f"{b}-{a}")
+
+
+def parse_path(network: Network, key: str) -> Path:
+    """The inverse of :attr:`Path.key`; raises :class:`PathError` when the topology has no such path."""
+    hops: list[Hop] = []
+    *steps, tail = key.split(">")
+    for step in steps:
+        switch, _, port = step.rpartition(":")
+        hop = network.hop_at(Endpoint(switch, int(port))) if port.isdigit() else None
+        if hop is None or (hops and hops[-1].into.switch != switch):
+            raise PathError(f"topology {network.topology.name} has no path {key!r}")
+        hops.append(hop)
+    if not hops or hops[-1].into.switch != tail:
+        raise PathError(f"topology {network.topology.name} has no path {key!r}")
+    return Path(tuple(hops))

@@ -126,11 +126,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """Liveness settings of the switch-to-switch ports; microseconds. ``dead_us`` 0: measured, never overridden."""
+    """Liveness settings of the switch-to-switch ports; microseconds.
+
+    Without ``override`` a port's death is reported, but the data plane does not steer around it.
+    """
 
     dead_us: int
     report_us: int
     rtt_delta_us: int
+    override: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,6 @@ class Plan:
     monitor: Monitor
     monitored: Mapping[str, tuple[int, ...]]  # switch -> ports
     device_ids: Mapping[str, int]
-    shadows_installed: bool = True
     _by_switch: dict[str, list[Group]] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, switch: str) -> list[Group]:
@@ -168,7 +171,7 @@ class Plan:
                 ("rtt_delta", self.monitor.rtt_delta_us),
             )
             for port in ports:
-                put(switch, Entry(Table.LIVENESS, port, "monitor", watch))
+                put(switch, Entry(Table.LIVENESS, port, "monitor" if self.monitor.override else "observe", watch))
         for group in self.groups.values():
             if not group.reachable:
                 continue
@@ -178,7 +181,7 @@ class Plan:
             put(switch, Entry(Table.ROUTE6, subnet(group.host.ipv6), "set_group", target))
             params = self._to_host(group) if group.primary is None else self._over(group.primary)
             put(switch, Entry(Table.PRIMARY, group.id, "set_nexthop", params))
-            if group.shadow is not None and self.shadows_installed:
+            if group.shadow is not None:
                 self._put_shadow(found, group, group.shadow)
         return found
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol, cast
 import structlog
 from finsy import (
     P4ClientError,
+    P4CounterEntry,
     P4PacketOut,
     P4RegisterEntry,
     P4Schema,
@@ -327,9 +328,18 @@ class SwitchSession:
         self._packets = None
 
 
-def _read(switch: Switch, entities: Sequence[P4RegisterEntry | P4TableEntry | P4CounterEntry]) -> AsyncIterator[Any]:
-    """finsy declares its generator's overloads as coroutines; this is what they are."""
-    return cast("AsyncIterator[Any]", switch.read(list(entities)))
+async def _read(
+    switch: Switch, entities: Sequence[P4RegisterEntry | P4TableEntry | P4CounterEntry]
+) -> AsyncIterator[Any]:
+    """Read entities; a failure is a :class:`SwitchUnavailable`.
+
+    The cast: finsy declares the overloads of its generator as coroutines.
+    """
+    try:
+        async for entity in cast("AsyncIterator[Any]", switch.read(list(entities))):
+            yield entity
+    except P4ClientError as error:
+        raise SwitchUnavailable(f"{switch.name}: read failed: {_plain(error)}") from error
 
 
 def _plain(error: BaseException) -> str:

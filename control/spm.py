@@ -84,12 +84,12 @@ class ShadowManager:
         self.labels = labels or IdPool(FIRST_LABEL, LABELS, "path label")
         self.limits = limits or Limits()
 
-    def build(self, monitor: Monitor, *, shadows: bool = True, avoid: Avoid = NOTHING) -> Plan:
+    def build(self, monitor: Monitor, *, avoid: Avoid = NOTHING) -> Plan:
         """Primaries as computed (without ``avoid``) and a shadow for every group that can have one."""
         topology = self.network.topology
         groups: dict[GroupKey, Group] = {}
         trees = {host.switch: self.network.primaries(host.switch, avoid) for host in topology.hosts}
-        for host in sorted(topology.hosts, key=lambda item: item.name):
+        for host in topology.hosts:
             number = self.group_ids.take(host.name)
             for switch in self.network.switches:
                 key = GroupKey(switch, host.name)
@@ -101,11 +101,11 @@ class ShadowManager:
             for switch in self.network.switches
         }
         device_ids = {switch.name: switch.device_id for switch in topology.switches}
-        return Plan(groups, monitor, monitored, device_ids, shadows_installed=shadows)
+        return Plan(groups, monitor, monitored, device_ids)
 
     def reroute(self, plan: Plan, avoid: Avoid) -> Plan:
         """The same groups with primaries (and shadows) recomputed without ``avoid``: what `reactive` does."""
-        return self.build(plan.monitor, shadows=plan.shadows_installed, avoid=avoid)
+        return self.build(plan.monitor, avoid=avoid)
 
     def replan(
         self,

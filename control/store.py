@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Float, Integer, String, create_engine, delete, event, select, update
+from sqlalchemy import Engine, Float, Integer, String, create_engine, delete, event, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -174,7 +174,9 @@ class Store:
         """Replace all numbers of a kind."""
         with Session(self._engine) as session, session.begin():
             session.execute(delete(NumberRow).where(NumberRow.kind == kind))
-            session.add_all(NumberRow(kind=kind, name=name, number=number) for name, number in numbers.items())
+            if numbers:
+                rows = [{"kind": kind, "name": name, "number": number} for name, number in numbers.items()]
+                session.execute(insert(NumberRow), rows)
 
     def shadows(self) -> list[StoredShadow]:
         with Session(self._engine) as session:
@@ -186,7 +188,9 @@ class Store:
         """Replace all remembered shadows."""
         with Session(self._engine) as session, session.begin():
             session.execute(delete(ShadowRow))
-            session.add_all(ShadowRow(**asdict(shadow)) for shadow in shadows)
+            rows = [asdict(shadow) for shadow in shadows]
+            if rows:
+                session.execute(insert(ShadowRow), rows)
 
     def mark(
         self, keys: Sequence[tuple[str, str]], mark: str, time_s: float, element: str = "", cause: str = ""
@@ -206,7 +210,8 @@ class Store:
             rows = []
             for record in records:
                 values = asdict(record)
-                values.pop("id")
+                if not record.id:
+                    values.pop("id")
                 values["reasons"] = json.dumps(record.reasons)
                 values["verified"] = None if record.verified is None else int(record.verified)
                 rows.append(FlipRow(**values))

@@ -81,12 +81,12 @@ def from_report(switch: str, report: Mapping[str, Any], now_s: float) -> list[It
     """Samples and events of one ``port_report_t`` digest.
 
     The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used.
+    Every report says whether the port is alive, so a lost one does no harm.
     """
     element = f"{switch}:{int(report['port'])}"
     event = int(report.get("event", EVENT_PERIODIC))
     items: list[Item] = []
-    if event in (EVENT_DEAD, EVENT_ALIVE):
-        items.append(PortEvent(element, now_s, event == EVENT_ALIVE, "heartbeat"))
+    items.append(PortEvent(element, now_s, event != EVENT_DEAD, "heartbeat"))
     if event != EVENT_DEAD:
         rtt = float(report.get("rtt", 0))
         items.append(

@@ -111,7 +111,7 @@ class ThreatBook:
     stable_s: float = 5.0
     dead_confirm_s: float = 0.15
     threats: dict[tuple[str, str, str], Threat] = field(default_factory=dict)
-    suspects: dict[Link, float] = field(default_factory=dict)  # a port of it was declared dead, at this time
+    suspects: dict[Endpoint, float] = field(default_factory=dict)  # ports declared dead, and since when
     unknown: dict[str, str] = field(default_factory=dict)  # element -> why a forecast of it was not used
 
     def predictions(self, now: float, alarms: Iterable[Forecast]) -> bool:
@@ -141,25 +141,37 @@ class ThreatBook:
         threat = Threat(name, Cause.DEGRADATION, mode, avoid, hop, 1.0, 0.0, (reason,), now, now, port=port)
         return self._put(key, threat)
 
-    def dead(self, now: float, link: Link) -> None:
-        """A port of the link was declared dead. The data plane has acted already; shadows avoid it from now on."""
-        self.suspects.setdefault(link, now)
+    def dead(self, now: float, end: Endpoint, *, certain: bool = False) -> None:
+        """A port was declared dead. The data plane has acted already; shadows avoid its link from now on.
 
-    def alive(self, now: float, link: Link) -> None:
-        """The port is heard again. A confirmed death turns into a recovering threat."""
-        self.suspects.pop(link, None)
-        key = (link_label(self.network, link), "link_failure", Cause.DEGRADATION.value)
-        threat = self.threats.get(key)
+        It becomes a degradation once it has stayed dead for ``dead_confirm_s``, or at once if ``certain`` (no
+        carrier): a switch that was held up for a moment is no reason to move traffic for good.
+        """
+        self.suspects.setdefault(end, now)
+        if certain:
+            self.suspects[end] = min(self.suspects[end], now - self.dead_confirm_s)
+
+    def alive(self, now: float, end: Endpoint) -> None:
+        """The port is heard again. A confirmed death of its link turns into a recovering threat."""
+        if self.suspects.pop(end, None) is None:
+            return
+        hop = self.network.hop_at(end)
+        if hop is None or self.suspected(hop.link):
+            return
+        threat = self.threats.get((link_label(self.network, hop.link), "link_failure", Cause.DEGRADATION.value))
         if threat is not None:
             threat.seen_s, threat.active = now, False
+
+    def suspected(self, link: Link) -> bool:
+        """Whether a port of the link is dead."""
+        return link.a in self.suspects or link.b in self.suspects
 
     def tick(self, now: float) -> bool:
         """Confirm deaths, age evidence, strike out what has been quiet; returns whether anything changed."""
         changed = False
-        for link, since in self.suspects.items():
+        for end, since in self.suspects.items():
             if now - since >= self.dead_confirm_s:
-                reason = f"no heartbeat for {now - since:.2f} s"
-                changed |= self.degradation(now, link_label(self.network, link), "link_failure", reason)
+                changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead")
         for key, threat in list(self.threats.items()):
             if threat.active:
                 if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.dead_confirm_s * 2:
@@ -181,7 +193,8 @@ class ThreatBook:
 
     def avoid(self) -> Avoid:
         """All that new shadows must keep away from."""
-        total = Avoid(links=frozenset(self.suspects))
+        dead = [self.network.hop_at(end) for end in self.suspects]
+        total = Avoid(links=frozenset(hop.link for hop in dead if hop is not None))
         for threat in self.threats.values():
             if threat.hop is None:
                 total |= threat.avoid
@@ -193,7 +206,7 @@ class ThreatBook:
     def unhealthy(self, path: Path) -> str | None:
         """Why a path must not be relied upon, or None."""
         for link in path.links:
-            if link in self.suspects:
+            if self.suspected(link):
                 return f"{link.name} is not heard"
         for threat in self.threats.values():
             if threat.hits_path(path):

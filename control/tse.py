@@ -237,8 +237,6 @@ class SteeringEngine:
         shadow = group.shadow
         if shadow is None:
             return "it has no shadow", True
-        if not plan.shadows_installed:
-            return "shadows are not installed under this strategy", False
         why = self.book.unhealthy(shadow.path)
         if why is not None:
             return f"its shadow {shadow.path} is not healthy: {why}", True
@@ -254,7 +252,7 @@ class SteeringEngine:
         if primary is None or now - state.failed_s < self.tuning.retry_s:
             return None
         standing = [threat for threat in self.book.standing() if threat.hits_primary(group)]
-        suspect = primary.link in self.book.suspects
+        suspect = self.book.suspected(primary.link)
         sick = self.book.unhealthy(group.shadow.path) if group.shadow is not None else "it is gone"
         recovery = Threat(
             state.element, Cause.RECOVERY, "recovery", self.book.avoid(), None, 0.0, 0.0, (), now, now, active=False

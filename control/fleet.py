@@ -1,0 +1,161 @@
+"""All sessions together: one place that sends changes and flips to the network.
+
+``desired`` is what every switch shall hold. A switch that is away when a change goes out gets it from its own
+session's restore as soon as it is back; a switch that refuses something is brought back in line by a resync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from control.errors import ControlError, SwitchUnavailable
+from control.flip import FlipResult
+from control.plan import Entries, NetworkEntries, Op, Stage, Table, Update
+from control.session import State, SwitchSession
+from control.spm import changes
+
+LOG = structlog.get_logger("shadowplane.fleet")
+_LAZY = frozenset({Table.LABEL})  # removed by a sweep, once packets in flight are through
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a change. ``failed``: switch -> why."""
+
+    updates: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Fleet:
+    """The sessions of a network, by switch name."""
+
+    def __init__(self, desired: NetworkEntries, settle_s: float) -> None:
+        self.desired = desired
+        self.sessions: dict[str, SwitchSession] = {}
+        self._settle_s = settle_s
+        self._sweep_due = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.sessions) and all(session.ready for session in self.sessions.values())
+
+    @property
+    def backup(self) -> bool:
+        """Whether another controller holds a switch."""
+        return any(session.state is State.BACKUP for session in self.sessions.values())
+
+    async def apply(self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None) -> Outcome:
+        """Change the network, stage by stage; labels that fall out of use are swept later, in the background."""
+        before = {
+            name: dict(session.installed) if session.ready else dict(wanted.get(name, {}))
+            for name, session in self.sessions.items()
+        }
+        self.desired = wanted
+        outcome = Outcome()
+        for stage in changes(before, wanted, depth=depth, settle_s=0.0):
+            now = self._without_lazy(stage)
+            if now:
+                await self._stage(now, outcome)
+        for name in outcome.failed:
+            await self.resync(name)
+        return outcome
+
+    async def flip(self, bits: Mapping[str, Mapping[int, int]]) -> dict[str, FlipResult | ControlError]:
+        """Set bits on several switches at once; one result or error per switch."""
+
+        async def one(name: str) -> FlipResult | ControlError:
+            try:
+                return await self.sessions[name].flip(bits[name])
+            except ControlError as error:
+                return error
+            except KeyError:
+                return SwitchUnavailable(f"there is no switch {name}")
+
+        results = await asyncio.gather(*(one(name) for name in bits))
+        return dict(zip(bits, results, strict=True))
+
+    async def read_bits(self, groups: Mapping[str, Sequence[int]]) -> dict[str, dict[int, int]]:
+        """Failover bits of several switches; a switch that does not answer is missing from the result."""
+
+        async def one(name: str) -> dict[int, int] | None:
+            try:
+                return await self.sessions[name].read_bits(groups[name])
+            except ControlError as error:
+                LOG.warning("bits not read", switch=name, reason=str(error))
+                return None
+
+        names = [name for name in groups if self.sessions[name].ready]
+        found = await asyncio.gather(*(one(name) for name in names))
+        return {name: bits for name, bits in zip(names, found, strict=True) if bits is not None}
+
+    async def resync(self, name: str) -> None:
+        """Bring one switch in line with ``desired``; logs what cannot be."""
+        session = self.sessions[name]
+        if not session.ready:
+            return
+        try:
+            await session.apply(self.desired.get(name, {}), settle_s=0.0)
+        except ControlError as error:
+            session.last_error = str(error)
+            LOG.error("switch is out of line", switch=name, reason=str(error))
+
+    async def verify(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Read every switch back; switch -> what differs, empty when all is as desired."""
+        wrong: dict[str, str] = {}
+
+        async def one(name: str) -> None:
+            try:
+                await self.sessions[name].verify()
+            except ControlError as error:
+                wrong[name] = str(error)
+
+        await asyncio.gather(*(one(name) for name in names or self.sessions if self.sessions[name].ready))
+        return wrong
+
+    async def run_sweeps(self) -> None:
+        """Task: remove labels out of use, a settling time after the change that freed them."""
+        while True:
+            await self._sweep_due.wait()
+            self._sweep_due.clear()
+            await asyncio.sleep(self._settle_s)
+            for name, session in self.sessions.items():
+                stale = self._stale(session.installed, self.desired.get(name, {}))
+                if not session.ready or not stale:
+                    continue
+                try:
+                    await session.write(stale)
+                except ControlError as error:
+                    LOG.warning("old labels not removed", switch=name, reason=str(error))
+
+    def _stale(self, installed: Entries, wanted: Entries) -> list[Update]:
+        return [
+            Update(Op.DELETE, entry) for key, entry in installed.items() if entry.table in _LAZY and key not in wanted
+        ]
+
+    def _without_lazy(self, stage: Stage) -> Stage | None:
+        kept: dict[str, tuple[Update, ...]] = {}
+        for name, updates in stage.updates.items():
+            now = tuple(u for u in updates if not (u.op is Op.DELETE and u.entry.table in _LAZY))
+            if len(now) != len(updates):
+                self._sweep_due.set()
+            if now:
+                kept[name] = now
+        return Stage(stage.name, kept) if kept else None
+
+    async def _stage(self, stage: Stage, outcome: Outcome) -> None:
+        async def one(name: str, updates: Sequence[Update]) -> None:
+            session = self.sessions[name]
+            if not session.ready:
+                return  # its restore will do it
+            try:
+                await session.write(updates)
+                outcome.updates += len(updates)
+            except ControlError as error:
+                outcome.failed[name] = str(error)
+                LOG.warning("update refused", switch=name, stage=stage.name, reason=str(error))
+
+        await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))

@@ -1,0 +1,161 @@
+"""Runs the service and its API in one asyncio process, until a signal ends it.
+
+``python -m control.serve`` takes the flags of ``shadowplane serve``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from control import api
+from control.errors import ControlError, InputError, PathError
+from control.service import Service
+from control.settings import Settings
+from topo.load import load
+from topo.spec import Topology, TopologyError
+
+LOG = structlog.get_logger("shadowplane.serve")
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: one handler ends the whole process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def configure_logs(level: str, *, stream_json: bool) -> None:
+    """Structured logs on stderr: readable on a terminal, JSON lines otherwise."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise InputError(f"unknown log level {level!r}")
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if stream_json else structlog.dev.ConsoleRenderer(colors=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    logging.getLogger("finsy").setLevel(logging.CRITICAL if number > logging.DEBUG else logging.DEBUG)
+
+
+def open_topology(name: str) -> Topology:
+    """A builtin or a file; raises :class:`InputError` with the loader's own words."""
+    try:
+        return load(name)
+    except (TopologyError, OSError) as error:
+        raise InputError(str(error)) from error
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``host:port``; raises :class:`InputError`."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise InputError(f"{text!r} is not an address; expected HOST:PORT, for example 127.0.0.1:8080")
+    return host, int(port)
+
+
+def listen(address: str) -> socket.socket:
+    """The API's socket; raises :class:`InputError` when the port is taken."""
+    host, port = parse_address(address)
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise InputError(f"the API cannot listen on {address}: {error.strerror or error}") from error
+
+
+def prepare(settings: Settings) -> Service:
+    """A service, checked but not connected; raises :class:`InputError`."""
+    try:
+        return Service(open_topology(settings.topology), settings)
+    except PathError as error:
+        raise InputError(str(error)) from error
+
+
+async def serve(settings: Settings, address: str) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    sock = listen(address)
+    try:
+        service = prepare(settings)
+    except BaseException:
+        sock.close()
+        raise
+    config = uvicorn.Config(api.create(service), log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, main.cancel)
+    gc.collect()
+    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.run(), name="service")
+            group.create_task(server.serve(sockets=[sock]), name="api")
+            group.create_task(_announce(service, address), name="announce")
+    except asyncio.CancelledError:
+        LOG.info("stopped")
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        sock.close()
+
+
+async def _announce(service: Service, address: str) -> None:
+    LOG.info("serving", api=f"http://{address}", topology=service.topology.name, strategy=service.strategy.value)
+    while not await service.wait_ready(10.0):
+        waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
+        LOG.warning("still waiting for switches", waiting=waiting)
+    LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
+
+
+def run(settings: Settings, address: str) -> int:
+    """Blocking; returns the exit code and prints errors for people."""
+    code = 0
+    try:
+        asyncio.run(serve(settings, address))
+    except* InputError as group:
+        print(f"shadowplane: {_first(group)}", file=sys.stderr)
+        code = 2
+    except* ControlError as group:
+        print(f"shadowplane: {_first(group)}", file=sys.stderr)
+        code = 1
+    return code
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _main() -> None:
+    from control.cli import main
+
+    main(["serve", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    _main()

@@ -1,0 +1,55 @@
+"""Settings of the service, in one place, with units in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from control.plan import Monitor
+from control.tse import Tuning
+
+
+class Strategy(StrEnum):
+    """Who answers a failure."""
+
+    NONE = "none"  # nobody: no override, no reaction
+    REACTIVE = "reactive"  # the controller reroutes once a port is reported down
+    DATAPLANE = "dataplane"  # liveness in the data plane alone
+    PREDICTIVE = "predictive"  # liveness, prediction, steering
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Defaults suit the lab. ``dead_multiplier`` heartbeats without an answer make a port dead."""
+
+    topology: str = "diamond"
+    strategy: Strategy = Strategy.PREDICTIVE
+    state_dir: Path | None = None
+    notices_dir: Path | None = None
+    build_dir: Path = Path(__file__).resolve().parent.parent / "p4" / "build"
+    host: str = "127.0.0.1"
+    base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
+    heartbeat_ms: float = 10.0
+    dead_multiplier: float = 3.0
+    report_ms: float = 100.0  # a silent port still reports this often
+    rtt_delta_us: int = 500
+    sample_ms: float = 100.0  # gNMI
+    rates_ms: float = 250.0  # group counters
+    tick_ms: float = 20.0  # steering wakes at least this often; samples wake it at once
+    gap_ms: float = 2.0  # and at most this often
+    stable_s: float = 5.0
+    capacity_limit: float = 0.9
+    tuning: Tuning = field(default_factory=Tuning)
+
+    def monitor(self, strategy: Strategy) -> Monitor:
+        """Liveness settings under a strategy."""
+        return Monitor(
+            dead_us=int(self.heartbeat_ms * self.dead_multiplier * 1000),
+            report_us=int(self.report_ms * 1000),
+            rtt_delta_us=self.rtt_delta_us,
+            override=strategy in (Strategy.DATAPLANE, Strategy.PREDICTIVE),
+        )
+
+    def address(self, device_id: int) -> str:
+        return f"{self.host}:{self.base_port + device_id}"
