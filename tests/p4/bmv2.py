@@ -94,24 +94,12 @@ class Bmv2:
         self._open_sockets(ports)
 
         address = f"unix:{self._folder.name}/grpc"
-        log = Path(self._folder.name, "bmv2.log").open("wb")
-        with log:
-            self._process = subprocess.Popen(
-                ["ip", "netns", "exec", self._namespace, "simple_switch_grpc", "--no-p4", "--device-id", "1"]
-                + [
-                    *arguments,
-                    "--",
-                    "--grpc-server-addr",
-                    address,
-                    "--cpu-port",
-                    str(frames.CPU_PORT),
-                    "--priority-queues",
-                    "8",
-                ],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self._folder.name,
-            )
+        command = ["ip", "netns", "exec", self._namespace, "simple_switch_grpc", "--no-p4", "--device-id", "1"]
+        command += [*arguments, "--", "--grpc-server-addr", address, "--cpu-port", str(frames.CPU_PORT)]
+        # With BMv2's default of one queue, packets whose priority is not 0 are dropped.
+        command += ["--priority-queues", "8"]
+        with Path(self._folder.name, "bmv2.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder.name)
         self._channel = grpc.insecure_channel(address)
         grpc.channel_ready_future(self._channel).result(timeout=START_S)
         self._stub = p4r_grpc.P4RuntimeStub(self._channel)

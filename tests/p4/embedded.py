@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from engine.library import Program, Switch
+
 from engine.api import (
     ActionCall,
     Code,
@@ -18,8 +20,6 @@ from engine.api import (
     Op,
     TableUpdate,
 )
-from engine.library import Program, Switch
-
 from tests.p4.program import JSON_PATH, match_values, octets
 from tests.p4.target import Frames
 

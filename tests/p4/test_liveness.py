@@ -1,0 +1,393 @@
+"""Heartbeats, death and revival of ports, and the reports about them, under the test's own clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.p4 import frames as f
+from tests.p4.target import nexthop
+
+if TYPE_CHECKING:
+    from tests.p4.embedded import Embedded
+
+PORT, OTHER = 2, 3
+INTERVAL = 10_000  # us between heartbeats
+DEAD = 3 * INTERVAL
+REPORT = 100_000
+DELTA = 500
+RTT = 1_200
+
+PERIODIC, CHANGE, DIED, REVIVED = range(4)
+
+
+@pytest.fixture
+def monitored(engine: Embedded) -> Iterator[Embedded]:
+    """Port 2 monitored; a group with its primary there and its shadow at port 3."""
+    configure(engine, PORT)
+    engine.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": 1})
+    engine.insert("primary_nexthop", {"group_id": 1}, "set_nexthop", nexthop(PORT))
+    engine.insert("shadow_nexthop", {"group_id": 1}, "set_nexthop", nexthop(OTHER))
+    yield engine
+
+
+def configure(
+    switch: Embedded, port: int, action: str = "monitor", dead: int = DEAD, report: int = REPORT, delta: int = DELTA
+) -> None:
+    parameters = {"dead_interval": dead, "report_interval": report, "rtt_delta": delta}
+    switch.insert("liveness_config", {"port": port}, action, parameters)
+
+
+def tick(switch: Embedded, port: int = PORT, padding: int = 0) -> dict[str, int | str]:
+    """The packet generator's order; returns the request that leaves."""
+    seen = switch.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, port) + bytes(padding))
+    assert [where for where, _ in seen] == [port]
+    return f.parse_heartbeat(seen[0][1])
+
+
+def reply(switch: Embedded, request: dict[str, int | str], port: int = PORT) -> None:
+    frame = f.heartbeat(
+        f.REPLY, port=77, seq=int(request["seq"]), tx_time=int(request["tx_time"]), echo_time=switch.now_us * 3
+    )
+    assert switch.send(port, frame) == []
+
+
+def round_trip(switch: Embedded, rtt: int = RTT, port: int = PORT) -> None:
+    request = tick(switch, port)
+    switch.wait(rtt)
+    reply(switch, request, port)
+
+
+def peer_request(switch: Embedded, seq: int, port: int = PORT) -> dict[str, int | str]:
+    """A request of the neighbour; returns the echo."""
+    seen = switch.send(port, f.heartbeat(f.REQUEST, port=77, seq=seq, tx_time=123_456))
+    assert [where for where, _ in seen] == [port]
+    return f.parse_heartbeat(seen[0][1])
+
+
+def way(switch: Embedded) -> int:
+    """The port by which data leaves."""
+    return switch.send(1, f.udp4())[0][0]
+
+
+class TestHeartbeat:
+    def test_request(self, monitored: Embedded) -> None:
+        assert tick(monitored) == {
+            "dst": f.HEARTBEAT_DST_MAC,
+            "src": f.heartbeat_src_mac(PORT),
+            "version": 1,
+            "op": f.REQUEST,
+            "port": PORT,
+            "seq": 1,
+            "tx_time": monitored.now_us,
+            "echo_time": 0,
+        }
+        assert tick(monitored)["seq"] == 2
+
+    def test_padding_of_the_generator_pads_the_request(self, monitored: Embedded) -> None:
+        seen = monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, PORT) + bytes(27))
+        assert len(seen[0][1]) == 60
+
+    def test_the_controller_may_ask_for_one_too(self, monitored: Embedded) -> None:
+        seen = monitored.send(f.CPU_PORT, f.command(f.HEARTBEAT, PORT))
+        assert f.parse_heartbeat(seen[0][1])["seq"] == 1
+
+    def test_unmonitored_ports_send_none(self, monitored: Embedded) -> None:
+        assert monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, OTHER)) == []
+        assert monitored.counter("drops", 0) == (0, 0)
+
+    def test_echo(self, monitored: Embedded) -> None:
+        monitored.wait(5)
+        assert peer_request(monitored, 41) == {
+            "dst": f.HEARTBEAT_DST_MAC,
+            "src": f.heartbeat_src_mac(PORT),
+            "version": 1,
+            "op": f.REPLY,
+            "port": PORT,
+            "seq": 41,
+            "tx_time": 123_456,
+            "echo_time": monitored.now_us,
+        }
+
+    def test_unmonitored_ports_echo_too(self, engine: Embedded) -> None:
+        assert peer_request(engine, 9, port=4)["op"] == f.REPLY
+        assert engine.digests() == []
+
+    def test_round_trip_time(self, monitored: Embedded) -> None:
+        round_trip(monitored, 1_234)
+        assert monitored.register("liveness_rtt", PORT) == 1_234
+        assert monitored.register("liveness_last_seen", PORT) == monitored.now_us
+        round_trip(monitored, 99)
+        assert monitored.register("liveness_rtt", PORT) == 99
+
+    def test_reply_from_the_future_keeps_the_time_before(self, monitored: Embedded) -> None:
+        round_trip(monitored, 1_234)
+        monitored.send(PORT, f.heartbeat(f.REPLY, seq=2, tx_time=monitored.now_us + 1))
+        assert monitored.register("liveness_rtt", PORT) == 1_234
+
+    def test_missing_requests_are_counted(self, monitored: Embedded) -> None:
+        for seq in (10, 11, 13, 17, 18):
+            peer_request(monitored, seq)
+        assert monitored.register("liveness_lost", PORT) == 1 + 3
+        assert monitored.register("liveness_rx_seq", PORT) == 18
+
+    def test_restarted_neighbour_lost_nothing(self, monitored: Embedded) -> None:
+        for seq in (1000, 1, 2):
+            peer_request(monitored, seq)
+        assert monitored.register("liveness_lost", PORT) == 0
+
+    def test_ports_do_not_mix(self, monitored: Embedded) -> None:
+        configure(monitored, OTHER)
+        for _ in range(3):
+            tick(monitored)
+        assert tick(monitored, OTHER)["seq"] == 1
+        peer_request(monitored, 5)
+        peer_request(monitored, 9, OTHER)
+        assert monitored.register("liveness_lost", OTHER) == 0
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            pytest.param(f.heartbeat(f.REQUEST, version=2), id="version"),
+            pytest.param(f.heartbeat(3), id="op"),
+            pytest.param(f.heartbeat(0), id="zero"),
+        ],
+    )
+    def test_unknown_heartbeat(self, monitored: Embedded, frame: bytes) -> None:
+        assert monitored.send(PORT, frame) == []
+        assert monitored.counter("drops", 14)[0] == 1
+        assert monitored.register("liveness_last_seen", PORT) == 0
+
+
+class TestDeath:
+    def test_never_heard_is_dead(self, monitored: Embedded) -> None:
+        tick(monitored)
+        assert way(monitored) == OTHER
+
+    def test_without_a_tick_nothing_is_known(self, monitored: Embedded) -> None:
+        """The table's interval takes effect with the port's next heartbeat."""
+        assert way(monitored) == PORT
+
+    def test_alive_until_the_interval_is_over(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.wait(DEAD)
+        assert way(monitored) == PORT
+        monitored.wait(1)
+        assert way(monitored) == OTHER
+
+    def test_requests_of_the_neighbour_keep_alive(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        for seq in range(1, 20):
+            monitored.wait(INTERVAL)
+            peer_request(monitored, seq)
+            assert way(monitored) == PORT
+
+    def test_revival(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.wait(DEAD + 1)
+        assert way(monitored) == OTHER
+        round_trip(monitored)
+        assert way(monitored) == PORT
+
+    def test_the_future_is_alive(self, monitored: Embedded) -> None:
+        """A heartbeat may carry a later time stamp than the data packet that follows it."""
+        round_trip(monitored)
+        monitored.now_us -= 5
+        assert way(monitored) == PORT
+
+    def test_interval_zero_never_diverts(self, engine: Embedded) -> None:
+        configure(engine, PORT, dead=0)
+        engine.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": 1})
+        engine.insert("primary_nexthop", {"group_id": 1}, "set_nexthop", nexthop(PORT))
+        engine.insert("shadow_nexthop", {"group_id": 1}, "set_nexthop", nexthop(OTHER))
+        round_trip(engine)
+        engine.wait(10 * DEAD)
+        tick(engine)
+        assert way(engine) == PORT
+        assert [one["event"] for one in engine.digests()] == [PERIODIC, REVIVED, PERIODIC]
+
+    def test_observed_port_is_reported_but_carries_on(self, engine: Embedded) -> None:
+        configure(engine, PORT, "observe")
+        engine.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": 1})
+        engine.insert("primary_nexthop", {"group_id": 1}, "set_nexthop", nexthop(PORT))
+        engine.insert("shadow_nexthop", {"group_id": 1}, "set_nexthop", nexthop(OTHER))
+        round_trip(engine)
+        engine.digests()
+        engine.wait(DEAD + 1)
+        tick(engine)
+        assert [one["event"] for one in engine.digests()] == [DIED]
+        assert way(engine) == PORT
+
+    def test_carrier_loss_is_death_at_once(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.digests()
+        assert monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT)) == []
+        assert way(monitored) == OTHER
+        assert [one["event"] for one in monitored.digests()] == [DIED]
+        assert monitored.register("liveness_last_seen", PORT) == 0
+
+    def test_removed_entry_ends_the_override(self, monitored: Embedded) -> None:
+        tick(monitored)
+        assert way(monitored) == OTHER
+        monitored.delete("liveness_config", {"port": PORT})
+        assert monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, PORT)) == []
+        assert way(monitored) == PORT
+
+
+class TestOneWay:
+    """The neighbour's requests arrive, ours do not."""
+
+    def one_way(self, switch: Embedded, intervals: int) -> None:
+        for seq in range(1, intervals + 1):
+            tick(switch)
+            switch.wait(INTERVAL // 2)
+            peer_request(switch, seq)
+            switch.wait(INTERVAL // 2)
+
+    def test_deaf_neighbour_is_as_bad_as_a_dead_one(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        self.one_way(monitored, 6)
+        assert way(monitored) == OTHER
+        assert monitored.digests()[-1]["event"] == DIED
+
+    def test_it_is_noticed_in_time(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        self.one_way(monitored, 2)
+        assert way(monitored) == PORT
+        self.one_way(monitored, 2)
+        assert way(monitored) == OTHER
+
+    def test_an_answer_ends_it(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        self.one_way(monitored, 6)
+        round_trip(monitored)
+        assert way(monitored) == PORT
+        peer_request(monitored, 99)
+        assert way(monitored) == PORT
+
+    def test_a_switch_held_up_itself_blames_nobody(self, monitored: Embedded) -> None:
+        """No ticks for long, but the neighbour's requests came in time: ours was answered, none is open."""
+        round_trip(monitored)
+        for seq in range(1, 30):
+            monitored.wait(INTERVAL)
+            peer_request(monitored, seq)
+            assert way(monitored) == PORT
+
+    def test_a_neighbour_that_only_answers_is_alive(self, monitored: Embedded) -> None:
+        for _ in range(20):
+            round_trip(monitored)
+            monitored.wait(INTERVAL - RTT)
+            assert way(monitored) == PORT
+
+    def test_long_links_are_not_deaf(self, monitored: Embedded) -> None:
+        """Round-trip time far above the dead interval: several requests are under way, each is answered."""
+        under_way: list[dict[str, int | str]] = []
+        for seq in range(1, 40):
+            under_way.append(tick(monitored))
+            monitored.wait(INTERVAL // 2)
+            if len(under_way) > 8:
+                reply(monitored, under_way.pop(0))
+                peer_request(monitored, seq)
+                assert way(monitored) == PORT
+            monitored.wait(INTERVAL // 2)
+        assert monitored.register("liveness_rtt", PORT) > DEAD
+
+
+class TestReports:
+    def quiet(self, switch: Embedded) -> None:
+        """Heartbeats until the first reports are out."""
+        round_trip(switch)
+        switch.wait(INTERVAL - RTT)
+        round_trip(switch)
+        switch.digests()
+
+    def test_first_contact(self, monitored: Embedded) -> None:
+        tick(monitored)
+        first = monitored.digests()
+        assert [(one["port"], one["seq"], one["event"]) for one in first] == [(PORT, 1, DIED)]
+        round_trip(monitored)
+        assert [(one["seq"], one["event"], one["rtt"]) for one in monitored.digests()] == [(2, REVIVED, RTT)]
+
+    def test_nothing_to_tell(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        for _ in range(5):
+            round_trip(monitored, RTT + DELTA)
+        assert monitored.digests() == []
+
+    def test_round_trip_time_moves_by_more_than_the_threshold(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        round_trip(monitored, RTT + DELTA + 1)
+        assert [(one["event"], one["rtt"]) for one in monitored.digests()] == [(CHANGE, RTT + DELTA + 1)]
+        round_trip(monitored, RTT)
+        assert [(one["event"], one["rtt"]) for one in monitored.digests()] == [(CHANGE, RTT)]
+
+    def test_loss(self, monitored: Embedded) -> None:
+        peer_request(monitored, 1)
+        self.quiet(monitored)
+        peer_request(monitored, 4)
+        assert [(one["event"], one["lost"]) for one in monitored.digests()] == [(CHANGE, 2)]
+        peer_request(monitored, 5)
+        assert monitored.digests() == []
+
+    def test_silent_interval(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        told = monitored.now_us
+        seen = []
+        for _ in range(40):
+            monitored.wait(INTERVAL - RTT)
+            round_trip(monitored)
+            seen += monitored.digests()
+        assert {one["event"] for one in seen} == {PERIODIC}
+        times = [told, *(one["time"] for one in seen)]
+        assert all(later - earlier <= REPORT + INTERVAL for earlier, later in pairwise(times))
+        assert 3 <= len(seen) <= 4
+
+    def test_numbers_have_no_gaps(self, monitored: Embedded) -> None:
+        seen = []
+        for step in range(30):
+            round_trip(monitored, RTT + 1000 * (step % 2))
+            seen += monitored.digests()
+        assert [one["seq"] for one in seen] == list(range(1, len(seen) + 1))
+        assert len(seen) > 20
+
+    def test_death_is_told_once_and_then_repeated_seldom(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        seen = []
+        for _ in range(33):
+            monitored.wait(INTERVAL)
+            tick(monitored)
+            seen += monitored.digests()
+        assert [one["event"] for one in seen] == [DIED] * 4
+        assert DEAD < seen[0]["time"] - monitored.register("liveness_last_seen", PORT) <= DEAD + INTERVAL
+
+    def test_time_is_the_packets(self, monitored: Embedded) -> None:
+        monitored.wait(77)
+        tick(monitored)
+        assert monitored.digests()[0]["time"] == monitored.now_us
+
+    def test_traffic_and_errors(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        before = self.report(monitored)
+        size = len(f.udp4())
+        for _ in range(5):
+            monitored.send(1, f.udp4())
+        monitored.send(PORT, f.udp4())
+        monitored.send(PORT, f.udp4()[:20])
+        bad = f.ethernet(f.ETHERTYPE_IPV4) + f.ipv4("10.0.0.1", "10.0.1.1", bad_checksum=True) + f.udp(1, 2)
+        monitored.send(PORT, bad)
+        after = self.report(monitored)
+        assert after["errors"] - before["errors"] == 2
+        # Data packets and the report's own heartbeats: one request out, one reply in.
+        assert after["tx_packets"] - before["tx_packets"] == 5 + 1 + 1
+        assert after["rx_packets"] - before["rx_packets"] == 3 + 1
+        assert after["rx_bytes"] - before["rx_bytes"] == size + 20 + len(bad) + len(f.heartbeat(f.REPLY))
+        assert after["tx_bytes"] - before["tx_bytes"] == 6 * size + len(f.command(f.HEARTBEAT, PORT))
+
+    def report(self, switch: Embedded) -> dict[str, int]:
+        """A report provoked by a changed round-trip time."""
+        rtt = switch.register("report_rtt", PORT) + DELTA + 1
+        round_trip(switch, rtt)
+        return switch.digests()[-1]
