@@ -222,8 +222,11 @@ class Traffic:
 
     # --- running ---
 
-    def start(self, lead_s: float = 0.02) -> int:
-        """Start everything; returns the start time (CLOCK_MONOTONIC ns), ``lead_s`` from when all are ready."""
+    def start(self, lead_s: float = 0.02, *, at_mono_ns: int | None = None) -> int:
+        """Start everything; returns the start time (CLOCK_MONOTONIC ns), ``lead_s`` from when all are ready.
+
+        ``at_mono_ns`` sets the start instead; when that has passed, what was due is made up for.
+        """
         if self._senders:
             raise TrafficError("the traffic was started already")
         self._dir.mkdir(parents=True, exist_ok=True)
@@ -233,7 +236,7 @@ class Traffic:
             self._senders = self._spawn(binary, "send", lambda flow: flow.src)
             for process in (*self._receivers, *self._senders):
                 self._await_ready(process)
-            self.start_mono_ns = time.monotonic_ns() + int(lead_s * 1e9)
+            self.start_mono_ns = at_mono_ns or time.monotonic_ns() + int(lead_s * 1e9)
             for sender in self._senders:
                 _stdin(sender.process).write(f"{self.start_mono_ns}\n")
                 _stdin(sender.process).flush()
