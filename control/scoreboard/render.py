@@ -8,7 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from control.scoreboard.rows import CONTROL_RUN, Row, Strategy, verdict
+from control.scoreboard.rows import CONTROL_RUN, Row, verdict
+from control.settings import Strategy
 
 _ORDER = {strategy.value: position for position, strategy in enumerate(Strategy)}
 _BAR = 18

@@ -5,19 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-
-class Strategy(StrEnum):
-    """Who answers a failure."""
-
-    NONE = "none"
-    REACTIVE = "reactive"
-    DATAPLANE = "dataplane"
-    PREDICTIVE = "predictive"
-
+from control.settings import Strategy
 
 CONTROL_RUN = "none"
 """Name of the scenario without any failure: it shows the floor of loss of this machine."""
