@@ -141,7 +141,8 @@ def _play(console: Console, experiment: Experiment, game: Game, title: str) -> l
 
 def _line(label: str, row: Row) -> str:
     lead = "" if row.lead_ms is None else f", lead {row.lead_ms / 1000:+.2f} s"
-    return f"{label:<48} sent {row.sent:>6,}  lost {row.lost:>6,}  outage {row.outage_ms:>8,.1f} ms  flips {row.flips}{lead}"
+    counts = f"sent {row.sent:>6,}  lost {row.lost:>6,}  outage {row.outage_ms:>8,.1f} ms  flips {row.flips}"
+    return f"{label:<48} {counts}{lead}"
 
 
 def _flows_text(experiment: Experiment) -> str:
