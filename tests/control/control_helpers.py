@@ -25,7 +25,7 @@ def make_topology(
 ) -> Topology:
     """Switches s1.. from an edge list; a host on each switch in ``hosts`` (all by default)."""
     count = max(max(edge) for edge in edges)
-    ports = {number: 0 for number in range(1, count + 1)}
+    ports = dict.fromkeys(range(1, count + 1), 0)
 
     def port(number: int) -> Endpoint:
         ports[number] += 1

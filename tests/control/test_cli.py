@@ -1,0 +1,97 @@
+"""The command line: exit codes, output forms, help with examples, nothing heavy for --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMANDS = ("serve", "lab", "switch", "paths", "flip", "revert", "status", "ledger", "train", "evaluate")
+
+
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "110"}
+    environment.pop("SHADOWPLANE_API", None)
+    command = [sys.executable, "-m", "control", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_names_every_command() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name in COMMANDS:
+        assert f"  {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["serve", "lab", "paths", "flip", "revert", "status", "ledger"])
+def test_each_help_has_examples(name: str) -> None:
+    done = run(name, "--help")
+    assert done.returncode == 0 and f"  shadowplane {name}" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, control.cli\n"
+        "heavy = {'grpc', 'finsy', 'fastapi', 'sqlalchemy', 'numpy', 'rustworkx', 'uvicorn', 'httpx'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_paths_offline_as_table_and_json() -> None:
+    table = run("paths", "--topology", "diamond", "--switch", "s1")
+    assert table.returncode == 0 and "s1-s2-s4" in table.stdout and "node" in table.stdout
+    assert "\x1b[" not in table.stdout
+    rows = json.loads(run("paths", "-t", "diamond", "-o", "json").stdout)
+    one = next(row for row in rows if (row["switch"], row["destination"]) == ("s1", "h4"))
+    assert {one["primary"], one["shadow"]} == {"s1-s2-s4", "s1-s3-s4"} and one["label"] >= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("paths", "-t", "nowhere"), "nowhere"),
+        (("serve", "--topology", "nowhere"), "nowhere"),
+        (("serve", "--strategy", "hope"), "hope"),
+        (("serve", "--api", "nonsense"), "HOST:PORT"),
+        (("serve", "--heartbeat-ms", "-1"), "heartbeat"),
+        (("flip",), "--switch, --destination or --element"),
+        (("fly",), "fly"),
+        (("status", "--no-such-option"), "no-such-option"),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_says_why(arguments: tuple[str, ...], words: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_service_is_exit_code_1_and_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    done = run("status", "--api", f"127.0.0.1:{port}")
+    assert done.returncode == 1 and "shadowplane serve" in done.stderr
+
+
+def test_a_taken_api_port_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        done = run("serve", "--topology", "diamond", "--api", f"127.0.0.1:{port}")
+    assert done.returncode == 2 and "cannot listen" in done.stderr and str(port) in done.stderr
+
+
+def test_dry_runs_change_nothing(tmp_path: Path) -> None:
+    done = run("serve", "-t", "abilene", "--dry-run", "-o", "json", "--state", str(tmp_path / "state"))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert len(rows) == 11 and all(row["entries"] > 20 for row in rows)
+    assert not (tmp_path / "state").exists()
+    done = run("lab", "-t", "diamond", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0 and "s4" in done.stdout and list(tmp_path.iterdir()) == []
