@@ -283,8 +283,7 @@ class Client(Commands):
         request: dict[str, Any] = {"port": port}
         if schedule is not None:
             request["schedule"] = {
-                name: None if points is None else [list(point) for point in points]
-                for name, points in schedule.items()
+                name: None if points is None else [list(point) for point in points] for name, points in schedule.items()
             }
         if clear:
             request["clear"] = True
@@ -446,7 +445,7 @@ def spawn(
     sink: Any = subprocess.DEVNULL
     try:
         if log_file is not None:
-            sink = open(log_file, "ab")  # noqa: SIM115  (closed below, the child keeps its copy)
+            sink = Path(log_file).open("ab")  # noqa: SIM115  (closed below, the child keeps its copy)
         process = subprocess.Popen(
             [*command, "--ready-fd", str(told), *extra],
             stdin=subprocess.DEVNULL,

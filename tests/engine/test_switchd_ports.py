@@ -1,0 +1,168 @@
+"""Carrier, interfaces that go and come, heartbeats."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from engine.api import Digest, PortStatus
+from tests.engine.switchd_support import (
+    Rig,
+    eventually,
+    hello_port,
+    ip,
+    needs_interfaces,
+    number_of,
+    numbered,
+    rig,
+)
+
+pytestmark = needs_interfaces()
+HEARTBEAT = 0x88B5
+PORT_DOWN = 1  # the test pipeline's digest
+DOWN_REGISTER = 2
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> Iterator[Rig]:
+    with rig(tmp_path) as built:
+        yield built
+
+
+def sent_at(data: bytes) -> int:
+    """The generator's time (us) in a heartbeat of the test pipeline."""
+    return int.from_bytes(data[14:22], "big")
+
+
+def test_lost_carrier_reaches_program_and_clients(switch: Rig) -> None:
+    client = switch.start()
+    switch.client(subscribe=True)
+    client.pktgen(0, port_down=True)
+    before = time.time_ns()
+    ip("link", "set", switch.host[2].interface, "down")
+    status = eventually(lambda: switch.of_kind(PortStatus), "port status")[0]
+    digest = eventually(lambda: switch.of_kind(Digest), "PORT_DOWN")[0]
+    assert (status.port, status.up) == (2, False)
+    assert (digest.digest, digest.values) == (PORT_DOWN, ((2).to_bytes(4, "big"),))
+    assert before <= status.time_ns
+    assert client.register_read(DOWN_REGISTER, 0, 4) == [0, 0, 1, 0]
+    assert not {port.port: port.up for port in client.device_state().ports}[2]
+
+    ip("link", "set", switch.host[2].interface, "up")
+    eventually(lambda: any(event.up for event in switch.of_kind(PortStatus)), "port up")
+    assert client.register_read(DOWN_REGISTER, 0, 4) == [0, 0, 0, 0]
+    switch.host[1].send(numbered(1))
+    assert [number_of(data) for data, _ in switch.host[2].receive()] == [1]
+
+
+def test_our_own_end_taken_down(switch: Rig) -> None:
+    client = switch.start()
+    ip("link", "set", switch.port[1], "down")
+    eventually(lambda: not hello_port(client, 1)["up"], "port down")
+    ip("link", "set", switch.port[1], "up")
+    eventually(lambda: hello_port(client, 1)["up"], "port up")
+    switch.host[1].send(numbered(5))
+    assert [number_of(data) for data, _ in switch.host[2].receive()] == [5]
+
+
+def test_interface_disappears_and_comes_back(switch: Rig) -> None:
+    client = switch.start()
+    switch.unplug(2)
+    eventually(lambda: not hello_port(client, 2)["up"], "port down")
+    for number in range(40):
+        switch.host[1].send(numbered(number))
+    eventually(lambda: client.device_state().ports[1].tx_dropped >= 40, "dropped frames")
+    switch.plug(2)
+    eventually(lambda: hello_port(client, 2)["up"], "port up")
+    switch.host[1].send(numbered(99))
+    assert [number_of(data) for data, _ in switch.host[2].receive()] == [99]
+
+
+def test_all_interfaces_die_under_traffic(switch: Rig) -> None:
+    client = switch.start(pktgen_interval_us=1000)
+    for n in (1, 2, 3):
+        for number in range(100):
+            switch.host[n].send(numbered(number))
+        switch.unplug(n)
+    eventually(lambda: not any(port.up for port in client.device_state().ports), "all ports down")
+    for n in (1, 2, 3):
+        switch.plug(n)
+    eventually(lambda: all(port.up for port in client.device_state().ports), "all ports up")
+
+
+def test_port_waits_for_its_interface(switch: Rig) -> None:
+    switch.unplug(3)
+    client = switch.start()
+    assert not hello_port(client, 3)["up"]
+    switch.plug(3)
+    eventually(lambda: hello_port(client, 3)["up"], "port up")
+
+
+def test_ports_added_and_removed_at_run_time(switch: Rig) -> None:
+    client = switch.start()
+    client.remove_port(2)
+    assert [port.port for port in client.device_state().ports] == [1, 3]
+    client.add_port(2, switch.port[2])
+    switch.host[1].send(numbered(4))
+    assert [number_of(data) for data, _ in switch.host[2].receive()] == [4]
+
+
+def test_heartbeats_keep_their_interval(switch: Rig) -> None:
+    """Counted by the generator's own times, whatever the machine's load does to their delivery."""
+    client = switch.start()
+    client.pktgen(10_000)
+    received = switch.host[1].receive(40, kind=HEARTBEAT)
+    client.pktgen(0)
+    times = [sent_at(data) for data, _ in received]
+    assert len(times) == 40
+    steps = [b - a for a, b in pairwise(times)]
+    assert all(step > 0 and abs(step / 10_000 - round(step / 10_000)) < 0.001 for step in steps)  # never off the grid
+    assert steps.count(10_000) + steps.count(10_001) + steps.count(9_999) >= 20
+    switch.host[1].receive(100, kind=HEARTBEAT, seconds=0.2)
+    assert not switch.host[1].receive(1, kind=HEARTBEAT, seconds=0.1)
+
+
+def test_ticks_missed_in_a_stall_are_not_made_up_for(switch: Rig) -> None:
+    client = switch.start()
+    assert switch.process is not None
+    client.pktgen(10_000)
+    received = switch.host[2].receive(5, kind=HEARTBEAT)
+    switch.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.3)
+    switch.process.send_signal(signal.SIGCONT)
+    received += switch.host[2].receive(20, kind=HEARTBEAT)
+    times = [sent_at(data) for data, _ in received]
+    assert max(b - a for a, b in pairwise(times)) >= 200_000  # a gap, no bunch
+    assert client.hello()["pktgen"]["skipped"] >= 20
+
+
+def test_a_stall_does_not_make_arrivals_late(switch: Rig) -> None:
+    """Frames that wait in the ring keep the time at which the kernel got them."""
+    client = switch.start()
+    assert switch.process is not None
+    switch.process.send_signal(signal.SIGSTOP)
+    sent = switch.host[1].send(numbered(0).replace(b"\x88\x99", HEARTBEAT.to_bytes(2, "big"), 1))
+    time.sleep(0.3)
+    switch.process.send_signal(signal.SIGCONT)
+    seen_us = eventually(lambda: client.register_read(1, 1, 1)[0], "the heartbeat")
+    assert -1000 <= seen_us - sent // 1000 % (1 << 48) <= 200_000
+
+
+def test_frames_before_the_loss_of_carrier_do_not_revive_the_port(switch: Rig) -> None:
+    client = switch.start()
+    switch.client(subscribe=True)
+    client.pktgen(0, port_down=True)
+    assert switch.process is not None
+    switch.process.send_signal(signal.SIGSTOP)
+    for number in range(100):
+        switch.host[2].send(numbered(number).replace(b"\x88\x99", HEARTBEAT.to_bytes(2, "big"), 1))
+    ip("link", "set", switch.host[2].interface, "down")
+    switch.process.send_signal(signal.SIGCONT)
+    digest = eventually(lambda: switch.of_kind(Digest), "PORT_DOWN")[0]
+    seen_us = client.register_read(1, 2, 1)[0]
+    assert 0 < seen_us <= digest.time_ns // 1000 % (1 << 48)
