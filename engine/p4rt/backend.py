@@ -1,0 +1,164 @@
+"""What the P4Runtime server needs of a data plane: commands, loading of programs, a place for its own state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from engine.api import DeviceState, EngineError, Event, ProgramError, ProgramInfo
+from engine.commands import Commands
+from engine.dataplane import Client
+from engine.p4rt.errors import P4Error, Rpc, invalid
+
+
+class Backend(Protocol):
+    """One data plane. ``compile`` must not touch what runs; ``load`` replaces it."""
+
+    @property
+    def commands(self) -> Commands: ...
+
+    def compile(self, config: bytes) -> ProgramInfo:
+        """Check a device config completely; :class:`EngineError` says what is wrong with it."""
+        ...
+
+    def load(self, config: bytes) -> ProgramInfo:
+        """Run a device config with fresh state."""
+        ...
+
+    def subscribe(self, callback: Callable[[Event], None]) -> None: ...
+
+    def packet_out(self, data: bytes) -> None: ...
+
+    def device_state(self) -> DeviceState: ...
+
+    def state_put(self, key: str, value: bytes) -> None: ...
+
+    def state_get(self, key: str) -> bytes | None: ...
+
+
+class ProcessBackend:
+    """A switch process behind its control socket. ``on_load`` is told of every program that starts to run."""
+
+    def __init__(self, client: Client, on_load: Callable[[Client, ProgramInfo], None] | None = None) -> None:
+        self.client = client
+        self._on_load = on_load
+        self._compiled: tuple[bytes, Any] | None = None
+
+    @property
+    def commands(self) -> Commands:
+        return self.client
+
+    def _compile(self, config: bytes) -> Any:
+        if self._compiled is None or self._compiled[0] != config:
+            from engine.library import compile_program  # the compiler's modules, only when something is loaded
+
+            self._compiled = (config, compile_program(parse_json(config)))
+        return self._compiled[1]
+
+    def compile(self, config: bytes) -> ProgramInfo:
+        info: ProgramInfo = self._compile(config).info
+        return info
+
+    def load(self, config: bytes) -> ProgramInfo:
+        self.client.load(self._compile(config).path)
+        self._compiled = None
+        info = self.client.program
+        if info is None:
+            raise EngineError("the switch process lost the program that it was given")
+        if self._on_load is not None:
+            self._on_load(self.client, info)
+        return info
+
+    def subscribe(self, callback: Callable[[Event], None]) -> None:
+        self.client.subscribe(callback)
+
+    def packet_out(self, data: bytes) -> None:
+        self.client.packet_out(data)
+
+    def device_state(self) -> DeviceState:
+        return self.client.device_state()
+
+    def state_put(self, key: str, value: bytes) -> None:
+        self.client.state_put(key, value)
+
+    def state_get(self, key: str) -> bytes | None:
+        return self.client.state_get(key)
+
+
+def device_json(config: bytes) -> bytes:
+    """The BMv2 JSON in a ``p4_device_config``.
+
+    Controllers send it bare or, as the P4 tutorials do, inside PI's ``p4.tmp.P4DeviceConfig`` (field 3).
+    """
+    stripped = config.lstrip()
+    if stripped[:1] in (b"{", b""):
+        return stripped
+    inner = _length_delimited(config, 3)
+    if inner is None or not inner.lstrip().startswith(b"{"):
+        raise invalid("p4_device_config is neither BMv2 JSON nor a P4DeviceConfig that holds it")
+    return inner
+
+
+def parse_json(config: bytes) -> dict[str, Any]:
+    """The JSON as a dictionary; :class:`ProgramError` with the position of a mistake."""
+    try:
+        data = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise ProgramError(f"p4_device_config is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ProgramError("p4_device_config is JSON, but not an object")
+    return data
+
+
+def _length_delimited(data: bytes, wanted: int) -> bytes | None:
+    """Field ``wanted`` of a serialized message, None when it isn't there or the bytes are no message."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while at < len(data) and shift < 64:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+        raise IndexError
+
+    try:
+        while at < len(data):
+            tag = number()
+            kind = tag & 7
+            if kind == 0:
+                number()
+            elif kind == 2:
+                size = number()
+                if at + size > len(data):
+                    return None
+                if tag >> 3 == wanted:
+                    return data[at : at + size]
+                at += size
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                return None
+    except IndexError:
+        return None
+    return None
+
+
+def translated(error: EngineError) -> P4Error:
+    """An engine error as the P4Runtime error for a pipeline that cannot be realized."""
+    from engine.api import CompilerMissing, DatapathError, Unsupported
+
+    if isinstance(error, Unsupported):
+        return P4Error(Rpc.UNIMPLEMENTED, str(error))
+    if isinstance(error, ProgramError):
+        return invalid(str(error))
+    if isinstance(error, CompilerMissing):
+        return P4Error(Rpc.FAILED_PRECONDITION, str(error))
+    if isinstance(error, DatapathError):
+        return P4Error(int(error.code), str(error))
+    return P4Error(Rpc.INTERNAL, str(error))

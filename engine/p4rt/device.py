@@ -1,0 +1,400 @@
+"""One device: arbitration, streams, the running pipeline, and the flow of events from the data plane to streams."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from engine.api import DatapathError, Digest, EngineError, Event, IdleTimeout, PacketIn, PortStatus
+from engine.p4rt import pipeline as pipelines
+from engine.p4rt.arbitration import Arbiter, Client, Notice, election_of
+from engine.p4rt.backend import Backend
+from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
+from engine.p4rt.outbox import Outbox
+from engine.p4rt.pipeline import Pipeline
+from engine.p4rt.roles import RoleRules
+from engine.p4rt.state import CONFIG, EAGER, EXTRAS, SAVED, keep_config, kept_config
+from engine.p4rt.stubs import p4r
+
+log = logging.getLogger(__name__)
+
+MAX_STREAMS = 256
+NO_PIPELINE = "No forwarding pipeline config set"
+_SetRequest = p4r.SetForwardingPipelineConfigRequest
+_FLUSH_S = 0.2  # until a large set of extras is kept
+_IDLE_POLL_S = 5.0
+
+
+class Device:
+    """Thread-safe face of one switch towards :mod:`engine.p4rt.service`."""
+
+    def __init__(self, backend: Backend, device_id: int, *, outbox_limit: int = 1024) -> None:
+        self.backend = backend
+        self.device_id = device_id
+        self.arbiter = Arbiter(device_id)
+        self.dropped = 0  # best-effort messages that streams already closed had dropped
+        self.on_port: list[Callable[[PortStatus], None]] = []
+        self._outbox_limit = outbox_limit
+        self._rules: dict[str, RoleRules | None] = {}
+        self._outboxes: dict[Client, Outbox] = {}
+        self._streams_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._pipeline: Pipeline | None = None
+        self._saved: p4r.ForwardingPipelineConfig | None = None
+        self._wake = threading.Condition(threading.Lock())
+        self._stopped = False
+        self._recover()
+        backend.subscribe(self._on_event)
+        self._ticker = threading.Thread(target=self._tick, name="p4rt-timers", daemon=True)
+        self._ticker.start()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Find the pipeline of a former server in the data plane."""
+        try:
+            config = kept_config(self.backend, CONFIG)
+            self._saved = kept_config(self.backend, SAVED)
+            if config is None:
+                return
+            self._pipeline = pipelines.reattach(config, self.backend.state_get(EXTRAS), self.backend)
+            log.info("found the running pipeline again (cookie %d)", config.cookie.cookie)
+        except (EngineError, P4Error) as error:
+            log.error("the former pipeline could not be taken over: %s", error)
+
+    def close(self) -> None:
+        """End all streams and keep what is not yet kept; the data plane is left alone."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify_all()
+        with self._streams_lock:
+            boxes = list(self._outboxes.values())
+        for box in boxes:
+            box.close()
+        self._ticker.join(5)
+        with self._write_lock:
+            self._keep_extras(force=True)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The running pipeline, or FAILED_PRECONDITION."""
+        running = self._pipeline
+        if running is None:
+            raise P4Error(Rpc.FAILED_PRECONDITION, NO_PIPELINE)
+        return running
+
+    def check_device(self, device_id: int) -> None:
+        if device_id != self.device_id:
+            raise P4Error(Rpc.NOT_FOUND, f"device id {device_id} is unknown; this is {self.device_id}")
+
+    # -- streams ---------------------------------------------------------------------------------------------------
+
+    def attach(self, client: Client) -> Outbox:
+        """A new stream; RESOURCE_EXHAUSTED beyond :data:`MAX_STREAMS`."""
+        with self._streams_lock:
+            if len(self._outboxes) >= MAX_STREAMS:
+                raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {MAX_STREAMS} streams")
+            box = self._outboxes[client] = Outbox(self._outbox_limit)
+            return box
+
+    def detach(self, client: Client) -> None:
+        """The stream ended; safe to call twice."""
+        with self._streams_lock:
+            box = self._outboxes.pop(client, None)
+            if box is None:
+                return
+            self.dropped += box.dropped
+            self._send(self.arbiter.leave(client))
+        box.close()
+
+    def _send(self, notices: list[Notice]) -> None:
+        for client, update in notices:
+            box = self._outboxes.get(client)
+            if box is not None:
+                box.put_arbitration(update)
+
+    def receive(self, client: Client, message: p4r.StreamMessageRequest) -> None:
+        """Handle one message of a stream; :class:`P4Error` ends the stream."""
+        kind = message.WhichOneof("update")
+        if kind == "arbitration":
+            rules = RoleRules.of(message.arbitration.role)
+            with self._streams_lock:
+                self._send(self.arbiter.update(client, message.arbitration))
+                self._rules[message.arbitration.role.name] = rules
+            return
+        box = self._outboxes.get(client)
+        if box is None:
+            return
+        if client.role is None:
+            raise P4Error(Rpc.FAILED_PRECONDITION, "the first message of a stream must be an arbitration update")
+        try:
+            if kind == "packet":
+                self._packet_out(client, message.packet)
+            elif kind == "digest_ack":
+                if not self.arbiter.is_primary(client):
+                    raise P4Error(Rpc.PERMISSION_DENIED, "only the primary acknowledges digests")
+                self.pipeline.digests.ack(message.digest_ack)
+            else:
+                raise invalid(f"stream message {kind or 'without content'} is not supported")
+        except (P4Error, EngineError) as error:
+            box.put_error(p4r.StreamMessageResponse(error=_stream_error(error, message, kind)))
+
+    def _packet_out(self, client: Client, packet: p4r.PacketOut) -> None:
+        if not self.arbiter.is_primary(client):
+            raise P4Error(Rpc.PERMISSION_DENIED, "packet-out from a client that is not primary")
+        header = self.pipeline.schema.packet_out
+        if header is None:
+            if len(packet.metadata):
+                raise invalid("the pipeline has no packet_out header: metadata cannot be given")
+            self.backend.packet_out(packet.payload)
+        else:
+            self.backend.packet_out(header.pack(packet.metadata) + packet.payload)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, PortStatus):
+            for callback in tuple(self.on_port):
+                callback(event)
+            return
+        running = self._pipeline
+        if running is None:
+            return
+        try:
+            if isinstance(event, Digest):
+                self._on_digest(running, event)
+            elif isinstance(event, PacketIn):
+                header = running.schema.packet_in
+                packet = p4r.PacketIn(payload=event.data)
+                if header is not None:
+                    packet = p4r.PacketIn(payload=event.data[header.size :], metadata=header.unpack(event.data))
+                self._broadcast(p4r.StreamMessageResponse(packet=packet))
+            elif isinstance(event, IdleTimeout):
+                self._on_idle(running, event)
+        except (P4Error, DatapathError, IndexError) as error:
+            log.warning("event %s dropped: %s", type(event).__name__, error)
+
+    def _on_digest(self, running: Pipeline, event: Digest) -> None:
+        schema = running.schema.digests_by_index.get(event.digest)
+        if schema is None:
+            return
+        complete = running.digests.add(schema.id, event.values, time.time_ns())
+        if complete is not None:
+            self._broadcast(p4r.StreamMessageResponse(digest=complete))
+        else:
+            with self._wake:
+                self._wake.notify()
+
+    def _on_idle(self, running: Pipeline, event: IdleTimeout) -> None:
+        table = running.schema.tables_by_index.get(event.entry.table)
+        if table is None:
+            return
+        key = self.backend.commands.codec.key(event.entry.table, event.entry.key)
+        entry = p4r.TableEntry.FromString(table.match_wire(key, event.entry.priority))
+        entry.idle_timeout_ns = event.entry.idle_timeout_ns
+        extra = running.extras.metadata.get((table.index, key, event.entry.priority))
+        if extra is not None:
+            entry.metadata, entry.controller_metadata = extra
+        notice = p4r.IdleTimeoutNotification(table_entry=[entry], timestamp=time.time_ns())
+        self._broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice))
+
+    def _broadcast(self, message: p4r.StreamMessageResponse) -> None:
+        """To the primary of every role that is entitled to it."""
+        packet = message.HasField("packet")
+        with self._streams_lock:
+            for client in self.arbiter.primaries():
+                rules = self._rules.get(client.role or "")
+                if packet and rules is not None and not rules.wants(message.packet):
+                    continue
+                box = self._outboxes.get(client)
+                if box is not None and not box.put(message) and box.dropped in (1, 1000, 1_000_000):
+                    log.warning("a client reads too slowly: %d messages dropped", box.dropped)
+
+    def _tick(self) -> None:
+        while True:
+            running = self._pipeline
+            due = running.digests.next_due_ns() if running else None
+            wait = _IDLE_POLL_S if due is None else max(0.0, (due - time.time_ns()) / 1e9)
+            if running is not None and running.extras.dirty:
+                wait = min(wait, _FLUSH_S)
+            with self._wake:
+                if self._stopped:
+                    return
+                if wait > 0:
+                    self._wake.wait(wait)
+                if self._stopped:
+                    return
+            running = self._pipeline
+            if running is None:
+                continue
+            for ready in running.digests.due(time.time_ns()):
+                self._broadcast(p4r.StreamMessageResponse(digest=ready))
+            if running.extras.dirty:
+                with self._write_lock:
+                    self._keep_extras(force=True)
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def _authorize(self, request: p4r.WriteRequest | _SetRequest) -> RoleRules | None:
+        self.check_device(request.device_id)
+        if request.role_id:
+            raise P4Error(Rpc.UNIMPLEMENTED, "role_id is deprecated: use role")
+        self.arbiter.check(request.role, election_of(request))
+        return self._rules.get(request.role)
+
+    def write(self, request: p4r.WriteRequest) -> None:
+        """The Write RPC; :class:`P4Error` for the request, :class:`BatchError` for some of its updates."""
+        rules = self._authorize(request)
+        running = self.pipeline
+        updates = request.updates
+        if rules is not None:
+            _check_role(rules, request)
+        if len(updates) == 1 and updates[0].entity.HasField("register_entry"):
+            update = updates[0]
+            if update.type == p4r.Update.MODIFY:  # the flip: waits for no other writer
+                try:
+                    running.writer.register(update.entity.register_entry)
+                except P4Error as error:
+                    raise BatchError([error]) from None
+                except DatapathError as error:
+                    raise BatchError([P4Error(int(error.code), str(error))]) from None
+                return
+        with self._write_lock:
+            if self._pipeline is not running:
+                raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+            try:
+                running.writer.write(request)
+            except DatapathError as error:
+                raise P4Error(int(error.code), str(error)) from None
+            finally:
+                self._keep_extras()
+
+    def read(self, request: p4r.ReadRequest) -> Iterator[bytes]:
+        """The Read RPC: serialized responses."""
+        self.check_device(request.device_id)
+        running = self.pipeline
+        try:
+            for message in running.reader.read(request):
+                if self._pipeline is not running:
+                    raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+                yield message
+        except DatapathError as error:
+            raise P4Error(int(error.code), str(error)) from None
+
+    def set_config(self, request: _SetRequest) -> None:
+        """The SetForwardingPipelineConfig RPC."""
+        rules = self._authorize(request)
+        if rules is not None and not rules.pushes_pipeline:
+            raise P4Error(Rpc.PERMISSION_DENIED, f"role {request.role!r} may not push a pipeline")
+        action = request.action
+        names = {value.number for value in _SetRequest.Action.DESCRIPTOR.values}
+        if action not in names or action == _SetRequest.UNSPECIFIED:
+            raise invalid("the action of SetForwardingPipelineConfig is not specified")
+        if action == _SetRequest.COMMIT:
+            if request.HasField("config"):
+                raise invalid("COMMIT takes the saved config: the request must have none")
+        elif not request.HasField("config"):
+            raise invalid("the request has no config")
+        if action != _SetRequest.COMMIT:
+            pipelines.verify(request.config, self.backend)
+        with self._write_lock:
+            if action == _SetRequest.VERIFY_AND_SAVE:
+                self._saved = request.config
+                keep_config(self.backend, SAVED, self._saved)
+            elif action == _SetRequest.VERIFY_AND_COMMIT:
+                self._commit(request.config, reconcile=False)
+            elif action == _SetRequest.RECONCILE_AND_COMMIT:
+                self._commit(request.config, reconcile=True)
+            elif action == _SetRequest.COMMIT:
+                if self._saved is None:
+                    raise P4Error(Rpc.FAILED_PRECONDITION, "no config was saved with VERIFY_AND_SAVE")
+                pipelines.verify(self._saved, self.backend)
+                self._commit(self._saved, reconcile=False)
+
+    def _commit(self, config: p4r.ForwardingPipelineConfig, *, reconcile: bool) -> None:
+        try:
+            old = self._pipeline
+            if reconcile and old is not None:
+                self._pipeline = pipelines.reconcile(old, config, self.backend)
+            else:
+                self._pipeline = None
+                self._pipeline = pipelines.activate(config, self.backend)
+            keep_config(self.backend, CONFIG, config)
+            self._pipeline.extras.dirty = True
+            self._keep_extras(force=True)
+            if self._saved is not None:
+                self._saved = None
+                keep_config(self.backend, SAVED, None)
+        except DatapathError as error:
+            raise P4Error(int(error.code), str(error)) from None
+        log.info("pipeline committed (cookie %d)", config.cookie.cookie)
+
+    def get_config(self, request: p4r.GetForwardingPipelineConfigRequest) -> p4r.GetForwardingPipelineConfigResponse:
+        """The GetForwardingPipelineConfig RPC."""
+        self.check_device(request.device_id)
+        config = self.pipeline.config
+        kind = request.response_type
+        types = p4r.GetForwardingPipelineConfigRequest
+        out = p4r.GetForwardingPipelineConfigResponse()
+        if kind not in types.ResponseType.values():
+            raise invalid(f"unknown response type {kind}")
+        if config.HasField("cookie"):
+            out.config.cookie.CopyFrom(config.cookie)
+        else:
+            out.config.SetInParent()
+        if kind in (types.ALL, types.P4INFO_AND_COOKIE):
+            out.config.p4info.CopyFrom(config.p4info)
+        if kind in (types.ALL, types.DEVICE_CONFIG_AND_COOKIE):
+            out.config.p4_device_config = config.p4_device_config
+        return out
+
+    def install(self, config: p4r.ForwardingPipelineConfig) -> None:
+        """Load a config without a controller (the program named on the command line)."""
+        pipelines.verify(config, self.backend)
+        with self._write_lock:
+            self._commit(config, reconcile=False)
+
+    def has_pipeline(self) -> bool:
+        return self._pipeline is not None
+
+    def _keep_extras(self, *, force: bool = False) -> None:
+        running = self._pipeline
+        if running is None or not running.extras.dirty:
+            return
+        if not force and len(running.extras.metadata) > EAGER:
+            with self._wake:
+                self._wake.notify()
+            return
+        running.extras.dirty = False
+        try:
+            self.backend.state_put(EXTRAS, running.extras.pack(running.schema))
+        except DatapathError as error:
+            running.extras.dirty = True
+            log.warning("the data plane did not keep the server's state: %s", error)
+
+
+def _check_role(rules: RoleRules, request: p4r.WriteRequest) -> None:
+    errors: list[P4Error | None] = []
+    for update in request.updates:
+        try:
+            rules.check(update.entity)
+            errors.append(None)
+        except P4Error as error:
+            errors.append(error)
+    if any(errors):
+        raise BatchError([error or P4Error(Rpc.ABORTED, "not applied") for error in errors])
+
+
+def _stream_error(error: Exception, message: p4r.StreamMessageRequest, kind: str | None) -> p4r.StreamError:
+    code = error.code if isinstance(error, (P4Error, DatapathError)) else Rpc.INTERNAL
+    out = p4r.StreamError(canonical_code=int(code), message=str(error))
+    if kind == "packet":
+        out.packet_out.packet_out.metadata.extend(message.packet.metadata)
+        out.packet_out.packet_out.payload = message.packet.payload[:256]
+    elif kind == "digest_ack":
+        out.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
+    elif kind == "other":
+        out.other.other.CopyFrom(message.other)
+    return out

@@ -1,0 +1,77 @@
+"""Bounded queue of messages towards one stream.
+
+A client that stops reading must cost nothing: past the limit, best-effort messages (packet-ins, digests, idle
+notices) are dropped and counted. Arbitration updates and stream errors are never dropped for space; of waiting
+arbitration updates only the newest is kept, because it supersedes the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from engine.p4rt.stubs import p4r
+
+DEFAULT_LIMIT = 1024  # messages
+_ERROR_LIMIT = 64  # stream errors beyond the limit
+
+
+class Outbox:
+    """Thread-safe; iterate to send. Iteration ends after :meth:`close`."""
+
+    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+        self.limit = limit
+        self.dropped = 0
+        self._items: deque[p4r.StreamMessageResponse] = deque()
+        self._ready = threading.Condition(threading.Lock())
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, message: p4r.StreamMessageResponse) -> bool:
+        """Queue a best-effort message; False when it was dropped."""
+        with self._ready:
+            if self._closed or len(self._items) >= self.limit:
+                self.dropped += not self._closed
+                return False
+            self._items.append(message)
+            self._ready.notify()
+            return True
+
+    def put_error(self, message: p4r.StreamMessageResponse) -> None:
+        """Queue a stream error; a client that provokes them without reading loses the surplus."""
+        with self._ready:
+            if len(self._items) < self.limit + _ERROR_LIMIT and not self._closed:
+                self._items.append(message)
+                self._ready.notify()
+            else:
+                self.dropped += 1
+
+    def put_arbitration(self, update: p4r.MasterArbitrationUpdate) -> None:
+        """Queue an arbitration update in place of an older one that still waits at the end of the queue."""
+        message = p4r.StreamMessageResponse(arbitration=update)
+        with self._ready:
+            if len(self._items) >= self.limit and any(item.HasField("arbitration") for item in self._items):
+                kept = [item for item in self._items if not item.HasField("arbitration")]
+                self._items = deque(kept)
+            self._items.append(message)
+            self._ready.notify()
+
+    def close(self) -> None:
+        """End the iteration; what still waits is discarded."""
+        with self._ready:
+            self._closed = True
+            self._ready.notify_all()
+
+    def get(self, alive: Callable[[], bool], poll_s: float = 5.0) -> p4r.StreamMessageResponse | None:
+        """The next message, waiting for it; None once closed, or when ``alive`` turns false."""
+        with self._ready:
+            while not self._items:
+                if self._closed or not alive():
+                    return None
+                self._ready.wait(poll_s)
+            if self._closed and not self._items:
+                return None
+            return self._items.popleft()

@@ -1,0 +1,292 @@
+"""The Read RPC: entities in protobuf's wire format, in messages of limited size.
+
+Large reads go straight from the data plane's bytes to the client's, in slices, so that neither side holds a whole
+table and packets are never kept waiting for long.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.api import DatapathError
+from engine.codec import Command, octets
+from engine.commands import Commands
+from engine.p4rt.digests import DigestBuffer
+from engine.p4rt.errors import Rpc, invalid, unimplemented
+from engine.p4rt.profiles import Profiles
+from engine.p4rt.replication import Replication
+from engine.p4rt.schema import ArraySchema, Schema, unknown
+from engine.p4rt.state import Extras
+from engine.p4rt.stubs import p4r
+from engine.p4rt.tables import OneShot, TableSchema, Want, counter_wire
+from engine.p4rt.values import delimited, varint
+from engine.p4rt.wire import READ_ENTITIES, cell_data, check_index
+
+SLICE = 1024  # entries or cells per command
+MESSAGE = 256 << 10  # bytes per ReadResponse, well below gRPC's default limit of 4 MiB
+_TABLE_ENTRY = p4r.Entity.TABLE_ENTRY_FIELD_NUMBER
+_DIRECT_COUNTER = p4r.Entity.DIRECT_COUNTER_ENTRY_FIELD_NUMBER
+_REGISTER = p4r.Entity.REGISTER_ENTRY_FIELD_NUMBER
+_COUNTER = p4r.Entity.COUNTER_ENTRY_FIELD_NUMBER
+_METER = p4r.Entity.METER_ENTRY_FIELD_NUMBER
+_DATA = p4r.DirectCounterEntry.DATA_FIELD_NUMBER
+
+Bodies = Iterator[bytes]  # serialized Entity messages
+
+
+class Reader:
+    """Reads of one loaded pipeline."""
+
+    def __init__(
+        self, schema: Schema, commands: Commands, extras: Extras, digests: DigestBuffer, profiles: Profiles
+    ) -> None:
+        self._schema = schema
+        self._commands = commands
+        self._extras = extras
+        self._digests = digests
+        self._profiles = profiles
+        self._replication = Replication(commands, extras)
+        self._readers: dict[str, Callable[[Any], Bodies]] = {
+            "table_entry": self._table_entry,
+            "direct_counter_entry": self._direct_counter,
+            "action_profile_member": self._member,
+            "action_profile_group": self._group,
+            "register_entry": self._register,
+            "counter_entry": self._counter,
+            "meter_entry": self._meter,
+            "direct_meter_entry": self._direct_meter,
+            "packet_replication_engine_entry": self._replicate,
+            "value_set_entry": self._value_set,
+            "digest_entry": self._digest,
+            "extern_entry": self._extern,
+        }
+
+    def read(self, request: p4r.ReadRequest) -> Iterator[bytes]:
+        """Serialized ReadResponse messages; at least one."""
+        bodies: list[Bodies] = []
+        for entity in request.entities:
+            kind = entity.WhichOneof("entity")
+            if kind is None:
+                raise invalid("the read has an entity without a kind")
+            bodies.append(self._readers[kind](getattr(entity, kind)))
+        sent = False
+        parts: list[bytes] = []
+        size = 0
+        for body in _chained(bodies):
+            parts.append(READ_ENTITIES + varint(len(body)))
+            parts.append(body)
+            size += len(body)
+            if size >= MESSAGE:
+                yield b"".join(parts)
+                parts.clear()
+                size = 0
+                sent = True
+        if parts or not sent:
+            yield b"".join(parts)
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+
+    def _table_entry(self, entry: p4r.TableEntry) -> Bodies:
+        tables = [self._schema.table(entry.table_id)] if entry.table_id else list(self._schema.tables.values())
+        if not entry.table_id and len(entry.match):
+            raise invalid("a read with match fields needs a table id")
+        want = Want(entry.HasField("counter_data"), entry.HasField("time_since_last_hit"))
+        one_shot = self._profiles.one_shot_reader()
+        if entry.is_default_action:
+            return (delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
+        if len(entry.match):
+            key = tables[0].key(entry.match)
+            return self._table(tables[0], want, one_shot, key, tables[0].priority(entry.priority))
+        if not entry.priority and not entry.metadata and not entry.action.WhichOneof("type"):
+            return _chained([self._table(table, want, one_shot) for table in tables])
+        return self._filtered(entry, _chained([self._table(table, want, one_shot) for table in tables]))
+
+    def _filtered(self, wanted: p4r.TableEntry, bodies: Bodies) -> Bodies:
+        for body in bodies:
+            entry = p4r.Entity.FromString(body).table_entry
+            if wanted.priority and entry.priority != wanted.priority:
+                continue
+            if wanted.metadata and entry.metadata != wanted.metadata:
+                continue
+            if wanted.action.WhichOneof("type") and entry.action != wanted.action:
+                continue
+            yield body
+
+    def _default(self, table: TableSchema, one_shot: OneShot) -> bytes:
+        return table.default_wire(
+            self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index)), one_shot
+        )
+
+    def _slices(self, table: TableSchema, key: bytes | None, priority: int) -> Iterator[tuple[bytes, int]]:
+        cursor = 0
+        while True:
+            request = struct.pack("<IIIB", table.index, cursor, SLICE, key is not None)
+            if key is not None:
+                request += key + struct.pack("<i", priority)
+            try:
+                reply = self._commands.command(Command.TABLE_READ, request)
+            except DatapathError as error:
+                if key is not None and int(error.code) == Rpc.NOT_FOUND:
+                    return
+                raise
+            cursor, count = struct.unpack_from("<II", reply)
+            yield reply, count
+            if not cursor or key is not None:
+                return
+
+    def _table(
+        self, table: TableSchema, want: Want, one_shot: OneShot, key: bytes | None = None, priority: int = 0
+    ) -> Bodies:
+        tag = varint(_TABLE_ENTRY << 3 | 2)
+        for reply, count in self._slices(table, key, priority):
+            for body in table.wires(reply, 8, count, want, self._extras.metadata, one_shot):
+                yield tag + varint(len(body)) + body
+
+    def _direct_counter(self, entry: p4r.DirectCounterEntry) -> Bodies:
+        wanted = entry.table_entry
+        if wanted.table_id:
+            table = self._schema.table(wanted.table_id)
+            if table.counter is None:
+                raise invalid(f"table {table.name} has no direct counter")
+            if wanted.is_default_action:
+                raise unimplemented(f"table {table.name}: the default entry's counter cannot be read")
+            if len(wanted.match):
+                return self._direct(table, table.key(wanted.match), table.priority(wanted.priority))
+            return self._direct(table, None, 0)
+        with_counter = [table for table in self._schema.tables.values() if table.counter is not None]
+        return _chained([self._direct(table, None, 0) for table in with_counter])
+
+    def _direct(self, table: TableSchema, key: bytes | None, priority: int) -> Bodies:
+        for reply, count in self._slices(table, key, priority):
+            for raw in table.raw_entries(reply, 8, count):
+                body = delimited(1, table.match_wire(raw.key, raw.priority))
+                body += delimited(_DATA, counter_wire(raw.packets, raw.octets))
+                yield delimited(_DIRECT_COUNTER, body)
+
+    # -- action profiles -------------------------------------------------------------------------------------------
+
+    def _member(self, entry: p4r.ActionProfileMember) -> Bodies:
+        profiles = self._profile_list(entry.action_profile_id)
+        return (
+            p4r.Entity(action_profile_member=member).SerializeToString()
+            for profile in profiles
+            for member in self._profiles.members(profile, entry.member_id)
+        )
+
+    def _group(self, entry: p4r.ActionProfileGroup) -> Bodies:
+        profiles = self._profile_list(entry.action_profile_id)
+        return (
+            p4r.Entity(action_profile_group=group).SerializeToString()
+            for profile in profiles
+            if profile.with_selector
+            for group in self._profiles.groups(profile, entry.group_id)
+        )
+
+    def _profile_list(self, id_: int) -> list[Any]:
+        return [self._profiles.profile(id_)] if id_ else list(self._schema.profiles.values())
+
+    # -- arrays ----------------------------------------------------------------------------------------------------
+
+    def _arrays(
+        self, known: dict[int, ArraySchema], id_: int, entry: Any, what: str
+    ) -> list[tuple[ArraySchema, int, int]]:
+        """(array, first cell, number of cells) that a read asks for."""
+        if not id_:
+            if entry.HasField("index"):
+                raise invalid(f"a read of all {what}s cannot have an index")
+            return [(array, 0, array.size) for array in known.values()]
+        array = known.get(id_)
+        if array is None:
+            unknown(what, id_, known.values())
+        if entry.HasField("index"):
+            return [(array, check_index(array, what, entry.index.index), 1)]
+        return [(array, 0, array.size)]
+
+    def _cells(
+        self, command: Command, array: ArraySchema, first: int, count: int, size: int
+    ) -> Iterator[tuple[int, bytes]]:
+        end = first + count
+        for start in range(first, end, SLICE):
+            number = min(SLICE, end - start)
+            reply = self._commands.command(command, struct.pack("<III", array.index, start, number))
+            for offset in range(number):
+                yield start + offset, reply[offset * size : offset * size + size]
+
+    def _register(self, entry: p4r.RegisterEntry) -> Bodies:
+        ranges = self._arrays(self._schema.registers, entry.register_id, entry, "register")
+        return _chained([self._registers(array, first, count) for array, first, count in ranges])
+
+    def _registers(self, array: ArraySchema, first: int, count: int) -> Bodies:
+        head = b"\x08" + varint(array.id)
+        cache: dict[bytes, bytes] = {}
+        for index, cell in self._cells(Command.REGISTER_READ, array, first, count, octets(array.width)):
+            data = cache.get(cell)
+            if data is None:
+                message = cell_data(array, int.from_bytes(cell, "big"))
+                data = delimited(p4r.RegisterEntry.DATA_FIELD_NUMBER, message.SerializeToString())
+                if len(cache) < SLICE:
+                    cache[cell] = data
+            yield delimited(_REGISTER, head + _index_wire(index) + data)
+
+    def _counter(self, entry: p4r.CounterEntry) -> Bodies:
+        ranges = self._arrays(self._schema.counters, entry.counter_id, entry, "counter")
+        return _chained([self._counters(array, first, count) for array, first, count in ranges])
+
+    def _counters(self, array: ArraySchema, first: int, count: int) -> Bodies:
+        head = b"\x08" + varint(array.id)
+        for index, cell in self._cells(Command.COUNTER_READ, array, first, count, 16):
+            data = delimited(p4r.CounterEntry.DATA_FIELD_NUMBER, counter_wire(*struct.unpack("<QQ", cell)))
+            yield delimited(_COUNTER, head + _index_wire(index) + data)
+
+    def _meter(self, entry: p4r.MeterEntry) -> Bodies:
+        ranges = self._arrays(self._schema.meters, entry.meter_id, entry, "meter")
+        return _chained([self._meters(array, first, count) for array, first, count in ranges])
+
+    def _meters(self, array: ArraySchema, first: int, count: int) -> Bodies:
+        for index, cell in self._cells(Command.METER_READ, array, first, count, 32):
+            out = p4r.MeterEntry(meter_id=array.id, index=p4r.Index(index=index))
+            cir, cburst, pir, pburst = struct.unpack("<4Q", cell)
+            if cir != (1 << 64) - 1:
+                out.config.CopyFrom(p4r.MeterConfig(cir=cir, cburst=cburst, pir=pir, pburst=pburst))
+            yield delimited(_METER, out.SerializeToString())
+
+    def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
+        raise unimplemented("configurations of direct meters are not supported")
+
+    # -- the rest --------------------------------------------------------------------------------------------------
+
+    def _replicate(self, entry: p4r.PacketReplicationEngineEntry) -> Bodies:
+        found = self._replication.read(entry)
+        return (p4r.Entity(packet_replication_engine_entry=item).SerializeToString() for item in found)
+
+    def _value_set(self, entry: p4r.ValueSetEntry) -> Bodies:
+        known = self._schema.value_sets
+        if entry.value_set_id and entry.value_set_id not in known:
+            unknown("value set", entry.value_set_id, [v.array for v in known.values()])
+        ids = [entry.value_set_id] if entry.value_set_id else list(known)
+        kept = self._extras.value_sets
+        return (
+            p4r.Entity(value_set_entry=kept.get(id_, p4r.ValueSetEntry(value_set_id=id_))).SerializeToString()
+            for id_ in ids
+        )
+
+    def _digest(self, entry: p4r.DigestEntry) -> Bodies:
+        if entry.digest_id and entry.digest_id not in self._schema.digests:
+            unknown("digest", entry.digest_id, self._schema.digests.values())
+        found = [item for item in self._digests.entries() if entry.digest_id in (0, item.digest_id)]
+        return (p4r.Entity(digest_entry=item).SerializeToString() for item in found)
+
+    def _extern(self, entry: p4r.ExternEntry) -> Bodies:
+        raise unimplemented(f"extern type 0x{entry.extern_type_id:08x} is unknown: v1model has no such externs")
+
+
+def _index_wire(index: int) -> bytes:
+    body = b"\x08" + varint(index) if index else b""
+    return b"\x12" + bytes([len(body)]) + body
+
+
+def _chained(iterators: list[Bodies]) -> Bodies:
+    for iterator in iterators:
+        yield from iterator

@@ -1,0 +1,66 @@
+"""What a role may do: the ``P4RoleConfig`` that Stratum defined and finsy sends.
+
+P4Runtime leaves the format of ``Role.config`` to the target. Without a config a role has full access, gets all
+packet-ins and may push pipelines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.stubs import p4r, stratum
+
+_ID_FIELDS = {
+    "table_entry": "table_id",
+    "action_profile_member": "action_profile_id",
+    "action_profile_group": "action_profile_id",
+    "meter_entry": "meter_id",
+    "counter_entry": "counter_id",
+    "register_entry": "register_id",
+    "digest_entry": "digest_id",
+    "value_set_entry": "value_set_id",
+}
+
+
+class RoleRules:
+    """Decoded rules of one role."""
+
+    def __init__(self, config: stratum.P4RoleConfig) -> None:
+        self._ids = {*config.exclusive_p4_ids, *config.shared_p4_ids}
+        self.pushes_pipeline = config.can_push_pipeline
+        self._receives = config.receives_packet_ins
+        self._filter = (config.packet_in_filter.metadata_id, config.packet_in_filter.value.lstrip(b"\0"))
+
+    @staticmethod
+    def of(role: p4r.Role) -> RoleRules | None:
+        """The rules in an arbitration's role; None where it has no config."""
+        if not role.HasField("config"):
+            return None
+        if not role.name:
+            raise invalid("the default role has full access: a config is not allowed")
+        config = stratum.P4RoleConfig()
+        if not role.config.Is(config.DESCRIPTOR):
+            raise unimplemented(f"role config {role.config.type_url}: only stratum's P4RoleConfig is known")
+        role.config.Unpack(config)
+        return RoleRules(config)
+
+    def check(self, entity: p4r.Entity) -> None:
+        """PERMISSION_DENIED for an update of something outside the role."""
+        kind = entity.WhichOneof("entity") or ""
+        message: Any = getattr(entity, kind) if kind else None
+        if kind in ("direct_counter_entry", "direct_meter_entry"):
+            message, kind = message.table_entry, "table_entry"
+        if kind in _ID_FIELDS and self._ids:
+            id_ = getattr(message, _ID_FIELDS[kind])
+            if id_ not in self._ids:
+                raise P4Error(Rpc.PERMISSION_DENIED, f"the role may not write {kind} of id 0x{id_:08x}")
+
+    def wants(self, packet: p4r.PacketIn) -> bool:
+        """Whether the role gets this packet-in."""
+        if not self._receives:
+            return False
+        id_, value = self._filter
+        if not id_:
+            return True
+        return any(m.metadata_id == id_ and m.value.lstrip(b"\0") == value for m in packet.metadata)

@@ -1,0 +1,139 @@
+"""The gRPC face of the P4Runtime server.
+
+The synchronous gRPC server is used: measured on one machine, a register write takes 0.40 ms at the median with it and
+0.43 ms with the asyncio server (``bench/p4runtime.py``), and commands to the data plane block anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+
+from engine.api import EngineError
+from engine.p4rt.arbitration import Client
+from engine.p4rt.device import Device
+from engine.p4rt.errors import DETAILS_KEY, BatchError, P4Error
+from engine.p4rt.stubs import p4r
+
+log = logging.getLogger(__name__)
+
+API_VERSION = "1.4.1"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_WRITTEN = p4r.WriteResponse()
+
+
+def abort(context: grpc.ServicerContext, error: Exception) -> Any:
+    """End the RPC with the status that belongs to ``error``; never returns."""
+    if isinstance(error, BatchError):
+        status = error.status()
+        if status is not None:
+            context.set_trailing_metadata(((DETAILS_KEY, status),))
+        context.abort(grpc.StatusCode.UNKNOWN, error.summary())
+    if isinstance(error, P4Error):
+        context.abort(_CODES[error.code], error.message)
+    if isinstance(error, EngineError):
+        context.abort(grpc.StatusCode.INTERNAL, str(error))
+    log.error("request failed", exc_info=error)
+    context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+class P4RuntimeService:
+    """Handlers of ``p4.v1.P4Runtime`` for one device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        """For ``grpc.Server.add_generic_rpc_handlers``. Reads are passed on as bytes."""
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        set_request, get_request = p4r.SetForwardingPipelineConfigRequest, p4r.GetForwardingPipelineConfigRequest
+        return grpc.method_handlers_generic_handler(
+            "p4.v1.P4Runtime",
+            {
+                "Write": unary(self.write, p4r.WriteRequest.FromString, _serialize),
+                "Read": stream(self.read, p4r.ReadRequest.FromString, None),
+                "SetForwardingPipelineConfig": unary(self.set_config, set_request.FromString, _serialize),
+                "GetForwardingPipelineConfig": unary(self.get_config, get_request.FromString, _serialize),
+                "StreamChannel": grpc.stream_stream_rpc_method_handler(
+                    self.stream, p4r.StreamMessageRequest.FromString, _serialize
+                ),
+                "Capabilities": unary(self.capabilities, p4r.CapabilitiesRequest.FromString, _serialize),
+            },
+        )
+
+    def write(self, request: p4r.WriteRequest, context: grpc.ServicerContext) -> p4r.WriteResponse:
+        try:
+            self._device.write(request)
+        except Exception as error:
+            abort(context, error)
+        return _WRITTEN
+
+    def read(self, request: p4r.ReadRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
+        try:
+            yield from self._device.read(request)
+        except Exception as error:
+            abort(context, error)
+
+    def set_config(
+        self, request: p4r.SetForwardingPipelineConfigRequest, context: grpc.ServicerContext
+    ) -> p4r.SetForwardingPipelineConfigResponse:
+        try:
+            self._device.set_config(request)
+        except Exception as error:
+            abort(context, error)
+        return p4r.SetForwardingPipelineConfigResponse()
+
+    def get_config(
+        self, request: p4r.GetForwardingPipelineConfigRequest, context: grpc.ServicerContext
+    ) -> p4r.GetForwardingPipelineConfigResponse:
+        try:
+            return self._device.get_config(request)
+        except Exception as error:
+            abort(context, error)
+            raise
+
+    def capabilities(self, request: p4r.CapabilitiesRequest, context: grpc.ServicerContext) -> p4r.CapabilitiesResponse:
+        return p4r.CapabilitiesResponse(p4runtime_api_version=API_VERSION)
+
+    def stream(
+        self, requests: Iterator[p4r.StreamMessageRequest], context: grpc.ServicerContext
+    ) -> Iterator[p4r.StreamMessageResponse]:
+        device = self._device
+        client = Client()
+        try:
+            outbox = device.attach(client)
+        except P4Error as error:
+            abort(context, error)
+            raise
+        failures: list[Exception] = []
+
+        def receive() -> None:
+            try:
+                for request in requests:
+                    device.receive(client, request)
+            except grpc.RpcError:
+                log.debug("a stream broke")
+            except Exception as error:
+                if context.is_active():  # grpc raises a bare Exception from a cancelled stream's iterator
+                    failures.append(error)
+            finally:
+                outbox.close()
+
+        context.add_callback(lambda: device.detach(client))
+        threading.Thread(target=receive, name="p4rt-stream", daemon=True).start()
+        try:
+            while (message := outbox.get(context.is_active)) is not None:
+                yield message
+        finally:
+            device.detach(client)
+        if failures:
+            abort(context, failures[0])
+
+
+def _serialize(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,0 +1,200 @@
+"""Writes of table entries: encoded one by one, sent to the data plane in slices."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from engine.api import DatapathError, Op
+from engine.codec import Command
+from engine.commands import Commands
+from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.profiles import Profiles, Undo
+from engine.p4rt.schema import Schema
+from engine.p4rt.state import Extras
+from engine.p4rt.stubs import p4r
+from engine.p4rt.tables import RawEntry, TableSchema
+
+SLICE = 64  # updates per command, so that packets and other writers get in between
+
+
+def refusal(table: TableSchema, op: Op, code: int) -> P4Error:
+    """The data plane's code for one update, as an error that says what happened."""
+    texts = {
+        Rpc.NOT_FOUND: "the entry (or the member or group that it refers to) does not exist",
+        Rpc.ALREADY_EXISTS: "the entry exists already",
+        Rpc.RESOURCE_EXHAUSTED: f"the table is full ({table.size} entries)",
+        Rpc.ABORTED: "not applied, because another update of the batch failed",
+        Rpc.INVALID_ARGUMENT: "refused by the data plane as malformed",
+    }
+    text = texts.get(Rpc(code), f"refused by the data plane ({Rpc(code).name})")
+    return P4Error(code, f"table {table.name}: {op.name}: {text}")
+
+
+class TableWriter:
+    """Applies table updates of one Write request; :meth:`flush` sends what has been gathered."""
+
+    def __init__(self, schema: Schema, commands: Commands, extras: Extras, profiles: Profiles) -> None:
+        self._schema = schema
+        self._commands = commands
+        self._extras = extras
+        self._profiles = profiles
+
+    def encode(self, op: Op, entry: p4r.TableEntry) -> bytes | None:
+        """The binary update, or None when the entry needs :meth:`apply` (extras, one-shot sets)."""
+        table = self._schema.tables.get(entry.table_id)
+        if table is None:
+            table = self._schema.table(entry.table_id)  # raises NOT_FOUND
+        if entry.is_default_action:
+            return table.default_update(op, entry)
+        if entry.HasField("counter_data") or entry.HasField("meter_config") or entry.metadata:
+            return None
+        if entry.controller_metadata or self._extras.metadata or table.profile is not None:
+            return None
+        return table.update(op, entry)
+
+    def send(self, updates: Sequence[bytes], *, atomic: bool) -> bytes:
+        """One code byte per update."""
+        codec = self._commands.codec
+        if atomic:
+            return self._commands.command(Command.TABLE_WRITE, codec.table_write(updates, atomic=True))
+        return b"".join(
+            self._commands.command(Command.TABLE_WRITE, codec.table_write(updates[at : at + SLICE], atomic=False))
+            for at in range(0, len(updates), SLICE)
+        )
+
+    def find(self, table: TableSchema, key: bytes, priority: int) -> RawEntry | None:
+        """The entry with that key, None when there is none."""
+        request = struct.pack("<IIIB", table.index, 0, 1, 1) + key + struct.pack("<i", priority)
+        try:
+            reply = self._commands.command(Command.TABLE_READ, request)
+        except DatapathError as error:
+            if int(error.code) == Rpc.NOT_FOUND:
+                return None
+            raise
+        (count,) = struct.unpack_from("<I", reply, 4)
+        return next(table.raw_entries(reply, 8, min(count, 1)), None)
+
+    def apply(self, op: Op, entry: p4r.TableEntry, undo: Undo | None = None) -> None:
+        """Apply one update with everything that belongs to it, remembering how to take it back."""
+        table = self._schema.table(entry.table_id)
+        if entry.is_default_action:
+            update = table.default_update(op, entry)
+            if undo is not None:
+                before = self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index))
+                undo.append(lambda: self._one(table, Op.MODIFY, table.default(before)))
+            self._one(table, op, update)
+            return
+        if table.const:
+            raise P4Error(Rpc.PERMISSION_DENIED, f"table {table.name} has const entries: they cannot be changed")
+        self._check_extras(table, op, entry)
+        group = None
+        if op is not Op.DELETE and entry.action.HasField("action_profile_action_set"):
+            plain = p4r.TableEntry()
+            plain.CopyFrom(entry)
+            table.key(plain.match)  # complain about the key before anything is created
+            table.priority(plain.priority)
+            group = self._profiles.one_shot(table, entry.action.action_profile_action_set)
+            plain.action.action_profile_group_id = 1  # passes the checks; replaced below
+            update = table.update(op, plain)[:-4] + struct.pack("<I", group)
+        else:
+            update = table.update(op, entry)
+        key = table.key(entry.match)
+        needs_old = undo is not None or (table.profile is not None and op is not Op.INSERT)
+        old = self.find(table, key, entry.priority) if needs_old else None
+        try:
+            self._one(table, op, update)
+        except P4Error:
+            if group is not None:
+                self._profiles.release(table, update[-5:])
+            raise
+        if undo is not None:
+            undo.append(self._inverse(table, op, key, entry.priority, old))
+        elif old is not None and op is not Op.INSERT:
+            self._profiles.release(table, old.action)
+        self._write_extras(table, op, key, entry)
+
+    def _one(self, table: TableSchema, op: Op, update: bytes) -> None:
+        code = self.send([update], atomic=False)[0]
+        if code:
+            raise refusal(table, op, code)
+
+    def _inverse(self, table: TableSchema, op: Op, key: bytes, priority: int, old: RawEntry | None) -> _Inverse:
+        return _Inverse(self, table, op, key, priority, old, self._extras.metadata.get((table.index, key, priority)))
+
+    def _check_extras(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
+        if op is Op.DELETE:
+            return
+        if entry.HasField("counter_data") and table.counter is None:
+            raise invalid(f"table {table.name} has no direct counter: counter_data cannot be written")
+        if entry.HasField("meter_config"):
+            if table.meter is None:
+                raise invalid(f"table {table.name} has no direct meter: meter_config cannot be written")
+            raise unimplemented(f"table {table.name}: configurations of direct meters are not supported")
+
+    def _write_extras(self, table: TableSchema, op: Op, key: bytes, entry: p4r.TableEntry) -> None:
+        where = (table.index, key, entry.priority)
+        if op is Op.DELETE or not (entry.metadata or entry.controller_metadata):
+            if self._extras.metadata.pop(where, None) is not None:
+                self._extras.dirty = True
+        else:
+            self._extras.metadata[where] = (entry.metadata, entry.controller_metadata)
+            self._extras.dirty = True
+        if op is not Op.DELETE and entry.HasField("counter_data"):
+            self.write_counter(table, key, entry.priority, entry.counter_data)
+
+    def write_counter(self, table: TableSchema, key: bytes, priority: int, data: p4r.CounterData) -> None:
+        """Set an entry's direct counter."""
+        if data.packet_count < 0 or data.byte_count < 0:
+            raise invalid(f"table {table.name}: a counter cannot be negative")
+        tail = struct.pack("<iQQ", priority, data.packet_count, data.byte_count)
+        try:
+            self._commands.command(Command.DIRECT_WRITE, struct.pack("<I", table.index) + key + tail)
+        except DatapathError as error:
+            raise P4Error(int(error.code), f"table {table.name}: direct counter: {error}") from None
+
+
+class _Inverse:
+    """Takes one table update back; ``keep`` is called instead when the batch succeeded."""
+
+    def __init__(
+        self,
+        writer: TableWriter,
+        table: TableSchema,
+        op: Op,
+        key: bytes,
+        priority: int,
+        old: RawEntry | None,
+        metadata: tuple[bytes, int] | None,
+    ) -> None:
+        self._writer = writer
+        self._table = table
+        self._op = op
+        self._key = key
+        self._priority = priority
+        self._old = old
+        self._metadata = metadata
+
+    def __call__(self) -> None:
+        table, writer = self._table, self._writer
+        now = writer.find(table, self._key, self._priority)
+        if self._old is None:
+            op, idle, action = Op.DELETE, 0, b"\0"
+        else:
+            op = Op.MODIFY if now is not None else Op.INSERT
+            idle, action = self._old.idle_ns, self._old.action
+        writer._one(table, op, table.keyed(op, self._key, self._priority, idle, action))
+        if now is not None and (self._old is None or now.action != self._old.action):
+            writer._profiles.release(table, now.action)
+        if self._old is not None and table.counter is not None:
+            data = p4r.CounterData(packet_count=self._old.packets, byte_count=self._old.octets)
+            writer.write_counter(table, self._key, self._priority, data)
+        where = (table.index, self._key, self._priority)
+        writer._extras.metadata.pop(where, None)
+        if self._metadata is not None:
+            writer._extras.metadata[where] = self._metadata
+
+    def keep(self) -> None:
+        """The update stands: drop what the former entry alone referred to."""
+        if self._old is not None and self._op is not Op.INSERT:
+            self._writer._profiles.release(self._table, self._old.action)
