@@ -91,7 +91,7 @@ class _Connection:
         self._received = bytearray()
         self._id = 0
         try:
-            self._socket.connect(path)
+            _connect(self._socket, path, time.monotonic() + 5)
         except OSError as error:
             self._socket.close()
             raise DatapathError(Code.UNAVAILABLE, f"no switch process at {path}: {error}") from error
@@ -127,6 +127,18 @@ class _Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _connect(sock: socket.socket, path: str, deadline: float) -> None:
+    """Connect; waits while the queue of connections is full (a Unix socket says EAGAIN)."""
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 class Client(Commands):

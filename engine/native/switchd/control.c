@@ -94,7 +94,7 @@ struct control *control_open(const char *path, char *error, size_t error_len)
     mode_t mask = umask(0177);
     usable = usable && bind(c->listener, (struct sockaddr *)&address, sizeof address) == 0;
     umask(mask);
-    if (usable && listen(c->listener, 16) == 0 && control_watch(c, c->listener, WATCH_LISTENER))
+    if (usable && listen(c->listener, 256) == 0 && control_watch(c, c->listener, WATCH_LISTENER))
         return c;
     snprintf(error, error_len, "%s: %s", path, strerror(errno));
 failed:
