@@ -128,7 +128,7 @@ class _Drawer:
                 topology.switch(name)
 
     def value(self, key: str) -> float:
-        return self.scenario.parameters[key].draw(self.random)
+        return round(self.scenario.parameters[key].draw(self.random), 4)
 
     def draw(self) -> FaultPlan:
         empty = FaultPlan(
@@ -217,7 +217,7 @@ class _Drawer:
                 schedule["jitter_ms"] = _rounded([(onset, 0.0), (onset + precursor, jitter)])
             impairments.append(Impairment(str(end), tuple(schedule.items())))
         safe_db = FEC_LIMIT_DB - 4 * max(noise, 0.02)
-        first_loss = onset + precursor * (safe_db / FEC_LIMIT_DB) ** (1 / curve)
+        first_loss = round(onset + precursor * (safe_db / FEC_LIMIT_DB) ** (1 / curve), 4)
         name = self.topology.link_name(link)
         return replace(
             empty,
@@ -297,7 +297,7 @@ class _Drawer:
         if not kinds:
             raise self._nowhere("nothing on a protected path has a way around it")
         publish, lead, length = self.value("publish_s"), self.value("lead_s"), self.value("length_s")
-        start = publish + lead
+        start = round(publish + lead, 4)
         if self.random.choice(kinds) == "link":
             link = self._link()[1]
             element, links = self.topology.link_name(link), [link]
