@@ -18,7 +18,7 @@ from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
 
 FAR = 1e15  # units: no time is further from the epoch
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
-DOUBT = 2.5  # standard errors that a slope must exceed
+DOUBT = (2.0, 5.0)  # standard errors that the slopes of the short and the long line must exceed
 BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
 BACK_SAMPLES = 3  # ... and this many in a row do mean it
 
@@ -94,10 +94,10 @@ class Bank:
         time = np.broadcast_to(np.asarray(time_s, dtype=np.float64) / self.unit_s, (len(values),))
         sane = np.abs(time) < FAR  # False for nan
         bad = (values < self.LOW) | (values > self.HIGH)
-        faults = np.where(bad.any(axis=-1) | ~sane, ABSURD, 0)
         back = sane & (time < self.newest[rows] - BACK)
         late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
         jumped = back & (late >= BACK_SAMPLES)
+        faults = np.where((bad.any(axis=-1) & (jumped | ~back)) | ~sane, ABSURD, 0)
         if back.any():
             self.forget(np.arange(len(self.newest))[rows][jumped])
             late = np.where(jumped, 0, late)
@@ -186,14 +186,14 @@ class Bank:
     def _lines(self) -> tuple[Floats, Floats, Floats]:
         """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
 
-        The persistent slope is the smaller of both lines' slopes, each shrunk by its standard error (the long
-        line, which fits a step badly, by :data:`DOUBT` of them), and 0 when they disagree about the direction:
+        The persistent slope is the smaller of both lines' slopes, each shrunk by :data:`DOUBT` standard errors (more
+        for the long line, which fits a step badly), and 0 when they disagree about the direction:
         noise and steps have little of it, ramps keep it.
         """
         line = self.trend.score_many()
         n = len(self.SIGNALS)
         slope = line.slope
-        size = np.maximum(np.abs(slope) - line.slope_error * ([1.0] * n + [DOUBT] * n), 0.0)
+        size = np.maximum(np.abs(slope) - line.slope_error * ([DOUBT[0]] * n + [DOUBT[1]] * n), 0.0)
         agree = slope[:, :n] * slope[:, n:] > 0.0
         lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
         return line.level[:, :n].T, line.level[:, n:].T, lasting.T

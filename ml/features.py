@@ -32,7 +32,8 @@ class Feature:
 
 def schema_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
-    content = [QUICK, SLOW, BASE, DOUBT, MARGIN_OK, [[f.name, f.signal, f.bound] for f in features]]
+    jumps = [[bank.JUMP, bank.JUMP_RATE] for bank in (PortBank, DeviceBank)]
+    content = [QUICK, SLOW, BASE, DOUBT, MARGIN_OK, jumps, [[f.name, f.signal, f.bound] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -24,7 +24,6 @@ from ml.simulate import Runs
 EDGES = (0.5, 1.0, 1.5)  # units of time
 WARM_UP = 8  # samples before an element is judged
 RTT_MOST = 1.0
-FAILING_WEIGHT = 0.2  # rows of links that already lose packets: needed, but not what is hard
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +80,16 @@ def tables(seed: int, count: int) -> tuple[dict[Mode, Table], dict[Mode, Runs]]:
     return found, runs
 
 
-def _fit_interval(
-    x: Floats, y: Floats, weight: Floats, features: Sequence[Feature], ridge: float
-) -> tuple[float, Floats]:
-    """Weighted logistic regression with bounds: (intercept, weights). Features are scaled by their bounds."""
+def _fit_interval(x: Floats, y: Floats, features: Sequence[Feature], ridge: float) -> tuple[float, Floats]:
+    """Logistic regression with bounds: (intercept, weights). Features are scaled by their bounds."""
     bounds = np.array([f.bound for f in features])
     scaled = x / bounds
-    total = weight.sum()
 
     def loss(theta: Floats) -> tuple[float, Floats]:
         odds = scaled @ theta[1:] + theta[0]
         p = 1.0 / (1.0 + np.exp(-np.clip(odds, -60.0, 60.0)))
-        value = (weight * (np.logaddexp(0.0, odds) - y * odds)).sum() / total + ridge * (theta[1:] ** 2).sum()
-        slope = weight * (p - y) / total
+        value = (np.logaddexp(0.0, odds) - y * odds).mean() + ridge * (theta[1:] ** 2).sum()
+        slope = (p - y) / len(y)
         return float(value), np.concatenate(([slope.sum()], scaled.T @ slope + 2.0 * ridge * theta[1:]))
 
     limits = [(-20.0, 5.0)] + [(0.0, RTT_MOST if f.name == "rtt" else 60.0) for f in features]
@@ -103,7 +99,11 @@ def _fit_interval(
 
 
 def fit(mode: Mode, rows: Table, *, edges: Sequence[float] = EDGES, ridge: float = 1e-6) -> HazardModel:
-    """Fit one hazard per interval on the rows still at risk in it and observed through it."""
+    """Fit one hazard per interval on the rows still at risk in it and observed through it.
+
+    Rows of elements that already lose packets count as failing in the first interval, so that degradation
+    without a precursor is answered by the same model.
+    """
     features = FEATURES[mode]
     intercepts, weights = [], []
     begin = 0.0
@@ -112,8 +112,7 @@ def fit(mode: Mode, rows: Table, *, edges: Sequence[float] = EDGES, ridge: float
         struck = rows.left <= end
         at_risk &= struck | (rows.seen >= end)
         y = struck[at_risk].astype(np.float64)
-        weight = np.where(rows.left[at_risk] <= 0.0, FAILING_WEIGHT, 1.0)
-        intercept, row = _fit_interval(rows.x[at_risk], y, weight, features, ridge)
+        intercept, row = _fit_interval(rows.x[at_risk], y, features, ridge)
         intercepts.append(intercept)
         weights.append(row)
         begin = end

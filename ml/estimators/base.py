@@ -8,7 +8,7 @@ learning from many rows runs the same code on many rows: there is one implementa
 Every estimator keeps these promises, and one shared suite of tests holds them to it:
 
 * ``learn_one`` repeated gives what ``learn_many`` gives;
-* a value that is nan or infinite, or whose time is not after the last one, changes nothing at all;
+* a value that is nan, infinite or beyond 1e100, or whose time is not after the last one, changes nothing at all;
 * a row never changes another row; ``forget`` brings a row back to its first day;
 * scores are finite or nan, never infinite, and scoring changes nothing.
 """
@@ -28,6 +28,7 @@ Rows: TypeAlias = "NDArray[np.intp] | slice"
 Value: TypeAlias = "float | Floats"
 S = TypeVar("S")
 
+HUGE = 1e100  # values from here on are refused like infinite ones; their squares would not be finite
 FAR_S = 1e6  # the distance in time to a sample that never was; keeps the arithmetic finite
 
 
@@ -41,10 +42,10 @@ class Clock:
 def tick(last: Floats, time: Value, value: Value) -> tuple[Flags, Floats]:
     """Accept or refuse samples: returns (accepted, time since the last one), and moves ``last`` in place.
 
-    Refused are values that are not finite and times that are not after the last. The time since the last
+    Refused are values that are not finite (or absurdly large) and times that are not after the last. The time since the last
     sample is 0 where refused and :data:`FAR_S` at most.
     """
-    ok = np.isfinite(value) & ~(time <= last) & np.isfinite(time)
+    ok = (np.abs(value) < HUGE) & ~(time <= last) & (np.abs(time) < HUGE)  # nan compares False
     elapsed = np.where(ok, np.fmin(time - last, FAR_S), 0.0)
     np.copyto(last, time, where=ok)
     return ok, elapsed

@@ -21,7 +21,8 @@ class Trend(Estimator[Line]):
     """Discounted least squares of a line [1], as sums over ages that are shifted when time moves on.
 
     Samples may come at irregular times; a gap longer than a few ``tau`` starts the line anew. The standard
-    error treats the residuals as independent and the window as having a constant weight.
+    error takes the residuals as independent and the window as full: with exponential weights the variance of
+    the slope is sigma^2 / (4 n tau^2), where n is the sum of the weights.
 
     A jump moves the line and does not tilt it: when a sample is more than ``jump + jump_rate * elapsed`` away
     from the one before, the line's past is shifted along. So a burst of traffic that begins at once is a new
@@ -81,7 +82,7 @@ class Trend(Estimator[Line]):
         level = np.where(able, (s2 * y0 - s1 * y1) / safe, mean)
         sse = np.maximum(yy - level * y0 - slope * y1, 0.0)
         sigma = np.where(able, np.sqrt(sse / np.maximum(s0 - 2.0, 0.5)), 0.0)
-        error = np.where(able, sigma * np.sqrt(s0 / safe), 0.0)
+        error = np.where(able, 0.5 * sigma * np.sqrt(s0 / safe), 0.0)
         return Line(np.where(s0 > 0, origin + level, np.nan), slope, error, sigma)
 
 
