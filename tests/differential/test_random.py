@@ -270,8 +270,7 @@ def test_random_packets(pair: Pair) -> None:
     before = [pair[1].counter("drops", reason) for reason in range(16)]
     assert before == [(0, 0)] * 16 or before[1:] == [pair[0].counter("drops", reason) for reason in range(1, 16)]
 
-    @SETTINGS
-    @settings(max_examples=120)
+    @settings(SETTINGS, max_examples=120)
     @given(st.lists(arrivals, min_size=1, max_size=12))
     def run(sequence: list[tuple[int, bytes]]) -> None:
         for port, data in sequence:
@@ -293,8 +292,7 @@ def test_random_tables(pair: Pair) -> None:
     for target in pair:
         configure(target, Case("next hops", nexthops))
 
-    @SETTINGS
-    @settings(max_examples=40)
+    @settings(SETTINGS, max_examples=40)
     @given(
         acl_rules,
         prefixes("route_ipv4", 32, as_number),

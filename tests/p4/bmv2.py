@@ -1,7 +1,7 @@
 """simple_switch_grpc in a network namespace of its own, driven over P4Runtime and raw sockets.
 
 BMv2's clock is its own, and packets take their time: :meth:`Bmv2.send` ends when a heartbeat, sent last on a port
-that no test uses, has been echoed. Its data plane handles packets of its ports in the order in which they came.
+that no test uses, has been echoed, and a last packet-out answered. BMv2 keeps the order of both.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from tests.p4.target import Frames
 
 NAMESPACE_PREFIX = "pa"
 SENTINEL_PORT = 200
+PROBE_GROUP = 16383  # its bit stays 0
+PROBE_COOKIE = 0xC0FFEE << 32
 ETH_P_ALL = 0x0003
 SO_RCVBUFFORCE = 33
 SETTLE_S = 0.004  # after the sentinel's echo: egress threads of other ports may be a little behind
@@ -129,9 +131,6 @@ class Bmv2:
         self._load()
         self._members = 0
         self.send(1, b"\0" * 14)  # the new program takes over with the next packet
-        self._until_sentinel()
-        while not self._packet_ins.empty():
-            self._packet_ins.get()
         self.digests()
 
     def close(self) -> None:
@@ -193,10 +192,8 @@ class Bmv2:
                 if which == "arbitration":
                     self._ready.set()
                 elif which == "packet":
-                    self._packet_ins.put(bytes(message.packet.payload))
                     metadata = {item.metadata_id: int.from_bytes(item.value, "big") for item in message.packet.metadata}
-                    last = self._packet_ins.queue
-                    last[-1] = frames.packet_in(metadata[1], metadata[2]) + last[-1]
+                    self._packet_ins.put(frames.packet_in(metadata[1], metadata[2]) + message.packet.payload)
                 elif which == "digest":
                     self._digest(message.digest)
 
@@ -329,30 +326,30 @@ class Bmv2:
 
     def send(self, port: int, frame: bytes) -> Frames:
         if port == frames.CPU_PORT:
-            return self._send_from_cpu(frame)
+            self._packet_out(frame)
+            return sorted(self._until_answer() + self._until_sentinel())
         self._sockets[port].send(frame)
-        seen = self._until_sentinel()
-        while not self._packet_ins.empty():
-            seen.append((frames.CPU_PORT, self._packet_ins.get()))
-        return sorted(seen)
+        return sorted(self._until_sentinel() + self._until_answer())
 
-    def _send_from_cpu(self, frame: bytes) -> Frames:
-        """Packet-outs overtake nothing among themselves: the answer to a last one ends the wait."""
-        cookie = self._sequence = self._sequence + 1
-        last = frames.command(frames.GET_FAILOVER, 16383, 0, 0xC0FFEE << 32 | cookie)
-        expected = frames.answer(frames.GET_FAILOVER, 16383, 0, 0xC0FFEE << 32 | cookie)
-        for data in (frame, last):
-            message = p4r.StreamMessageRequest()
-            message.packet.payload = data[2:]
-            head = int.from_bytes(data[:2], "big")
-            for identifier, value in ((1, head >> 7), (2, head & 0x7F)):
-                item = message.packet.metadata.add()
-                item.metadata_id, item.value = identifier, _canonical(value)
-            self._requests.put(message)
+    def _packet_out(self, data: bytes) -> None:
+        message = p4r.StreamMessageRequest()
+        message.packet.payload = data[2:]
+        head = int.from_bytes(data[:2], "big")
+        for identifier, value in ((1, head >> 7), (2, head & 0x7F)):
+            item = message.packet.metadata.add()
+            item.metadata_id, item.value = identifier, _canonical(value)
+        self._requests.put(message)
+
+    def _until_answer(self) -> Frames:
+        """Packet-ins up to the answer of a last packet-out: the stream keeps their order."""
+        self._sequence += 1
+        cookie = PROBE_COOKIE | self._sequence
+        self._packet_out(frames.command(frames.GET_FAILOVER, PROBE_GROUP, 0, cookie))
+        expected = frames.answer(frames.GET_FAILOVER, PROBE_GROUP, 0, cookie)
         seen: Frames = []
         while (data := self._packet_ins.get(timeout=ANSWER_S)) != expected:
             seen.append((frames.CPU_PORT, data))
-        return sorted(seen + self._until_sentinel())
+        return seen
 
     def _until_sentinel(self) -> Frames:
         self._sequence += 1
