@@ -66,6 +66,7 @@ def serve(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run the control plane until Ctrl-C."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
     from control import serve as server
     from control.errors import ControlError
     from control.settings import Settings, Strategy

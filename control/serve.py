@@ -55,7 +55,7 @@ def configure_logs(level: str, *, stream_json: bool) -> None:
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
-    logging.getLogger("finsy").setLevel(logging.CRITICAL if number > logging.DEBUG else logging.DEBUG)
+    logging.getLogger("finsy").setLevel(logging.CRITICAL + 1 if number > logging.DEBUG else logging.DEBUG)
 
 
 def open_topology(name: str) -> Topology:
@@ -106,8 +106,6 @@ async def serve(settings: Settings, address: str) -> None:
     assert main is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, main.cancel)
-    gc.collect()
-    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(), name="service")
@@ -126,6 +124,8 @@ async def _announce(service: Service, address: str) -> None:
     while not await service.wait_ready(10.0):
         waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
         LOG.warning("still waiting for switches", waiting=waiting)
+    gc.collect()
+    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
 
 

@@ -108,7 +108,7 @@ class Service:
             )
         self._commands: deque[_Command] = deque()
         self._met: set[str] = set()
-        self._heard: set[Endpoint] = set()
+        self._seen_up: set[tuple[Endpoint, str]] = set()  # what was never up cannot go down
         self._replanned_s = -1e9
         self._wanted_replan = False
         self._verifying: set[asyncio.Task[None]] = set()
@@ -184,7 +184,7 @@ class Service:
         """What a switch's own ports said before it went away means nothing any more."""
         for end in [end for end in self.book.suspects if end.switch == switch]:
             self.book.alive(self.clock.time(), end)
-        self._heard = {end for end in self._heard if end.switch != switch}
+        self._seen_up = {(end, source) for end, source in self._seen_up if end.switch != switch}
 
     # -- commands -----------------------------------------------------------------------------------------
 
@@ -286,13 +286,14 @@ class Service:
             await self.inbox.wait(self.settings.tick_ms / 1000)
             woken = time.perf_counter()
             now = self.clock.time()
-            for item in self.inbox.take():
+            oldest, items = self.inbox.take()
+            for item in items:
                 self._take(item, now)
             while self._commands:
                 await self._obey(self._commands.popleft())
             if not self.fleet.backup:
                 if self.strategy is Strategy.PREDICTIVE:
-                    await self._predict(now, woken)
+                    await self._predict(now, oldest)
                 elif self.strategy is Strategy.REACTIVE:
                     await self._react(now)
             rest = self.settings.gap_ms / 1000 - (time.perf_counter() - woken)
@@ -341,30 +342,34 @@ class Service:
         if self.network.hop_at(end) is None:
             return
         if event.up:
-            self._heard.add(end)
+            self._seen_up.add((end, event.source))
             if event.source == "heartbeat":
                 self.book.alive(now, end)
             self.rerouter.up(end, now)
-        elif end in self._heard:
+        elif (end, event.source) in self._seen_up:
             self.book.dead(now, end, certain=event.source == "carrier")
             self.rerouter.down(end, now)
 
-    async def _predict(self, now: float, woken: float) -> None:
+    async def _predict(self, now: float, oldest: float) -> None:
+        """``oldest``: when the first of the samples now taken in had arrived (``time.perf_counter``)."""
         raised = self.book.predictions(now, self.analyzer.alarms(now))
         changed = self.book.tick(now)
         self._wanted_replan |= raised or changed
         if not self.book.threats and not self.tse.states:
             return
         decisions = self.tse.decide(now, self.plan)
-        await self._execute(decisions, woken)
+        await self._execute(decisions, oldest)
         due = now - self._replanned_s >= REPLAN_PAUSE_S
         if (self._wanted_replan or (self.tse.wanting and due)) and await self._replan(now):
-            await self._execute(self.tse.decide(self.clock.time(), self.plan), woken)
+            await self._execute(self.tse.decide(self.clock.time(), self.plan), oldest)
 
     async def _replan(self, now: float) -> bool:
         """New shadows where the present ones are threatened or full; returns whether any changed."""
         self._replanned_s, self._wanted_replan = now, False
-        plan = self.spm.replan(self.plan, self.book.avoid(), loads=self.loads, wanted=self.tse.wanting)
+        if self.book.threats or self.book.suspects or self.tse.flipped():
+            plan = self.spm.replan(self.plan, self.book.avoid(), loads=self.loads, wanted=self.tse.wanting)
+        else:
+            plan = self.spm.build(self.plan.monitor)  # all quiet: the best shadows again
         if plan.groups == self.plan.groups:
             return False
         self.plan = plan
@@ -385,7 +390,7 @@ class Service:
         took_ms = (time.perf_counter() - start) * 1000
         LOG.info("rerouted", without=[link.name for link in avoid.links], updates=outcome.updates, ms=round(took_ms, 2))
 
-    async def _execute(self, decisions: Sequence[Decision], woken: float) -> None:
+    async def _execute(self, decisions: Sequence[Decision], oldest: float) -> None:
         """Carry decisions out: all bits of a switch in one request, all switches at once."""
         bits: dict[str, dict[int, int]] = {}
         moving = [decision for decision in decisions if decision.kind is not Kind.REFUSE]
@@ -400,7 +405,7 @@ class Service:
             if decision.kind is not Kind.REFUSE:
                 result = results[decision.group.switch]
                 self.tse.done(decision, now, isinstance(result, FlipResult))
-                bookkeeping.enter_result(record, result, (stop - woken) * 1000)
+                bookkeeping.enter_result(record, result, (stop - oldest) * 1000)
                 lossy = bookkeeping.ports_of(self.network, decision.element)
                 record.lost = self.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
             records.append(record)

@@ -71,6 +71,18 @@ class Program:
         return cls(p4info, p4blob, schema)
 
 
+class _PlainSwitch(Switch):  # type: ignore[misc]
+    """finsy's switch without its own gNMI client.
+
+    finsy 0.30 subscribes to every port's status when it connects, insists on ``string_val`` (a JSON-encoded
+    "UP" ends the session: ``OperStatus(b'"UP"')``), and never hands the events on (``_start_gnmi`` calls
+    ``listen()`` without the switch). :mod:`control.telemetry` does the same for both encodings.
+    """
+
+    async def _start_gnmi(self) -> None:
+        return None
+
+
 class Owner(Protocol):
     """What a session asks of, and tells, the service. Calls are short and do not block."""
 
@@ -128,7 +140,7 @@ class SwitchSession:
                 ready_handler=self._serve,
             )
             try:
-                async with Switch(self.name, self.address, options) as switch:
+                async with _PlainSwitch(self.name, self.address, options) as switch:
                     down = switch.ee.event_future(SwitchEvent.CHANNEL_DOWN)
                     failures = 0
                     if switch.is_up:

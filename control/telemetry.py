@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -47,21 +48,24 @@ class Inbox:
     received: int = 0
     _items: deque[Item] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _since: float = 0.0
 
     def put(self, item: Item) -> None:
         self.received += 1
         if len(self._items) >= self.limit:
             self._items.popleft()
             self.dropped += 1
+        if not self._items:
+            self._since = time.perf_counter()
         self._items.append(item)
         self._wake.set()
 
-    def take(self) -> list[Item]:
-        """Everything that is waiting, oldest first."""
+    def take(self) -> tuple[float, list[Item]]:
+        """Everything that is waiting, oldest first, and when the oldest arrived (``time.perf_counter``)."""
         items = list(self._items)
         self._items.clear()
         self._wake.clear()
-        return items
+        return (self._since if items else time.perf_counter()), items
 
     async def wait(self, timeout_s: float) -> None:
         """Until something is there, or the time is over."""
