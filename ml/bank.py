@@ -183,17 +183,18 @@ class Bank:
         mean: Floats = state[3] / np.maximum(state[0], 1e-12) + state[6]
         return mean
 
-    def _lines(self) -> tuple[Floats, Floats, Floats]:
-        """(quick level, slow level, persistent slope), each (signals, rows); levels nan where unknown.
+    def _lines(self, signals: int) -> tuple[Floats, Floats, Floats]:
+        """(quick level, slow level, persistent slope) of the first ``signals``, each (signals, rows); levels nan
+        where unknown.
 
         The persistent slope is the smaller of both lines' slopes, each shrunk by :data:`DOUBT` standard errors (more
-        for the long line, which fits a step badly), and 0 when they disagree about the direction:
-        noise and steps have little of it, ramps keep it.
+        for the long line, which fits a step badly), and 0 when they disagree about the direction: noise and steps
+        have little of it, ramps keep it.
         """
         line = self.trend.score_many()
         n = len(self.SIGNALS)
-        slope = line.slope
-        size = np.maximum(np.abs(slope) - line.slope_error * ([DOUBT[0]] * n + [DOUBT[1]] * n), 0.0)
-        agree = slope[:, :n] * slope[:, n:] > 0.0
-        lasting = np.where(agree, np.copysign(np.minimum(size[:, :n], size[:, n:]), slope[:, n:]), 0.0)
-        return line.level[:, :n].T, line.level[:, n:].T, lasting.T
+        level, slope, error = (np.ascontiguousarray(part.T) for part in line)
+        near, far = slope[:signals], slope[n : n + signals]
+        size = np.minimum(np.abs(near) - DOUBT[0] * error[:signals], np.abs(far) - DOUBT[1] * error[n : n + signals])
+        size *= (size > 0.0) & (near * far > 0.0)
+        return level[:n], level[n:], np.copysign(size, far)

@@ -39,10 +39,10 @@ def schema_digest(features: Sequence[Feature]) -> str:
 
 def _pack(features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
     """Stack columns, unknown as 0, within their bounds; shape (rows, features)."""
-    stacked = np.stack(columns, axis=-1)
-    np.nan_to_num(stacked, copy=False, nan=0.0, posinf=np.inf, neginf=0.0)
-    bounded: Floats = np.minimum(np.maximum(stacked, 0.0), [f.bound for f in features])
-    return bounded
+    stacked = np.array(columns)
+    np.fmax(stacked, 0.0, out=stacked)  # nan becomes 0
+    np.minimum(stacked, np.array([[f.bound] for f in features]), out=stacked)
+    return stacked.T
 
 
 LINK_FEATURES = (
@@ -168,9 +168,9 @@ class PortBank(Bank):
 
     def features(self) -> tuple[Floats, Floats]:
         """(link failure, congestion): one row per port, columns as the feature lists."""
-        quick, slow, lasting = self._lines()
+        quick, slow, lasting = self._lines(4)
         base = self.base.state
-        recent = self.counters.state[3]
+        recent = np.log1p(self.counters.state[3].T)
         drop = base[1, :, 0] - slow[0]
         blind = np.isnan(slow[1])  # no bit error ratio: what the power lost, the margin lost
         near = np.where(blind, MARGIN_OK - (base[1, :, 0] - quick[0]), quick[1])
@@ -188,9 +188,9 @@ class PortBank(Bank):
             2.0 - np.maximum(margin, 0.0) / np.maximum(falling, 1e-6),
             drop,
             self.cusum.state[1, :, 0] / self.cusum.cap,
-            np.log1p(recent[:, 0]),
-            np.log1p(recent[:, 1]),
-            np.log1p(recent[:, 4]),
+            recent[0],
+            recent[1],
+            recent[4],
             rtt,
             1.0 - self.up,
         )
@@ -209,7 +209,7 @@ class PortBank(Bank):
             2.0 - np.maximum(1.0 - load, 0.0) / np.maximum(rising, 1e-6),
             slow[3],
             lasting[3],
-            np.log1p(recent[:, 3]),
+            recent[3],
         )
         return _pack(LINK_FEATURES, link), _pack(CONGESTION_FEATURES, congestion)
 
@@ -239,7 +239,7 @@ class DeviceBank(Bank):
 
     def features(self) -> Floats:
         """One row per device, columns as :data:`OVERLOAD_FEATURES`."""
-        quick, slow, lasting = self._lines()
+        quick, slow, lasting = self._lines(3)
         mean = self._mean(0)
         cpu, rising = slow[0], np.maximum(lasting[0], 0.0)
         columns = (

@@ -68,10 +68,12 @@ class HazardModel:
 
     def raw(self, x: Floats) -> Floats:
         """Uncalibrated log odds of failing within the horizon, shape (rows,)."""
-        survival = -np.logaddexp(0.0, self.hazards(x)).sum(axis=-1)  # log of the product of survivals
-        with np.errstate(divide="ignore"):
-            odds: Floats = np.log(-np.expm1(survival)) - survival
-        return np.clip(odds, -EXTREME, EXTREME)
+        each = np.exp(self.hazards(x))
+        odds = each[..., 0].copy()
+        for k in range(1, len(self.edges)):  # (1 + a)(1 + b) - 1, without losing small ones to the 1
+            odds += each[..., k] * (1.0 + odds)
+        result: Floats = np.log(odds)
+        return result
 
     def probability(self, x: Floats) -> Floats:
         """Calibrated probability of failing within :attr:`horizon`, shape (rows,)."""

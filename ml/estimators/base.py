@@ -42,8 +42,8 @@ class Clock:
 def tick(last: Floats, time: Value, value: Value) -> tuple[Flags, Floats]:
     """Accept or refuse samples: returns (accepted, time since the last one), and moves ``last`` in place.
 
-    Refused are values that are not finite (or absurdly large) and times that are not after the last. The time since the last
-    sample is 0 where refused and :data:`FAR_S` at most.
+    Refused are values that are not finite (or absurdly large) and times that are not after the last. The time
+    since the last sample is 0 where refused and :data:`FAR_S` at most.
     """
     ok = (np.abs(value) < HUGE) & ~(time <= last) & (np.abs(time) < HUGE)  # nan compares False
     elapsed = np.where(ok, np.fmin(time - last, FAR_S), 0.0)

@@ -14,7 +14,6 @@ class Line(NamedTuple):
     level: Floats  # fitted value at the time of the last sample; nan before the first
     slope: Floats  # per unit of time; 0 while it cannot be told
     slope_error: Floats  # standard error of the slope; 0 while it cannot be told
-    sigma: Floats  # standard deviation of the samples around the line
 
 
 class Trend(Estimator[Line]):
@@ -73,17 +72,21 @@ class Trend(Estimator[Line]):
 
     def score(self, state: Floats) -> Line:
         s0, s1, s2, y0, y1, yy, origin, _ = state
-        determinant = s0 * s2 - s1 * s1
-        mean = y0 / np.maximum(s0, 1e-12)
-        # A slope needs about three effective samples that are not all at one instant.
-        able = (s0 > 2.0) & (determinant * self.decay * self.decay > 1e-9 * s0 * s0)
-        safe = np.where(able, determinant, 1.0)
-        slope = np.where(able, (s0 * y1 - s1 * y0) / safe, 0.0)
-        level = np.where(able, (s2 * y0 - s1 * y1) / safe, mean)
-        sse = np.maximum(yy - level * y0 - slope * y1, 0.0)
-        sigma = np.where(able, np.sqrt(sse / np.maximum(s0 - 2.0, 0.5)), 0.0)
-        error = np.where(able, 0.5 * sigma * np.sqrt(s0 / safe), 0.0)
-        return Line(np.where(s0 > 0, origin + level, np.nan), slope, error, sigma)
+        # Weighted means, then covariances around them: few passes over many rows.
+        inverse = 1.0 / np.maximum(s0, 1e-12)
+        mean, age = y0 * inverse, s1 * inverse
+        spread = s2 * inverse - age * age
+        # A slope needs more than two effective samples that are not all at one instant; no slope: no error.
+        able = (s0 > 2.0) & (spread * self.decay * self.decay > 1e-9)
+        per_spread = able / np.maximum(spread, 1e-300)
+        covariance = y1 * inverse - age * mean
+        slope = covariance * per_spread
+        level = mean - slope * age
+        level += origin
+        residual = np.maximum(yy * inverse - mean * mean - slope * covariance, 0.0)
+        error = 0.5 * np.sqrt(residual * per_spread / np.maximum(s0 - 2.0, 0.5))
+        level[s0 == 0.0] = np.nan
+        return Line(level, slope, error)
 
 
 def time_to_threshold(level: Value, slope: Value, threshold: Value) -> Floats:
