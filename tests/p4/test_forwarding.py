@@ -212,6 +212,32 @@ class TestSteering:
         routed.delete("primary_nexthop", {"group_id": GROUP})
         assert routed.send(IN, f.udp4())[0][0] == SHADOW
 
+    def test_every_combination(self, switch: Target) -> None:
+        """Bit, primary and shadow in all their states against the table in p4/README.md."""
+        kill(switch, 3)
+        kill(switch, 4)
+        ports = {"missing": None, "alive": (1, 2), "dead": (3, 4)}
+        group = 100
+        for bit in (0, 1):
+            for primary, primary_ports in ports.items():
+                for shadow, shadow_ports in ports.items():
+                    group += 1
+                    destination = f"10.1.{group}.1"
+                    switch.insert("route_ipv4", {"dst": (destination, 32)}, "set_group", {"group_id": group})
+                    if primary_ports:
+                        switch.insert("primary_nexthop", {"group_id": group}, "set_nexthop", nexthop(primary_ports[0]))
+                    if shadow_ports:
+                        switch.insert("shadow_nexthop", {"group_id": group}, "set_nexthop", nexthop(shadow_ports[1]))
+                    flip(switch, group, bit)
+                    wanted = [2] if shadow == "alive" and (bit or primary != "alive") else []
+                    if not wanted and primary == "alive":
+                        wanted = [1]
+                    where = [port for port, _ in switch.send(IN, f.udp4(destination))]
+                    assert where == wanted, f"bit {bit}, primary {primary}, shadow {shadow}"
+                    assert switch.counter("group_tx", 2 * group)[0] == (wanted == [1])
+                    assert switch.counter("group_tx", 2 * group + 1)[0] == (wanted == [2])
+                    assert switch.counter("group_fallback", group)[0] == (wanted == [1] and bit == 1)
+
 
 class TestLabels:
     def test_transit(self, switch: Target) -> None:
@@ -454,3 +480,50 @@ def dropped_from_cpu(switch: Target, frame: bytes) -> None:
     before = switch.counter("drops", DROPS["bad_command"])[0]
     assert switch.send(f.CPU_PORT, frame) == []
     assert switch.counter("drops", DROPS["bad_command"])[0] == before + 1
+
+
+class TestHeartbeats:
+    """What can be said about liveness without stopping the clock; the rest is in test_liveness.py."""
+
+    SLOW = 500_000  # us: no machine is that late
+
+    def monitor(self, switch: Target, port: int) -> None:
+        parameters = {"dead_interval": self.SLOW, "report_interval": 1 << 40, "rtt_delta": 1 << 31}
+        switch.insert("liveness_config", {"port": port}, "monitor", parameters)
+
+    def request(self, switch: Target, port: int) -> dict[str, int | str]:
+        ((out, frame),) = switch.send(f.CPU_PORT, f.command(f.HEARTBEAT, port))
+        assert out == port
+        return f.parse_heartbeat(frame)
+
+    def reply(self, switch: Target, port: int, request: dict[str, int | str]) -> None:
+        frame = f.heartbeat(f.REPLY, seq=int(request["seq"]), tx_time=int(request["tx_time"]), echo_time=5)
+        assert switch.send(port, frame) == []
+
+    def test_echo(self, switch: Target) -> None:
+        ((out, frame),) = switch.send(4, f.heartbeat(f.REQUEST, port=9, seq=3, tx_time=44))
+        echo = f.parse_heartbeat(frame)
+        assert (out, echo["op"], echo["port"], echo["seq"], echo["tx_time"]) == (4, f.REPLY, 4, 3, 44)
+        assert int(echo["echo_time"]) > 0
+
+    def test_requests_are_numbered(self, switch: Target) -> None:
+        self.monitor(switch, 4)
+        first, second = self.request(switch, 4), self.request(switch, 4)
+        assert (first["seq"], second["seq"]) == (1, 2)
+        assert int(second["tx_time"]) >= int(first["tx_time"]) > 0
+
+    def test_life_and_carrier_loss(self, routed: Target) -> None:
+        self.monitor(routed, PRIMARY)
+        self.reply(routed, PRIMARY, self.request(routed, PRIMARY))
+        assert routed.send(IN, f.udp4())[0][0] == PRIMARY
+        assert routed.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PRIMARY)) == []
+        assert routed.send(IN, f.udp4())[0][0] == SHADOW
+        reports = routed.digests()
+        assert [one["event"] for one in reports] == [3, 2]
+        assert [one["seq"] for one in reports] == [1, 2]
+
+    def test_loss_is_reported(self, switch: Target) -> None:
+        self.monitor(switch, 4)
+        for seq in (1, 2, 5):
+            switch.send(4, f.heartbeat(f.REQUEST, seq=seq))
+        assert [(one["port"], one["event"], one["lost"]) for one in switch.digests()] == [(4, 3, 0), (4, 1, 2)]
