@@ -342,13 +342,24 @@ void control_run(struct switchd *sw, uint64_t deadline)
             if (mono_ns() >= deadline)
                 break;
         }
-        if (k->fd >= 0 && k->dirty)
-            client_flush(c, k);
         if (mono_ns() >= deadline) {
             c->next = (c->next + i + 1) % CLIENTS; /* the next one first, next time */
             break;
         }
     }
+}
+
+bool control_unsent(const struct control *c)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        if (c->clients[i].fd >= 0 && c->clients[i].dirty)
+            return true;
+    return false;
+}
+
+void control_flush(struct switchd *sw)
+{
+    struct control *c = sw->control;
     for (uint32_t i = 0; i < CLIENTS; i++)
         if (c->clients[i].fd >= 0 && c->clients[i].dirty)
             client_flush(c, &c->clients[i]);

@@ -209,6 +209,7 @@ void loop_run(struct switchd *sw)
             recheck(sw);
         pipeline_tick(sw, sw->now);
 
+        control_flush(sw);
         uint64_t now = mono_ns();
         if (now - window >= SPIN_WINDOW) {
             rate = now - window < 2 * SPIN_WINDOW ? in_window : 0;
@@ -219,7 +220,7 @@ void loop_run(struct switchd *sw)
         if (n)
             last_packet = now;
         control_run(sw, now + (n ? CONTROL_SLICE : IDLE_SLICE));
-        if (n == BATCH || control_pending(sw->control))
+        if (n == BATCH || control_pending(sw->control) || control_unsent(sw->control))
             continue;
         now = mono_ns();
         uint64_t due = next_due(sw, now);
@@ -227,5 +228,5 @@ void loop_run(struct switchd *sw)
             continue;
         sleep_until(sw, due, now);
     }
-    ports_flush(sw);
+    control_flush(sw);
 }

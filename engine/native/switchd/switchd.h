@@ -226,6 +226,9 @@ bool control_watch(struct control *c, int fd, int kind);
 bool control_pending(const struct control *c); /* complete requests are waiting in a buffer */
 /* Serves clients until `deadline` (mono ns) or until there is nothing to do. */
 void control_run(struct switchd *sw, uint64_t deadline);
+/* Sends replies and events. Apart from control_run: the packets that a command concerns come before its reply. */
+void control_flush(struct switchd *sw);
+bool control_unsent(const struct control *c);
 int control_clients(const struct control *c);
 /* Sends an event to every subscriber of its kind; one that does not read loses it, counted. */
 void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len);
