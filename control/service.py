@@ -166,7 +166,6 @@ class Service:
         return {group.id: int(self.tse.side(group.key) is Side.SHADOW) for group in self.plan.of(switch)}
 
     def on_ready(self, switch: str) -> None:
-        self._forget_ports(switch)
         self._save()
         self.changed.set()
 
@@ -181,10 +180,10 @@ class Service:
                 self.inbox.put(item)
 
     def _forget_ports(self, switch: str) -> None:
-        """What a switch's own ports said before it went away means nothing any more."""
+        """What a switch's heartbeats said before it went away means nothing any more."""
         for end in [end for end in self.book.suspects if end.switch == switch]:
             self.book.alive(self.clock.time(), end)
-        self._seen_up = {(end, source) for end, source in self._seen_up if end.switch != switch}
+        self._seen_up = {(end, kind) for end, kind in self._seen_up if end.switch != switch or kind == "carrier"}
 
     # -- commands -----------------------------------------------------------------------------------------
 

@@ -141,10 +141,11 @@ class SwitchSession:
             )
             try:
                 async with _PlainSwitch(self.name, self.address, options) as switch:
-                    down = switch.ee.event_future(SwitchEvent.CHANNEL_DOWN)
+                    down = asyncio.Event()
+                    switch.ee.once(SwitchEvent.CHANNEL_DOWN, lambda _switch, down=down: down.set())
                     failures = 0
                     if switch.is_up:
-                        await down
+                        await down.wait()
                     self.last_error = self.last_error or "the connection was closed"
             except asyncio.CancelledError:
                 task = asyncio.current_task()
