@@ -1,0 +1,376 @@
+"""C for primitives: what actions, and parser states, do to a packet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from engine import ir
+from engine.api import Unsupported
+from engine.codegen_expr import Expressions
+from engine.codegen_layout import Layout, ctype, is_wide, mask, octets
+from engine.ir_expr import refuse
+
+EXIT_OPS = ("exit", "assert", "assume")
+
+
+class Actions:
+    """Generates the statements of one action (or parser state)."""
+
+    def __init__(self, layout: Layout, params: tuple[tuple[str, int], ...] = ()) -> None:
+        self.layout = layout
+        self.program = layout.program
+        self.expr = Expressions(layout, params)
+
+    def body(self, primitives: tuple[ir.Primitive, ...]) -> list[str]:
+        """All primitives of an action, with labels where jumps lead."""
+        targets = {self._jump_target(p) for p in primitives if p.op in ("_jump", "_jump_if_zero")}
+        if any(not 0 <= t <= len(primitives) for t in targets):
+            raise Unsupported("a jump out of an action is not supported")
+        out: list[str] = []
+        for i, primitive in enumerate(primitives):
+            if i in targets:
+                out.append(f"L{i}:;")
+            out += self.statement(primitive)
+        if len(primitives) in targets:
+            out.append(f"L{len(primitives)}:;")
+        return out
+
+    @staticmethod
+    def _jump_target(primitive: ir.Primitive) -> int:
+        target = primitive.args[-1]
+        if not isinstance(target, ir.Const):
+            refuse("a computed jump", primitive.source)
+        return target.value
+
+    def statement(self, primitive: ir.Primitive) -> list[str]:
+        """C statements of one primitive; :class:`Unsupported` names it and its line."""
+        handler: Callable[[ir.Primitive], Iterator[str]] | None = getattr(self, "_op_" + primitive.op.lstrip("_"), None)
+        if handler is None:
+            refuse(f"the primitive {primitive.op}", primitive.source)
+        try:
+            return list(handler(primitive))
+        except Unsupported as error:
+            text = str(error)
+            if primitive.source is None or str(primitive.source) in text:
+                raise
+            raise Unsupported(f"{primitive.source}: {text}") from error
+
+    # -- arguments -----------------------------------------------------------------------------------------------
+
+    def _args(self, primitive: ir.Primitive, count: int) -> list[ir.Expr]:
+        if len(primitive.args) != count:
+            refuse(f"{primitive.op} with {len(primitive.args)} arguments", primitive.source)
+        out: list[ir.Expr] = []
+        for arg in primitive.args:
+            if isinstance(arg, ir.ArrayRef | ir.Text):
+                refuse(f"this argument of {primitive.op}", primitive.source)
+            out.append(arg)
+        return out
+
+    @staticmethod
+    def _array(primitive: ir.Primitive, position: int, kind: str) -> int:
+        arg = primitive.args[position] if position < len(primitive.args) else None
+        if not isinstance(arg, ir.ArrayRef) or arg.kind != kind:
+            refuse(f"{primitive.op} without a {kind}", primitive.source)
+        return arg.index
+
+    def _value(self, primitive: ir.Primitive, position: int) -> ir.Expr:
+        arg = primitive.args[position] if position < len(primitive.args) else None
+        if arg is None or isinstance(arg, ir.ArrayRef | ir.Text):
+            refuse(f"argument {position} of {primitive.op}", primitive.source)
+        return arg
+
+    def _u64(self, expr: ir.Expr) -> str:
+        """A value that BMv2 converts to an unsigned number; too large ones become all ones."""
+        code, kind = self.expr.exact(expr)
+        if kind == "sp_u128":
+            return f"({{ sp_u128 u_ = {code}; u_ >> 64 ? ~0ull : (uint64_t)u_; }})"
+        return f"(uint64_t){code}"
+
+    # -- assignment ----------------------------------------------------------------------------------------------
+
+    def store(self, target: ir.Expr, code: Callable[[int], str]) -> Iterator[str]:
+        """Assign to a field of at most 128 bits; ``code`` gives the fitted value for a width."""
+        width = self.expr.width(target)
+        if width is None or is_wide(width) or (isinstance(target, ir.FieldRef) and target.field == ir.VALID):
+            raise Unsupported("an assignment to this target is not supported")
+        if isinstance(target, ir.ElementField):
+            stack = f"p->s{target.element.stack}"
+            depth = len(self.program.stacks[target.element.stack].headers)
+            yield f"{{ uint64_t at_ = {self.expr.modulo(target.element.index, 64)};"
+            yield f"  if (at_ < {depth}) {stack}[at_].f{target.field} = ({ctype(width)}){code(width)}; }}"
+        else:
+            yield f"{self.expr.lvalue(target)} = ({ctype(width)}){code(width)};"
+
+    def _op_assign(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        width = self.expr.width(target)
+        if width is not None and is_wide(width) and isinstance(target, ir.FieldRef):
+            yield from self._assign_wide(target, value, width)
+        else:
+            yield from self.store(target, lambda bits: self.expr.fitted(value, bits))
+
+    _op_modify_field = _op_assign
+
+    def _assign_wide(self, target: ir.FieldRef, value: ir.Expr, width: int) -> Iterator[str]:
+        field = self.expr.lvalue(target)
+        size = octets(width)
+        if isinstance(value, ir.Const):
+            data = (value.value & mask(width)).to_bytes(size, "big")
+            yield f"{{ static const uint8_t k_[] = {{{', '.join(map(str, data))}}}; memcpy({field}, k_, {size}); }}"
+            return
+        source = self.expr.width(value)
+        if source is None or isinstance(value, ir.Lookahead | ir.ElementField) or self.program_signed(value):
+            raise Unsupported("arithmetic on more than 128 bits is not supported")
+        if is_wide(source):
+            have = octets(source)
+            if source < width:
+                yield f"memset({field}, 0, {size - have});"
+                yield f"memmove({field} + {size - have}, {self.expr.lvalue(value)}, {have});"
+                return
+            yield f"memmove({field}, {self.expr.lvalue(value)} + {have - size}, {size});"
+            if source > width and width % 8:
+                yield f"{field}[0] &= {mask(width % 8)};"
+            return
+        narrow = self.expr.modulo(value, 128)
+        yield f"memset({field}, 0, {size - 16}); sp_store128({field} + {size - 16}, {narrow}, 16);"
+
+    def program_signed(self, value: ir.Expr) -> bool:
+        return isinstance(value, ir.FieldRef) and self.program.field_type(value).signed
+
+    def _op_assign_VL(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        if not isinstance(target, ir.FieldRef) or not isinstance(value, ir.FieldRef):
+            refuse("this assignment of a varbit field", primitive.source)
+        a, b = self.program.field_type(target), self.program.field_type(value)
+        if not a.varbit or not b.varbit or a.width != b.width:
+            refuse("an assignment between varbit fields of different widths", primitive.source)
+        yield f"{self.layout.length(target)} = {self.layout.length(value)};"
+        yield f"memmove({self.expr.lvalue(target)}, {self.expr.lvalue(value)}, sizeof {self.expr.lvalue(value)});"
+
+    # -- headers -------------------------------------------------------------------------------------------------
+
+    def _each_header(self, expr: ir.Expr, source: ir.Source | None) -> Iterator[tuple[str, int]]:
+        """(C condition prefix, header) for a header known now or picked at run time."""
+        if isinstance(expr, ir.HeaderRef):
+            yield "", expr.header
+        elif isinstance(expr, ir.StackElement):
+            index = self.expr.modulo(expr.index, 64)
+            for i, header in enumerate(self.program.stacks[expr.stack].headers):
+                yield f"if ({index} == {i}) ", header
+        else:
+            refuse("this header operand", source)
+
+    def _op_add_header(self, primitive: ir.Primitive) -> Iterator[str]:
+        for condition, header in self._each_header(self._value(primitive, 0), primitive.source):
+            name = self.layout.header(header)
+            if self.program.headers[header].metadata:
+                continue
+            varbit = self.layout.header_type(header).varbit
+            keep = "" if varbit is None else f"uint32_t n_ = {name}.n{varbit}; "
+            restore = "" if varbit is None else f" {name}.n{varbit} = n_;"
+            yield f"{condition}if (!{name}.valid) {{ {keep}memset(&{name}, 0, sizeof {name});{restore} "
+            yield f"  {self.layout.set_valid(header)} c->length += {self.layout.octets(header)}; }}"
+
+    def _op_remove_header(self, primitive: ir.Primitive) -> Iterator[str]:
+        for condition, header in self._each_header(self._value(primitive, 0), primitive.source):
+            name = self.layout.header(header)
+            if self.program.headers[header].metadata:
+                continue
+            yield f"{condition}if ({name}.valid) {{ c->length -= {self.layout.octets(header)}; {name}.valid = 0; }}"
+
+    def _copy_header(self, target: int, source: int) -> str:
+        a, b = self.layout.header(target), self.layout.header(source)
+        if self.program.headers[target].type != self.program.headers[source].type:
+            raise Unsupported("an assignment between headers of different types is not supported")
+        if target == source:
+            return ""
+        if self.program.headers[source].metadata:
+            return f"{a} = {b}; {self.layout.set_valid(target)}"
+        return f"if ({b}.valid) {{ {a} = {b}; {self.layout.set_valid(target)} }} else {a}.valid = 0;"
+
+    def _op_assign_header(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        for outer, to in self._each_header(target, primitive.source):
+            for inner, origin in self._each_header(value, primitive.source):
+                copied = self._copy_header(to, origin)
+                if copied:
+                    yield f"{outer}{inner}{{ {copied} }}"
+
+    _op_copy_header = _op_assign_header
+
+    def _op_assign_union(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        if not isinstance(target, ir.UnionRef) or not isinstance(value, ir.UnionRef):
+            refuse("this assignment of a header union", primitive.source)
+        pairs = zip(self.program.unions[target.union].headers, self.program.unions[value.union].headers, strict=True)
+        for to, origin in pairs:
+            yield self._copy_header(to, origin)
+
+    def _op_assign_header_stack(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        if not isinstance(target, ir.StackRef) or not isinstance(value, ir.StackRef):
+            refuse("this assignment of a header stack", primitive.source)
+        yield f"p->s{target.stack}_next = p->s{value.stack}_next;"
+        for to, origin in zip(
+            self.program.stacks[target.stack].headers, self.program.stacks[value.stack].headers, strict=True
+        ):
+            yield self._copy_header(to, origin)
+
+    def _op_push(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield from self._shift_stack(primitive, push=True)
+
+    def _op_pop(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield from self._shift_stack(primitive, push=False)
+
+    def _shift_stack(self, primitive: ir.Primitive, *, push: bool) -> Iterator[str]:
+        stack, count = self._args(primitive, 2)
+        if not isinstance(stack, ir.StackRef) or not isinstance(count, ir.Const) or count.value < 0:
+            refuse(f"this {primitive.op} of a stack", primitive.source)
+        name = f"p->s{stack.stack}"
+        depth = len(self.program.stacks[stack.stack].headers)
+        n = min(count.value, depth)
+        if count.value == 0:
+            return
+        if push:
+            yield f"{name}_next = {name}_next + {n} < {depth} ? {name}_next + {n} : {depth};"
+            yield f"memmove({name} + {n}, {name}, {depth - n} * sizeof *{name});"
+            yield f"memset({name}, 0, {n} * sizeof *{name});"
+        else:
+            yield f"{name}_next -= {name}_next < {n} ? {name}_next : {n};"
+            yield f"memmove({name}, {name} + {n}, {depth - n} * sizeof *{name});"
+            yield f"memset({name} + {depth - n}, 0, {n} * sizeof *{name});"
+
+    # -- externs -------------------------------------------------------------------------------------------------
+
+    def _op_count(self, primitive: ir.Primitive) -> Iterator[str]:
+        counter = self._array(primitive, 0, "counter")
+        size = self.program.counters[counter].size
+        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {size}) {{"
+        yield f"  struct sp_cell *cell_ = &sw->counters[{counter}][i_]; cell_->packets++;"
+        yield "  cell_->bytes += c->ingress_length; } }"
+
+    def _op_execute_meter(self, primitive: ir.Primitive) -> Iterator[str]:
+        meter = self._array(primitive, 0, "meter")
+        info = self.program.meters[meter]
+        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {info.size}) {{"
+        yield f"  uint8_t m_ = sp_meter_run(&sw->meters[{meter}][i_], {int(info.bytes_)}, c->ingress_length, c->now);"
+        yield from self.store(self._value(primitive, 2), lambda _bits: "m_")
+        yield "} }"
+
+    def _cell_type(self, width: int) -> str:
+        return ctype(width)
+
+    def _op_register_read(self, primitive: ir.Primitive) -> Iterator[str]:
+        register = self._array(primitive, 1, "register")
+        info = self.program.registers[register]
+        target = self._value(primitive, 0)
+        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 2))}; if (i_ < {info.size}) {{"
+        if is_wide(info.width):
+            width = self.expr.width(target)
+            if width != info.width or not isinstance(target, ir.FieldRef):
+                refuse(f"reading {info.width} bits of a register into another width", primitive.source)
+            size = octets(info.width)
+            cells = f"(const uint8_t *)sw->registers[{register}]"
+            yield f"memcpy({self.expr.lvalue(target)}, {cells} + i_ * {size}, {size});"
+        else:
+            cell = f"((const {ctype(info.width)} *)sw->registers[{register}])[i_]"
+            yield from self.store(target, lambda bits: cell if bits >= info.width else f"({cell} & {mask(bits):#x}ull)")
+        yield "} }"
+
+    def _op_register_write(self, primitive: ir.Primitive) -> Iterator[str]:
+        register = self._array(primitive, 0, "register")
+        info = self.program.registers[register]
+        value = self._value(primitive, 2)
+        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {info.size})"
+        if is_wide(info.width):
+            if self.expr.width(value) != info.width or not isinstance(value, ir.FieldRef | ir.Param):
+                refuse(f"writing another width to a register of {info.width} bits", primitive.source)
+            size = octets(info.width)
+            yield f"memcpy((uint8_t *)sw->registers[{register}] + i_ * {size}, {self.expr.lvalue(value)}, {size}); }}"
+        else:
+            cells = f"(({ctype(info.width)} *)sw->registers[{register}])"
+            yield f"  {cells}[i_] = ({ctype(info.width)}){self.expr.fitted(value, info.width)}; }}"
+
+    def _op_modify_field_with_hash_based_offset(self, primitive: ir.Primitive) -> Iterator[str]:
+        calculation = self._array(primitive, 2, "calculation")
+        base, size = self._u64(self._value(primitive, 1)), self._u64(self._value(primitive, 3))
+        yield f"{{ uint64_t n_ = {size}; uint64_t h_ = sp_calc_{calculation}(c, p) % (n_ ? n_ : 1) + {base};"
+        yield from self.store(self._value(primitive, 0), lambda bits: self._cut("h_", bits))
+        yield "}"
+
+    def _op_modify_field_rng_uniform(self, primitive: ir.Primitive) -> Iterator[str]:
+        low, high = self._u64(self._value(primitive, 1)), self._u64(self._value(primitive, 2))
+        yield f"{{ uint64_t lo_ = {low}, hi_ = {high}; if (lo_ <= hi_) {{ uint64_t h_ = sp_random(sw, lo_, hi_);"
+        yield from self.store(self._value(primitive, 0), lambda bits: self._cut("h_", bits))
+        yield "} }"
+
+    @staticmethod
+    def _cut(name: str, bits: int) -> str:
+        return name if bits >= 64 else f"({name} & {mask(bits):#x}ull)"
+
+    # -- packet fate ---------------------------------------------------------------------------------------------
+
+    def _op_mark_to_drop(self, _primitive: ir.Primitive) -> Iterator[str]:
+        yield "sp_set_egress_spec(p, sw->options.drop_port); sp_set_mcast_grp(p, 0);"
+
+    _op_drop = _op_mark_to_drop
+
+    def _op_generate_digest(self, primitive: ir.Primitive) -> Iterator[str]:
+        wanted = self._value(primitive, 1)
+        known = {item.id for item in self.program.learn_lists}
+        if isinstance(wanted, ir.Const) and wanted.value not in known:
+            refuse(f"a digest of the unknown learn list {wanted.value}", primitive.source)
+        yield f"c->learn = (uint16_t){self.expr.modulo(wanted, 64)};"
+
+    def _field_list(self, primitive: ir.Primitive, position: int) -> str:
+        wanted = self._value(primitive, position)
+        if not isinstance(wanted, ir.Const) or wanted.value not in self.program.field_lists:
+            refuse(f"{primitive.op} with an unknown field list", primitive.source)
+        return str(wanted.value)
+
+    def _clone(self, primitive: ir.Primitive) -> Iterator[str]:
+        session = self.expr.modulo(self._value(primitive, 0), 64)
+        yield f"c->clone = (uint16_t){session} | SP_CLONE; c->clone_list = {self._field_list(primitive, 1)};"
+
+    _op_clone_ingress_pkt_to_egress = _clone
+    _op_clone_egress_pkt_to_egress = _clone
+
+    def _op_resubmit(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield f"c->resubmit = {self._field_list(primitive, 0)};"
+
+    def _op_recirculate(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield f"c->recirculate = {self._field_list(primitive, 0)};"
+
+    def _op_truncate(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield f"{{ uint64_t n_ = {self._u64(self._value(primitive, 0))};"
+        yield "  if (n_ < c->truncate) c->truncate = (uint32_t)n_; }"
+
+    def _op_exit(self, _primitive: ir.Primitive) -> Iterator[str]:
+        yield "c->exit = 1;"
+
+    def _op_assert(self, primitive: ir.Primitive) -> Iterator[str]:
+        condition = self._value(primitive, 0)
+        test = self.expr.boolean(condition) if self.expr.is_bool(condition) else f"{self.expr.exact(condition)[0]} != 0"
+        yield f"if (!({test})) c->exit = c->failed = 1;"
+
+    _op_assume = _op_assert
+
+    def _op_log_msg(self, _primitive: ir.Primitive) -> Iterator[str]:
+        yield from ()
+
+    _op_no_op = _op_log_msg
+
+    # -- control flow --------------------------------------------------------------------------------------------
+
+    def _op_jump(self, primitive: ir.Primitive) -> Iterator[str]:
+        yield f"goto L{self._jump_target(primitive)};"
+
+    def _op_jump_if_zero(self, primitive: ir.Primitive) -> Iterator[str]:
+        condition = self._value(primitive, 0)
+        test = (
+            f"!{self.expr.boolean(condition)}"
+            if self.expr.is_bool(condition)
+            else f"{self.expr.exact(condition)[0]} == 0"
+        )
+        yield f"if ({test}) goto L{self._jump_target(primitive)};"

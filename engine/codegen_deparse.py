@@ -1,0 +1,216 @@
+"""C for the deparser, for checksums and for the input of hashes: everything that turns fields into bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine import ir
+from engine.api import Unsupported
+from engine.codegen_expr import Expressions
+from engine.codegen_layout import Layout, is_wide, literal, octets
+
+MAX_HEADERS = 4096  # bytes of all headers together, see SP_OUT_ROOM
+MAX_HASH = 4096  # bytes of a hash's fields
+
+
+def field_stores(parts: Sequence[tuple[str, int]], base: str) -> list[str]:
+    """Statements that write (C value, width) pairs from the byte address ``base``; whole bytes in total.
+
+    Neighbouring fields are joined into runs that start and end on a byte boundary, each written at once.
+    """
+    out: list[str] = []
+    bit = 0
+    run: list[tuple[str, int]] = []
+    start = 0
+    for code, width in parts:
+        if not run:
+            start = bit
+        run.append((code, width))
+        bit += width
+        if bit % 8 == 0:
+            out += _store_run(run, base, start)
+            run = []
+    if run:
+        out += _store_run(run, base, start)
+    return out
+
+
+def _store_run(run: list[tuple[str, int]], base: str, start: int) -> list[str]:
+    total = sum(width for _code, width in run)
+    at = f"{base} + {start // 8}"
+    if len(run) == 1 and is_wide(run[0][1]) and total % 8 == 0:
+        return [f"memcpy({at}, {run[0][0]}, {total // 8});"]
+    if start % 8 == 0 and total % 8 == 0 and total <= 128 and not any(is_wide(w) for _c, w in run):
+        kind = "uint64_t" if total <= 64 else "sp_u128"
+        terms = []
+        below = total
+        for code, width in run:
+            below -= width
+            terms.append(f"({kind}){code} << {below}" if below else f"({kind}){code}")
+        function = "sp_store" if total <= 64 else "sp_store128"
+        return [f"{function}({at}, {' | '.join(terms)}, {total // 8});"]
+    out = []
+    bit = start
+    for code, width in run:
+        if is_wide(width):
+            out.append(f"sp_copy_bits({base}, {bit}u, {code}, {octets(width) * 8 - width}u, {width}u);")
+        else:
+            out.append(f"sp_put_bits({base}, {bit}u, {code}, {width}u);")
+        bit += width
+    return out
+
+
+class Deparser:
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.program = layout.program
+        self.expr = Expressions(layout)
+
+    def _emit_fields(self, header: int) -> list[str]:
+        """Statements that append a header to ``o``, advancing it."""
+        name = self.layout.header(header)
+        kind = self.layout.header_type(header)
+        varbit = kind.varbit
+        head = kind.fields if varbit is None else kind.fields[:varbit]
+        out = field_stores([(f"{name}.f{i}", f.width) for i, f in enumerate(head)], "o")
+        out.append(f"o += {sum(f.width for f in head) // 8};")
+        if varbit is not None:
+            out.append(f"memcpy(o, {name}.f{varbit}, {name}.n{varbit} / 8); o += {name}.n{varbit} / 8;")
+            tail = kind.fields[varbit + 1 :]
+            if tail:
+                out += field_stores([(f"{name}.f{i}", f.width) for i, f in enumerate(tail, varbit + 1)], "o")
+                out.append(f"o += {sum(f.width for f in tail) // 8};")
+        return out
+
+    def function(self) -> list[str]:
+        """``sp_deparse``: checksums, then headers to ``o``; returns the end."""
+        total = sum(sum(f.width for f in self.layout.header_type(h).fields) for h in self.program.deparser)
+        if total > MAX_HEADERS * 8:
+            raise Unsupported(f"headers of {total // 8} bytes in total are not supported")
+        out = [
+            "static uint8_t *sp_deparse(struct sp_switch *sw, struct sp_context *c, uint8_t *o)",
+            "{",
+            "    struct sp_phv *p = &c->phv;",
+            "    (void)sw; (void)p;",
+        ]
+        for checksum in self.program.checksums:
+            if checksum.update:
+                out += ["    " + line for line in self._update(checksum)]
+        for header in self.program.deparser:
+            body = self._emit_fields(header)
+            out += [f"    if ({self.layout.valid(header)}) {{ /* {self.program.headers[header].name} */"]
+            out += [f"        {line}" for line in body] + ["    }"]
+        return [*out, "    return o;", "}", ""]
+
+    # -- checksums -----------------------------------------------------------------------------------------------
+
+    def _condition(self, checksum: ir.Checksum) -> str:
+        if checksum.condition is None:
+            return "1"
+        try:
+            return self.expr.boolean(checksum.condition)
+        except Unsupported as error:
+            raise Unsupported(f"{checksum.source}: {error}") from error
+
+    def _update(self, checksum: ir.Checksum) -> list[str]:
+        field = self.program.field_type(checksum.target)
+        if field.width > 64:
+            raise Unsupported(f"{checksum.source}: a checksum of {field.width} bits is not supported")
+        cut = "" if field.width == 64 else f" & {literal((1 << field.width) - 1)}"
+        target = self.layout.field(checksum.target)
+        value = f"sp_calc_{checksum.calculation}(c, p){cut}"
+        return [f"if ({self._condition(checksum)}) {target} = (__typeof__({target}))({value});"]
+
+    def verification(self) -> list[str]:
+        """``sp_verify``: whether every checksum to verify is correct."""
+        out = ["static bool sp_verify(struct sp_context *c)", "{", "    struct sp_phv *p = &c->phv;", "    (void)p;"]
+        for checksum in self.program.checksums:
+            if checksum.verify:
+                target = self.layout.field(checksum.target)
+                valid = self.layout.valid(checksum.target.header)
+                out.append(
+                    f"    if ({valid} && {self._condition(checksum)} && "
+                    f"sp_calc_{checksum.calculation}(c, p) != (uint64_t){target}) return false;"
+                )
+        return [*out, "    return true;", "}", ""]
+
+    # -- hashes --------------------------------------------------------------------------------------------------
+
+    def calculation(self, calculation: ir.Calculation, name: str) -> list[str]:
+        """A function that hashes the calculation's input; invalid headers are left out, as in BMv2."""
+        out = [
+            f"static uint64_t __attribute__((unused)) {name}(const struct sp_context *c, struct sp_phv *p)",
+            "{",
+            "    (void)c; (void)p;",
+        ]
+        chunks = self._chunks(calculation)
+        room = sum(size for _guard, _parts, size in chunks)
+        if room > MAX_HASH * 8:
+            raise Unsupported(f"{calculation.source}: a hash over {room // 8} bytes is not supported")
+        aligned = all(size % 8 == 0 for _guard, _parts, size in chunks)
+        out.append(f"    uint8_t in[{octets(room) + 16}];")
+        if aligned:
+            out.append("    uint8_t *o = in;")
+            for guard, parts, size in chunks:
+                lines = field_stores(parts, "o") if parts is not None else []
+                header = None if parts is not None else guard
+                if header is not None:
+                    lines = self._emit_fields(int(header))
+                    guard = self.layout.valid(int(header))
+                else:
+                    lines = [*lines, f"o += {size // 8};"]
+                out += [f"    if ({guard}) {{", *("        " + line for line in lines), "    }"]
+            out.append("    size_t n = (size_t)(o - in);")
+        else:
+            out += ["    memset(in, 0, sizeof in);", "    uint32_t bit = 0;"]
+            for guard, parts, _size in chunks:
+                if parts is None:
+                    raise Unsupported(f"{calculation.source}: a header off a byte boundary in a hash is not supported")
+                out.append(f"    if ({guard}) {{")
+                for code, width in parts:
+                    if is_wide(width):
+                        pad = octets(width) * 8 - width
+                        out.append(f"        sp_copy_bits(in, bit, {code}, {pad}u, {width}u); bit += {width};")
+                    else:
+                        out.append(f"        sp_put_bits(in, bit, {code}, {width}u); bit += {width};")
+                out.append("    }")
+            out.append("    size_t n = (bit + 7) / 8;")
+        algorithm = f"sp_hash_{calculation.algorithm}"
+        if not calculation.payload:
+            return [*out, f"    return {algorithm}(in, n);", "}", ""]
+        out += [
+            "    uint32_t payload = c->payload_len < c->truncate ? c->payload_len : c->truncate;",
+            "    uint8_t *all = c->scratch;",
+            "    memcpy(all, in, n);",
+            "    memcpy(all + n, c->payload, payload);",
+            f"    return {algorithm}(all, n + payload);",
+            "}",
+            "",
+        ]
+        return out
+
+    def _chunks(self, calculation: ir.Calculation) -> list[tuple[str, list[tuple[str, int]] | None, int]]:
+        """(validity, parts, bits) with neighbours of one header joined; parts None: the whole header ``validity``."""
+        chunks: list[tuple[str, list[tuple[str, int]] | None, int]] = []
+        for expr, width in calculation.inputs:
+            if isinstance(expr, ir.HeaderRef):
+                kind = self.layout.header_type(expr.header)
+                chunks.append((str(expr.header), None, sum(f.width for f in kind.fields)))
+                continue
+            if isinstance(expr, ir.FieldRef):
+                if self.program.field_type(expr).varbit:
+                    raise Unsupported(f"{calculation.source}: a varbit field in a hash is not supported")
+                guard, code = self.layout.valid(expr.header), self.layout.field(expr)
+            elif isinstance(expr, ir.Const):
+                if is_wide(width):
+                    raise Unsupported(f"{calculation.source}: a constant of {width} bits in a hash is not supported")
+                guard, code = "1", literal(expr.value & ((1 << width) - 1))
+            else:
+                raise Unsupported(f"{calculation.source}: this hash input is not supported")
+            if chunks and chunks[-1][0] == guard and chunks[-1][1] is not None:
+                last = chunks[-1]
+                assert last[1] is not None
+                chunks[-1] = (guard, [*last[1], (code, width)], last[2] + width)
+            else:
+                chunks.append((guard, [(code, width)], width))
+        return chunks

@@ -1,0 +1,216 @@
+/* Hash tables of entries, maps from ids, and the hash algorithms of v1model. */
+#include "sp_core.h"
+
+#include <stdlib.h>
+
+/* -- open addressing over entries; deletion shifts later entries back, so lookups need no tombstones -------------- */
+
+static bool sp_hash_resize(struct sp_hash *h, uint32_t capacity)
+{
+    struct sp_slot *slots = calloc(capacity, sizeof *slots);
+    if (!slots)
+        return false;
+    for (uint32_t i = 0; h->slots && i <= h->mask; i++) {
+        if (!h->slots[i].entry)
+            continue;
+        uint32_t at = (uint32_t)h->slots[i].hash & (capacity - 1);
+        while (slots[at].entry)
+            at = (at + 1) & (capacity - 1);
+        slots[at] = h->slots[i];
+    }
+    free(h->slots);
+    h->slots = slots;
+    h->mask = capacity - 1;
+    return true;
+}
+
+bool sp_hash_reserve(struct sp_hash *h)
+{
+    if (!h->slots)
+        return sp_hash_resize(h, 16);
+    if ((uint64_t)(h->used + 1) * 2 <= (uint64_t)h->mask + 1)
+        return true;
+    return sp_hash_resize(h, (h->mask + 1) * 2);
+}
+
+void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash)
+{
+    uint32_t at = (uint32_t)hash & h->mask;
+    while (h->slots[at].entry)
+        at = (at + 1) & h->mask;
+    h->slots[at] = (struct sp_slot){hash, e};
+    h->used++;
+}
+
+static uint32_t sp_hash_position(const struct sp_hash *h, const struct sp_entry *e, uint64_t hash)
+{
+    uint32_t at = (uint32_t)hash & h->mask;
+    while (h->slots[at].entry != e)
+        at = (at + 1) & h->mask;
+    return at;
+}
+
+void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash)
+{
+    uint32_t hole = sp_hash_position(h, e, hash), at = hole;
+    for (;;) {
+        at = (at + 1) & h->mask;
+        if (!h->slots[at].entry)
+            break;
+        uint32_t home = (uint32_t)h->slots[at].hash & h->mask;
+        if (((at - home) & h->mask) >= ((at - hole) & h->mask)) {
+            h->slots[hole] = h->slots[at];
+            hole = at;
+        }
+    }
+    h->slots[hole] = (struct sp_slot){0, NULL};
+    h->used--;
+}
+
+void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash)
+{
+    h->slots[sp_hash_position(h, e, hash)].entry = by;
+}
+
+/* -- maps from ids ------------------------------------------------------------------------------------------------ */
+
+bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value)
+{
+    if (!m->values || (uint64_t)(m->used + 1) * 2 > (uint64_t)m->mask + 1) {
+        uint32_t capacity = m->values ? (m->mask + 1) * 2 : 16;
+        struct sp_id_map n = {calloc(capacity, sizeof *n.ids), calloc(capacity, sizeof *n.values), capacity - 1, 0};
+        if (!n.ids || !n.values) {
+            free(n.ids);
+            free(n.values);
+            return false;
+        }
+        for (uint32_t i = 0; m->values && i <= m->mask; i++)
+            if (m->values[i])
+                sp_map_put(&n, m->ids[i], m->values[i]);
+        free(m->ids);
+        free(m->values);
+        *m = n;
+    }
+    uint32_t at = (uint32_t)sp_mix(0, id) & m->mask;
+    while (m->values[at] && m->ids[at] != id)
+        at = (at + 1) & m->mask;
+    if (!m->values[at])
+        m->used++;
+    m->ids[at] = id;
+    m->values[at] = value;
+    return true;
+}
+
+void sp_map_remove(struct sp_id_map *m, uint32_t id)
+{
+    if (!sp_map_get(m, id))
+        return;
+    uint32_t hole = (uint32_t)sp_mix(0, id) & m->mask;
+    while (m->ids[hole] != id || !m->values[hole])
+        hole = (hole + 1) & m->mask;
+    for (uint32_t at = (hole + 1) & m->mask; m->values[at]; at = (at + 1) & m->mask) {
+        uint32_t home = (uint32_t)sp_mix(0, m->ids[at]) & m->mask;
+        if (((at - home) & m->mask) >= ((at - hole) & m->mask)) {
+            m->ids[hole] = m->ids[at];
+            m->values[hole] = m->values[at];
+            hole = at;
+        }
+    }
+    m->values[hole] = NULL;
+    m->used--;
+}
+
+void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
+{
+    for (uint32_t i = 0; m->values && i <= m->mask; i++)
+        if (m->values[i])
+            release(m->values[i]);
+    free(m->ids);
+    free(m->values);
+    memset(m, 0, sizeof *m);
+}
+
+/* -- v1model's algorithms (CRC parameters as published: CRC-16/ARC, CRC-32/ISO-HDLC, CRC-16/CCITT-FALSE) ---------- */
+
+static uint16_t crc16_table[256];
+static uint32_t crc32_table[256];
+static uint16_t ccitt_table[256];
+
+__attribute__((constructor)) static void sp_crc_tables(void)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        uint16_t a = (uint16_t)i, c = (uint16_t)(i << 8);
+        uint32_t b = i;
+        for (int k = 0; k < 8; k++) {
+            a = (uint16_t)(a & 1 ? a >> 1 ^ 0xa001 : a >> 1);
+            b = b & 1 ? b >> 1 ^ 0xedb88320u : b >> 1;
+            c = (uint16_t)(c & 0x8000 ? c << 1 ^ 0x1021 : c << 1);
+        }
+        crc16_table[i] = a;
+        crc32_table[i] = b;
+        ccitt_table[i] = c;
+    }
+}
+
+uint64_t sp_hash_crc16(const uint8_t *p, size_t n)
+{
+    uint16_t c = 0;
+    while (n--)
+        c = (uint16_t)(c >> 8 ^ crc16_table[(c ^ *p++) & 0xff]);
+    return c;
+}
+
+uint64_t sp_hash_crc32(const uint8_t *p, size_t n)
+{
+    uint32_t c = 0xffffffffu;
+    while (n--)
+        c = c >> 8 ^ crc32_table[(c ^ *p++) & 0xff];
+    return c ^ 0xffffffffu;
+}
+
+uint64_t sp_hash_crc_ccitt(const uint8_t *p, size_t n)
+{
+    uint16_t c = 0xffff;
+    while (n--)
+        c = (uint16_t)(c << 8 ^ ccitt_table[(c >> 8 ^ *p++) & 0xff]);
+    return c;
+}
+
+uint64_t sp_hash_csum16(const uint8_t *p, size_t n)
+{
+    uint64_t sum = 0;
+    for (; n >= 4; n -= 4, p += 4)
+        sum += sp_load(p, 4);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    if (n >= 2) {
+        sum += sp_load(p, 2);
+        p += 2;
+        n -= 2;
+    }
+    if (n)
+        sum += (uint64_t)*p << 8;
+    return sp_csum_fold(sum);
+}
+
+uint64_t sp_hash_xor16(const uint8_t *p, size_t n)
+{
+    uint16_t x = 0;
+    for (; n >= 2; n -= 2, p += 2)
+        x ^= (uint16_t)sp_load(p, 2);
+    return n ? x ^ (uint16_t)(*p << 8) : x;
+}
+
+uint64_t sp_hash_xor32(const uint8_t *p, size_t n)
+{
+    uint32_t x = 0;
+    for (; n >= 4; n -= 4, p += 4)
+        x ^= (uint32_t)sp_load(p, 4);
+    for (unsigned i = 0; i < n; i++)
+        x ^= (uint32_t)p[i] << (24 - 8 * i);
+    return x;
+}
+
+uint64_t sp_hash_identity(const uint8_t *p, size_t n)
+{
+    return sp_load(p, n < 8 ? (unsigned)n : 8);
+}

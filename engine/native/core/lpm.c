@@ -1,0 +1,211 @@
+/* Longest prefix match: a root array over the first 14 bits, then a tree bitmap with 6-bit strides.
+ *
+ * An insert or delete touches one path of nodes and reallocates at most two arrays of at most 126 pointers; a prefix of
+ * at most 14 bits rewrites up to 16384 root slots (a few microseconds). Memory grows with the number of prefixes, not
+ * with the address space. After W. Eatherton, G. Varghese, Z. Dittia, "Tree Bitmap", SIGCOMM CCR 34(2), 2004.
+ */
+#include "sp_core.h"
+
+#include <stdlib.h>
+
+#define SLOTS (1u << SP_LPM_ROOT)
+
+/* For the 6 bits b: the heap positions (1 << length) - 2 + (b >> (6 - length)) of its prefixes of length 1..5. */
+#define ANCESTORS(b)                                                                                                  \
+    (1ull << ((b) >> 5) | 1ull << (2 + ((b) >> 4)) | 1ull << (6 + ((b) >> 3)) | 1ull << (14 + ((b) >> 2)) |           \
+     1ull << (30 + ((b) >> 1)))
+#define A4(b) ANCESTORS(b), ANCESTORS(b + 1), ANCESTORS(b + 2), ANCESTORS(b + 3)
+#define A16(b) A4(b), A4(b + 4), A4(b + 8), A4(b + 12)
+
+const uint64_t sp_lpm_ancestors[64] = {A16(0), A16(16), A16(32), A16(48)};
+
+static unsigned sp_count(uint64_t map, uint64_t below) { return (unsigned)__builtin_popcountll(map & (below - 1)); }
+
+/* The position of a prefix in a node: which map, and its index among the results. */
+static unsigned sp_result_index(const struct sp_lpm_node *n, bool leaf, uint64_t bit)
+{
+    return leaf ? (unsigned)__builtin_popcountll(n->inner) + sp_count(n->leaf, bit) : sp_count(n->inner, bit);
+}
+
+static unsigned sp_result_total(const struct sp_lpm_node *n)
+{
+    return (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf));
+}
+
+static uint64_t sp_prefix_bit(const uint64_t *key, unsigned words, unsigned pos, unsigned length, bool *leaf)
+{
+    unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
+    *leaf = length == SP_LPM_STRIDE;
+    return *leaf ? 1ull << b : 1ull << ((1u << length) - 2 + (b >> (SP_LPM_STRIDE - length)));
+}
+
+static bool sp_node_is_empty(const struct sp_lpm_node *n) { return !(n->child_map | n->inner | n->leaf); }
+
+static struct sp_lpm_node *sp_child(struct sp_lpm_node *n, unsigned b, bool create)
+{
+    uint64_t bit = 1ull << b;
+    unsigned at = sp_count(n->child_map, bit), total = (unsigned)__builtin_popcountll(n->child_map);
+    if (n->child_map & bit)
+        return &n->children[at];
+    if (!create)
+        return NULL;
+    struct sp_lpm_node *children = realloc(n->children, (total + 1) * sizeof *children);
+    if (!children)
+        return NULL;
+    memmove(children + at + 1, children + at, (total - at) * sizeof *children);
+    memset(children + at, 0, sizeof *children);
+    n->children = children;
+    n->child_map |= bit;
+    return &children[at];
+}
+
+static void sp_remove_child(struct sp_lpm_node *n, unsigned b)
+{
+    uint64_t bit = 1ull << b;
+    unsigned at = sp_count(n->child_map, bit), total = (unsigned)__builtin_popcountll(n->child_map);
+    free(n->children[at].children);
+    free(n->children[at].results);
+    memmove(n->children + at, n->children + at + 1, (total - at - 1) * sizeof *n->children);
+    n->child_map &= ~bit;
+    if (total == 1) {
+        free(n->children);
+        n->children = NULL;
+    }
+}
+
+/* Removes empty nodes on the key's path below n, which sits at `pos`. */
+static void sp_prune(struct sp_lpm_node *n, const uint64_t *key, unsigned words, unsigned pos, unsigned prefix)
+{
+    if (prefix <= pos + SP_LPM_STRIDE)
+        return;
+    unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
+    struct sp_lpm_node *child = sp_child(n, b, false);
+    if (!child)
+        return;
+    sp_prune(child, key, words, pos + SP_LPM_STRIDE, prefix);
+    if (sp_node_is_empty(child))
+        sp_remove_child(n, b);
+}
+
+static void sp_prune_root(struct sp_lpm_root *root, const uint64_t *key, unsigned words, unsigned prefix)
+{
+    if (!root->node)
+        return;
+    sp_prune(root->node, key, words, SP_LPM_ROOT, prefix);
+    if (sp_node_is_empty(root->node)) {
+        free(root->node->children);
+        free(root->node->results);
+        free(root->node);
+        root->node = NULL;
+    }
+}
+
+bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
+{
+    unsigned words = t->desc->key_words;
+    if (!t->lpm.root && !(t->lpm.root = calloc(SLOTS, sizeof *t->lpm.root)))
+        return false;
+    unsigned first = (unsigned)(e->key[0] >> (64 - SP_LPM_ROOT));
+    if (e->prefix <= SP_LPM_ROOT) {
+        unsigned count = SLOTS >> e->prefix;
+        for (unsigned i = first; i < first + count; i++)
+            if (!t->lpm.root[i].entry || t->lpm.root[i].entry->prefix <= e->prefix)
+                t->lpm.root[i].entry = e;
+        return true;
+    }
+    struct sp_lpm_root *root = &t->lpm.root[first];
+    if (!root->node && !(root->node = calloc(1, sizeof *root->node)))
+        return false;
+    struct sp_lpm_node *n = root->node;
+    unsigned pos = SP_LPM_ROOT;
+    for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE) {
+        n = sp_child(n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), true);
+        if (!n) {
+            sp_prune_root(root, e->key, words, e->prefix);
+            return false;
+        }
+    }
+    bool leaf;
+    uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
+    unsigned at = sp_result_index(n, leaf, bit), total = sp_result_total(n);
+    if ((leaf ? n->leaf : n->inner) & bit) {
+        n->results[at] = e;
+        return true;
+    }
+    struct sp_entry **results = realloc(n->results, (total + 1) * sizeof *results);
+    if (!results) {
+        sp_prune_root(root, e->key, words, e->prefix);
+        return false;
+    }
+    memmove(results + at + 1, results + at, (total - at) * sizeof *results);
+    results[at] = e;
+    n->results = results;
+    *(leaf ? &n->leaf : &n->inner) |= bit;
+    return true;
+}
+
+/* The longest other prefix that covers a root slot range of e, found by its identity. */
+static struct sp_entry *sp_cover(struct sp_table *t, const struct sp_entry *e)
+{
+    unsigned words = t->desc->key_words;
+    uint64_t room[sizeof(struct sp_entry) / 8 + 64];
+    struct sp_entry *like = (struct sp_entry *)room;
+    memset(like, 0, sizeof *like + words * 8);
+    for (int length = e->prefix - 1; length >= 0; length--) {
+        like->key[0] = length ? e->key[0] & ~0ull << (64 - length) : 0;
+        like->prefix = (uint16_t)length;
+        struct sp_entry *found = sp_table_find(t, like);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+/* e has already left the table's identity hash. */
+void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
+{
+    unsigned words = t->desc->key_words, first = (unsigned)(e->key[0] >> (64 - SP_LPM_ROOT));
+    if (e->prefix <= SP_LPM_ROOT) {
+        struct sp_entry *by = sp_cover(t, e);
+        unsigned count = SLOTS >> e->prefix;
+        for (unsigned i = first; i < first + count; i++)
+            if (t->lpm.root[i].entry == e)
+                t->lpm.root[i].entry = by;
+        return;
+    }
+    struct sp_lpm_root *root = &t->lpm.root[first];
+    struct sp_lpm_node *n = root->node;
+    unsigned pos = SP_LPM_ROOT;
+    for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE)
+        n = sp_child(n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
+    bool leaf;
+    uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
+    unsigned at = sp_result_index(n, leaf, bit), total = sp_result_total(n);
+    memmove(n->results + at, n->results + at + 1, (total - at - 1) * sizeof *n->results);
+    *(leaf ? &n->leaf : &n->inner) &= ~bit;
+    if (total == 1) {
+        free(n->results);
+        n->results = NULL;
+    }
+    sp_prune_root(root, e->key, words, e->prefix);
+}
+
+static void sp_node_clear(struct sp_lpm_node *n)
+{
+    unsigned total = (unsigned)__builtin_popcountll(n->child_map);
+    for (unsigned i = 0; i < total; i++)
+        sp_node_clear(&n->children[i]);
+    free(n->children);
+    free(n->results);
+}
+
+void sp_lpm_clear(struct sp_lpm *lpm)
+{
+    for (unsigned i = 0; lpm->root && i < SLOTS; i++)
+        if (lpm->root[i].node) {
+            sp_node_clear(lpm->root[i].node);
+            free(lpm->root[i].node);
+        }
+    free(lpm->root);
+    lpm->root = NULL;
+}

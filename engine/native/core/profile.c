@@ -1,0 +1,219 @@
+/* Commands on action profiles: members and selector groups. */
+#include "sp_wire.h"
+
+#include <stdlib.h>
+
+static struct sp_profile *sp_pick_profile(struct sp_switch *sw, struct sp_reader *r)
+{
+    uint32_t index = sp_u32(r);
+    return r->ok && index < sw->program->n_profiles ? &sw->profiles[index] : NULL;
+}
+
+static bool sp_profile_takes(const struct sp_switch *sw, const struct sp_profile *p, uint32_t action)
+{
+    for (uint32_t i = 0; i < sw->program->n_tables; i++) {
+        const struct sp_table_desc *d = &sw->program->tables[i];
+        if (d->profile != (int16_t)(p - sw->profiles))
+            continue;
+        for (uint16_t a = 0; a < d->actions; a++)
+            if (d->action[a] == action)
+                return true;
+    }
+    return false;
+}
+
+uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
+{
+    uint8_t op = sp_u8(r);
+    struct sp_profile *p = sp_pick_profile(sw, r);
+    uint32_t id = sp_u32(r);
+    uint8_t kind = sp_u8(r);
+    struct sp_act *act = NULL;
+    if (!p || !r->ok || kind > 1)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "MEMBER_WRITE: unknown profile or malformed");
+    uint32_t code = kind ? sp_read_act(sw, r, &act) : SP_OK;
+    if (code != SP_OK)
+        return code;
+    struct sp_member *m = sp_map_get(&p->members, id);
+    if (op != 3 && !act) {
+        code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s: member %u without an action", p->desc->name, id);
+    } else if (act && !sp_profile_takes(sw, p, act->action)) {
+        code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s has no action %s", p->desc->name,
+                       sw->program->actions[act->action].name);
+    } else if (op == 1 && m) {
+        code = sp_fail(sw, SP_ALREADY_EXISTS, "profile %s: member %u exists", p->desc->name, id);
+    } else if (op != 1 && !m) {
+        code = sp_fail(sw, SP_NOT_FOUND, "profile %s has no member %u", p->desc->name, id);
+    } else if (op == 1) {
+        if (p->members.used >= p->desc->size)
+            code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "profile %s is full (%u members)", p->desc->name, p->desc->size);
+        else if (!(m = calloc(1, sizeof *m)) || !sp_map_put(&p->members, id, m)) {
+            free(m);
+            code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        } else {
+            m->id = id;
+            m->act = act;
+            return SP_OK;
+        }
+    } else if (op == 2) {
+        free(m->act);
+        m->act = act;
+        return SP_OK;
+    } else if (op == 3 && m->uses) {
+        code = sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: member %u is in use", p->desc->name, id);
+    } else if (op == 3) {
+        sp_map_remove(&p->members, id);
+        free(m->act);
+        free(m);
+    } else {
+        code = sp_fail(sw, SP_INVALID_ARGUMENT, "unknown operation %u", op);
+    }
+    free(act);
+    return code;
+}
+
+uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r)
+{
+    struct sp_profile *p = sp_pick_profile(sw, r);
+    if (!p)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "MEMBER_READ: unknown profile");
+    sp_reply_u32(sw, p->members.used);
+    for (uint32_t i = 0; p->members.values && i <= p->members.mask; i++) {
+        struct sp_member *m = p->members.values[i];
+        if (!m)
+            continue;
+        sp_reply_u32(sw, m->id);
+        sp_write_act(sw, m->act);
+    }
+    return SP_OK;
+}
+
+static int sp_by_member(const void *a, const void *b)
+{
+    uint32_t x = ((const struct sp_group_member *)a)->member->id, y = ((const struct sp_group_member *)b)->member->id;
+    return x < y ? -1 : x > y;
+}
+
+static void sp_group_uses(struct sp_group *g, int change)
+{
+    for (uint32_t i = 0; i < g->members; i++)
+        g->member[i].member->uses += (uint32_t)change;
+}
+
+#define SP_MAX_WEIGHT 65536u /* sum over a group */
+
+/* Reads the member list into a fresh group. */
+static uint32_t sp_read_group(struct sp_switch *sw, struct sp_reader *r, struct sp_profile *p, struct sp_group **out)
+{
+    uint32_t n = sp_u32(r);
+    uint64_t weight = 0;
+    if (!r->ok || n > r->left / 12)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "GROUP_WRITE: malformed");
+    struct sp_group *g = calloc(1, sizeof *g);
+    if (!g || !(g->member = calloc(n + 1u, sizeof *g->member))) {
+        free(g);
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    }
+    uint32_t code = SP_OK;
+    for (; g->members < n && code == SP_OK; g->members++) {
+        struct sp_group_member *m = &g->member[g->members];
+        uint32_t id = sp_u32(r);
+        m->weight = sp_u32(r);
+        m->watch = (int32_t)sp_u32(r);
+        m->member = sp_map_get(&p->members, id);
+        weight += m->weight;
+        if (!m->member)
+            code = sp_fail(sw, SP_NOT_FOUND, "profile %s has no member %u", p->desc->name, id);
+        else if (!m->weight || weight > SP_MAX_WEIGHT)
+            code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s: weights must be 1..%u in sum", p->desc->name,
+                           SP_MAX_WEIGHT);
+    }
+    if (code == SP_OK) {
+        qsort(g->member, n, sizeof *g->member, sp_by_member);
+        for (uint32_t i = 1; i < n; i++)
+            if (g->member[i].member == g->member[i - 1].member)
+                code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s: member %u is named twice", p->desc->name,
+                               g->member[i].member->id);
+        g->choice = calloc(weight + 1, sizeof *g->choice);
+        if (!g->choice)
+            code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    }
+    if (code != SP_OK) {
+        free(g->choice);
+        free(g->member);
+        free(g);
+        return code;
+    }
+    *out = g;
+    return SP_OK;
+}
+
+uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
+{
+    uint8_t op = sp_u8(r);
+    struct sp_profile *p = sp_pick_profile(sw, r);
+    uint32_t id = sp_u32(r);
+    if (!p || !r->ok || !p->desc->selector || op < 1 || op > 3)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "GROUP_WRITE: unknown profile, no selector or malformed");
+    struct sp_group *g = sp_map_get(&p->groups, id), *fresh = NULL;
+    if (op == 1 && g)
+        return sp_fail(sw, SP_ALREADY_EXISTS, "profile %s: group %u exists", p->desc->name, id);
+    if (op != 1 && !g)
+        return sp_fail(sw, SP_NOT_FOUND, "profile %s has no group %u", p->desc->name, id);
+    if (op == 3) {
+        if (g->uses)
+            return sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: group %u is in use", p->desc->name, id);
+        sp_map_remove(&p->groups, id);
+        sp_group_uses(g, -1);
+        free(g->member);
+        free(g->choice);
+        free(g);
+        return SP_OK;
+    }
+    uint32_t code = sp_read_group(sw, r, p, &fresh);
+    if (code != SP_OK)
+        return code;
+    if (op == 1) {
+        fresh->id = id;
+        if (!sp_map_put(&p->groups, id, fresh)) {
+            free(fresh->choice);
+            free(fresh->member);
+            free(fresh);
+            return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        }
+        sp_group_uses(fresh, 1);
+        sp_group_refresh(sw, fresh);
+        return SP_OK;
+    }
+    sp_group_uses(fresh, 1);
+    sp_group_uses(g, -1);
+    free(g->member);
+    free(g->choice);
+    g->member = fresh->member;
+    g->choice = fresh->choice;
+    g->members = fresh->members;
+    free(fresh);
+    sp_group_refresh(sw, g);
+    return SP_OK;
+}
+
+uint32_t sp_cmd_group_read(struct sp_switch *sw, struct sp_reader *r)
+{
+    struct sp_profile *p = sp_pick_profile(sw, r);
+    if (!p)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "GROUP_READ: unknown profile");
+    sp_reply_u32(sw, p->groups.used);
+    for (uint32_t i = 0; p->groups.values && i <= p->groups.mask; i++) {
+        struct sp_group *g = p->groups.values[i];
+        if (!g)
+            continue;
+        sp_reply_u32(sw, g->id);
+        sp_reply_u32(sw, g->members);
+        for (uint32_t k = 0; k < g->members; k++) {
+            sp_reply_u32(sw, g->member[k].member->id);
+            sp_reply_u32(sw, g->member[k].weight);
+            sp_reply_u32(sw, (uint32_t)g->member[k].watch);
+        }
+    }
+    return SP_OK;
+}

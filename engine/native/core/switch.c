@@ -1,0 +1,231 @@
+/* Life cycle of a switch and the state that packets touch besides tables. */
+#include "sp_core.h"
+#include "sp_wire.h"
+
+#include <stdlib.h>
+
+static void sp_member_free(void *p)
+{
+    struct sp_member *m = p;
+    free(m->act);
+    free(m);
+}
+
+static void sp_group_free(void *p)
+{
+    struct sp_group *g = p;
+    free(g->member);
+    free(g->choice);
+    free(g);
+}
+
+static void sp_clear(struct sp_switch *sw)
+{
+    const struct sp_program *p = sw->program;
+    for (uint32_t i = 0; sw->tables && i < p->n_tables; i++)
+        sp_table_clear(&sw->tables[i]);
+    for (uint32_t i = 0; sw->profiles && i < p->n_profiles; i++) {
+        sp_map_clear(&sw->profiles[i].groups, sp_group_free);
+        sp_map_clear(&sw->profiles[i].members, sp_member_free);
+    }
+    for (uint32_t i = 0; sw->value_sets && i < p->n_value_sets; i++) {
+        free(sw->value_sets[i].values);
+        sw->value_sets[i] = (struct sp_value_set){0, NULL};
+    }
+    for (uint32_t i = 0; sw->registers && i < p->n_registers; i++)
+        if (sw->registers[i])
+            memset(sw->registers[i], 0, (size_t)p->registers[i].size * p->registers[i].cell);
+    for (uint32_t i = 0; sw->counters && i < p->n_counters; i++)
+        if (sw->counters[i])
+            memset(sw->counters[i], 0, p->counters[i].size * sizeof **sw->counters);
+    for (uint32_t i = 0; sw->meters && i < p->n_meters; i++)
+        if (sw->meters[i])
+            memset(sw->meters[i], 0, p->meters[i].size * sizeof **sw->meters);
+    sp_map_clear(&sw->multicast, free);
+    sp_map_clear(&sw->clones, free);
+}
+
+bool sp_reset(struct sp_switch *sw)
+{
+    sp_clear(sw);
+    for (uint32_t i = 0; i < sw->program->n_initial; i++) {
+        struct sp_reader r = {sw->program->initial[i].data, sw->program->initial[i].len, true};
+        if (sp_apply_initial(sw, &r) != SP_OK)
+            return false;
+    }
+    return true;
+}
+
+void sp_destroy(struct sp_switch *sw)
+{
+    if (!sw)
+        return;
+    const struct sp_program *p = sw->program;
+    sp_clear(sw);
+    for (uint32_t i = 0; sw->registers && i < p->n_registers; i++)
+        free(sw->registers[i]);
+    for (uint32_t i = 0; sw->counters && i < p->n_counters; i++)
+        free(sw->counters[i]);
+    for (uint32_t i = 0; sw->meters && i < p->n_meters; i++)
+        free(sw->meters[i]);
+    free(sw->tables);
+    free(sw->profiles);
+    free(sw->registers);
+    free(sw->counters);
+    free(sw->meters);
+    free(sw->value_sets);
+    free(sw->reply.data);
+    free(sw->out);
+    free(sw->contexts);
+    free(sw);
+}
+
+struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options *options)
+{
+    if (options->abi != SP_ENGINE_ABI)
+        return NULL;
+    struct sp_switch *sw = calloc(1, sizeof *sw);
+    if (!sw)
+        return NULL;
+    sw->program = p;
+    sw->options = *options;
+    sw->random = options->seed * 0x9e3779b97f4a7c15ull + 0x2545f4914f6cdd1dull;
+    bool ok = (sw->tables = calloc(p->n_tables + 1, sizeof *sw->tables)) != NULL;
+    ok = (sw->profiles = calloc(p->n_profiles + 1, sizeof *sw->profiles)) && ok;
+    ok = (sw->registers = calloc(p->n_registers + 1, sizeof *sw->registers)) && ok;
+    ok = (sw->counters = calloc(p->n_counters + 1, sizeof *sw->counters)) && ok;
+    ok = (sw->meters = calloc(p->n_meters + 1, sizeof *sw->meters)) && ok;
+    ok = (sw->value_sets = calloc(p->n_value_sets + 1, sizeof *sw->value_sets)) && ok;
+    ok = (sw->out = malloc(SP_OUT_ROOM)) && ok;
+    sw->contexts = NULL;
+    ok = ok && posix_memalign(&sw->contexts, 64, (p->context_size + 63) & ~(size_t)63) == 0;
+    for (uint32_t i = 0; ok && i < p->n_tables; i++) {
+        sw->tables[i].desc = &p->tables[i];
+        sw->tables[i].index = i;
+    }
+    for (uint32_t i = 0; ok && i < p->n_profiles; i++)
+        sw->profiles[i].desc = &p->profiles[i];
+    for (uint32_t i = 0; ok && i < p->n_registers; i++)
+        ok = (sw->registers[i] = calloc((size_t)p->registers[i].size + 1, p->registers[i].cell)) != NULL;
+    for (uint32_t i = 0; ok && i < p->n_counters; i++)
+        ok = (sw->counters[i] = calloc((size_t)p->counters[i].size + 1, sizeof **sw->counters)) != NULL;
+    for (uint32_t i = 0; ok && i < p->n_meters; i++)
+        ok = (sw->meters[i] = calloc((size_t)p->meters[i].size + 1, sizeof **sw->meters)) != NULL;
+    if (ok)
+        memset(sw->contexts, 0, p->context_size);
+    if (!ok || !sp_reset(sw)) {
+        sp_destroy(sw);
+        return NULL;
+    }
+    return sw;
+}
+
+const struct sp_stats *sp_get_stats(const struct sp_switch *sw) { return &sw->stats; }
+
+/* -- selector groups ---------------------------------------------------------------------------------------------- */
+
+static bool sp_is_live(const struct sp_switch *sw, const struct sp_group_member *m)
+{
+    uint32_t port = (uint32_t)m->watch;
+    if (m->watch < 0 || port >= sizeof sw->port_down * 8)
+        return true;
+    return !(sw->port_down[port >> 3] & (1u << (port & 7)));
+}
+
+/* Fills choice[] with the live members; room for all was allocated when the group was written. */
+void sp_group_refresh(struct sp_switch *sw, struct sp_group *g)
+{
+    g->live = 0;
+    for (uint32_t i = 0; i < g->members; i++)
+        if (sp_is_live(sw, &g->member[i]))
+            for (uint32_t w = 0; w < g->member[i].weight; w++)
+                g->choice[g->live++] = g->member[i].member;
+}
+
+void sp_port_status(struct sp_switch *sw, uint32_t port, int up)
+{
+    if (port >= sizeof sw->port_down * 8)
+        return;
+    uint8_t bit = (uint8_t)(1u << (port & 7));
+    if (up)
+        sw->port_down[port >> 3] &= (uint8_t)~bit;
+    else
+        sw->port_down[port >> 3] |= bit;
+    for (uint32_t i = 0; i < sw->program->n_profiles; i++) {
+        struct sp_id_map *groups = &sw->profiles[i].groups;
+        for (uint32_t k = 0; groups->values && k <= groups->mask; k++)
+            if (groups->values[k])
+                sp_group_refresh(sw, groups->values[k]);
+    }
+}
+
+/* -- externs ------------------------------------------------------------------------------------------------------ */
+
+uint64_t sp_random(struct sp_switch *sw, uint64_t low, uint64_t high)
+{
+    uint64_t x = sw->random += 0x9e3779b97f4a7c15ull;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    x ^= x >> 31;
+    uint64_t span = high - low + 1;
+    return span ? low + (uint64_t)(((sp_u128)x * span) >> 64) : x;
+}
+
+/* One bucket: refilled from the total since time zero so that rounding does not accumulate. */
+static bool sp_rate_take(struct sp_rate *r, uint64_t now_us, uint64_t amount)
+{
+    uint64_t total = (uint64_t)((double)now_us * r->per_us);
+    uint64_t fresh = total > r->tokens_last ? total - r->tokens_last : 0;
+    r->tokens_last = total;
+    r->tokens = r->tokens + fresh < r->burst ? r->tokens + fresh : r->burst;
+    if (r->tokens < amount)
+        return false;
+    r->tokens -= amount;
+    return true;
+}
+
+uint8_t sp_meter_run(struct sp_meter *m, uint8_t bytes, uint32_t len, uint64_t now_ns)
+{
+    uint64_t amount = bytes ? len : 1, now_us = now_ns / 1000;
+    if (!m || !m->configured)
+        return 0;
+    if (!sp_rate_take(&m->peak, now_us, amount))
+        return 2;
+    return sp_rate_take(&m->committed, now_us, amount) ? 0 : 1;
+}
+
+bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint8_t *value, const uint8_t *mask)
+{
+    uint32_t n = (width + 7) / 8;
+    for (uint32_t i = 0; i < set->count; i++) {
+        uint8_t different = 0;
+        for (uint32_t b = 0; b < n; b++)
+            different |= (uint8_t)((set->values[i * n + b] ^ value[b]) & (mask ? mask[b] : 0xff));
+        if (!different)
+            return true;
+    }
+    return false;
+}
+
+void sp_tick(struct sp_switch *sw, uint64_t now_ns)
+{
+    if (!sw->options.idle)
+        return;
+    for (uint32_t i = 0; i < sw->program->n_tables; i++) {
+        struct sp_table *t = &sw->tables[i];
+        for (uint32_t k = 0; t->desc->idle && k < t->pool_len; k++) {
+            struct sp_entry *e = t->pool[k];
+            if (!e || !e->idle_ns || now_ns < e->last_hit || now_ns - e->last_hit < e->idle_ns)
+                continue;
+            if (e->idle_reported && now_ns - e->last_hit < e->idle_ns * (1ull + e->idle_reported))
+                continue;
+            if (e->idle_reported < 255)
+                e->idle_reported++;
+            sw->reply.len = 0;
+            sw->reply.failed = false;
+            sp_write_entry(sw, t, e, now_ns);
+            if (!sw->reply.failed)
+                sw->options.idle(sw->options.user, sw->reply.data, sw->reply.len, now_ns);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+/* Entries of one table: identity, pool, and the lookup structure of its match kind. */
+#include "sp_core.h"
+
+#include <stdlib.h>
+
+size_t sp_key_room(const struct sp_table_desc *d)
+{
+    size_t words = d->key_words;
+    if (d->match == SP_TERNARY)
+        words += d->key_words + 4u * d->ranges;
+    return words * 8;
+}
+
+static bool sp_same(const struct sp_table *t, const struct sp_entry *a, const struct sp_entry *b)
+{
+    return a->prefix == b->prefix && a->priority == b->priority && !memcmp(a->key, b->key, sp_key_room(t->desc));
+}
+
+uint64_t sp_identity(const struct sp_table *t, const struct sp_entry *e)
+{
+    if (t->desc->match == SP_EXACT)
+        return sp_hash_words(e->key, t->desc->key_words);
+    uint64_t h = sp_hash_words(e->key, (unsigned)(sp_key_room(t->desc) / 8));
+    return sp_mix(h, (uint64_t)e->prefix << 32 | (uint32_t)e->priority);
+}
+
+struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *like)
+{
+    if (!t->count || !t->hash.slots)
+        return NULL;
+    uint64_t hash = sp_identity(t, like);
+    for (uint32_t i = (uint32_t)hash & t->hash.mask; t->hash.slots[i].entry; i = (i + 1) & t->hash.mask)
+        if (t->hash.slots[i].hash == hash && sp_same(t, t->hash.slots[i].entry, like))
+            return t->hash.slots[i].entry;
+    return NULL;
+}
+
+static uint64_t sp_direct_value(const struct sp_table *t, const struct sp_entry *e)
+{
+    return e->key[0] >> (64 - 8 * t->desc->field[0].bytes);
+}
+
+static bool sp_pool_take(struct sp_table *t, struct sp_entry *e)
+{
+    if (t->free_len) {
+        e->slot = t->free_slots[--t->free_len];
+    } else {
+        if (t->pool_len == t->pool_capacity) {
+            uint32_t capacity = t->pool_capacity ? t->pool_capacity * 2 : 16;
+            struct sp_entry **pool = realloc(t->pool, capacity * sizeof *pool);
+            if (!pool)
+                return false;
+            t->pool = pool;
+            uint32_t *slots = realloc(t->free_slots, capacity * sizeof *slots);
+            if (!slots)
+                return false;
+            t->free_slots = slots;
+            t->pool_capacity = capacity;
+        }
+        e->slot = t->pool_len++;
+    }
+    t->pool[e->slot] = e;
+    return true;
+}
+
+static void sp_pool_return(struct sp_table *t, struct sp_entry *e)
+{
+    t->pool[e->slot] = NULL;
+    t->free_slots[t->free_len++] = e->slot;
+}
+
+uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
+{
+    const struct sp_table_desc *d = t->desc;
+    if (t->count >= d->size)
+        return SP_RESOURCE_EXHAUSTED;
+    if (!sp_hash_reserve(&t->hash) || !sp_pool_take(t, e))
+        return SP_RESOURCE_EXHAUSTED;
+    bool ok = true;
+    if (d->match == SP_LPM) {
+        ok = sp_lpm_insert(t, e);
+    } else if (d->match == SP_TERNARY) {
+        ok = sp_tuples_insert(t, e);
+    } else if (d->direct_index) {
+        if (!t->direct)
+            t->direct = calloc((size_t)1 << d->field[0].width, sizeof *t->direct);
+        if ((ok = t->direct != NULL))
+            t->direct[sp_direct_value(t, e)] = e;
+    }
+    if (!ok) {
+        sp_pool_return(t, e);
+        return SP_RESOURCE_EXHAUSTED;
+    }
+    e->hash = sp_identity(t, e);
+    sp_hash_put(&t->hash, e, e->hash);
+    t->count++;
+    return SP_OK;
+}
+
+void sp_table_drop(struct sp_table *t, struct sp_entry *e)
+{
+    sp_hash_remove(&t->hash, e, e->hash);
+    if (t->desc->match == SP_LPM)
+        sp_lpm_remove(t, e);
+    else if (t->desc->match == SP_TERNARY)
+        sp_tuples_remove(t, e);
+    else if (t->direct)
+        t->direct[sp_direct_value(t, e)] = NULL;
+    sp_pool_return(t, e);
+    t->count--;
+}
+
+void sp_entry_unref(struct sp_entry *e)
+{
+    if (e->member)
+        e->member->uses--;
+    if (e->group)
+        e->group->uses--;
+    e->member = NULL;
+    e->group = NULL;
+}
+
+void sp_entry_free(struct sp_entry *e)
+{
+    if (!e)
+        return;
+    free(e->act);
+    free(e->meter);
+    free(e);
+}
+
+void sp_table_clear(struct sp_table *t)
+{
+    for (uint32_t i = 0; i < t->pool_len; i++)
+        sp_entry_free(t->pool[i]);
+    free(t->pool);
+    free(t->free_slots);
+    free(t->hash.slots);
+    free(t->direct);
+    free(t->default_act);
+    free(t->program_act);
+    sp_lpm_clear(&t->lpm);
+    sp_tuples_clear(&t->tuples);
+    const struct sp_table_desc *desc = t->desc;
+    uint32_t index = t->index;
+    memset(t, 0, sizeof *t);
+    t->desc = desc;
+    t->index = index;
+}

@@ -1,0 +1,570 @@
+/* Internal to a pipeline: the data structures that generated code and the core share. Not an interface. */
+#ifndef SP_CORE_H
+#define SP_CORE_H
+
+#include "sp_engine.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+typedef unsigned __int128 sp_u128;
+typedef __int128 sp_s128;
+
+#define SP_INLINE static inline __attribute__((always_inline, unused))
+#define SP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define SP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* -- description of the program, generated ---------------------------------------------------------------------- */
+
+enum sp_kind { SP_EXACT = 0, SP_LPM = 1, SP_TERNARY = 2, SP_RANGE = 3, SP_OPTIONAL = 4 };
+
+/* One key field. Keys are the fields in whole bytes, big endian, concatenated (an LPM field last). */
+struct sp_field_desc {
+    uint8_t kind;
+    uint16_t width;  /* bits */
+    uint16_t bytes;  /* ceil(width / 8) */
+    uint16_t offset; /* of its first byte in the key */
+    uint16_t range;  /* number among the table's range fields */
+};
+
+struct sp_action_desc {
+    const char *name;
+    uint16_t params;
+    uint16_t words; /* of 64 bits; see sp_act */
+    const uint16_t *widths;
+};
+
+struct sp_table_desc {
+    const char *name;
+    uint8_t match; /* SP_EXACT, SP_LPM or SP_TERNARY (also ranges and optional) */
+    uint8_t direct_index; /* exact key of one field of at most 16 bits: an array instead of a hash table */
+    uint8_t immutable;    /* const entries */
+    uint8_t const_default;
+    uint16_t fields;
+    uint16_t key_bytes;
+    uint16_t key_words;
+    uint16_t ranges;
+    uint16_t actions;
+    int16_t profile;   /* -1: direct */
+    int16_t meter;     /* direct meter, -1: none */
+    uint8_t idle;      /* entries have idle time-outs */
+    uint32_t size;
+    const struct sp_field_desc *field;
+    const uint32_t *action;
+};
+
+struct sp_profile_desc {
+    const char *name;
+    uint32_t size;
+    uint8_t selector;
+};
+
+struct sp_array_desc {
+    const char *name;
+    uint32_t size;
+    uint16_t width; /* bits of a register cell */
+    uint8_t cell;   /* bytes per register cell in memory: 1, 2, 4, 8, 16 (native) or ceil(width / 8) (big endian) */
+    uint8_t kind;   /* meters: 0 packets, 1 bytes */
+};
+
+/* An update (engine/codec.py) that belongs to the program: const entries and default actions. */
+struct sp_initial {
+    const uint8_t *data;
+    uint32_t len;
+};
+
+struct sp_switch;
+
+struct sp_program {
+    const char *name, *info, *key;
+    const struct sp_table_desc *tables;
+    const struct sp_action_desc *actions;
+    const struct sp_profile_desc *profiles;
+    const struct sp_array_desc *registers, *counters, *meters, *value_sets;
+    const struct sp_initial *initial;
+    uint32_t n_tables, n_actions, n_profiles, n_registers, n_counters, n_meters, n_value_sets, n_initial;
+    size_t context_size; /* of the generated struct sp_context */
+    void (*process)(struct sp_switch *sw, uint32_t port, const uint8_t *frame, uint32_t len, uint64_t now_ns);
+};
+
+/* -- state ---------------------------------------------------------------------------------------------------- */
+
+/* An action with its parameters: one word each up to 64 bits, two (high, low) up to 128, beyond that big endian
+ * bytes filling whole words. */
+struct sp_act {
+    uint32_t action;
+    uint32_t words;
+    uint64_t data[];
+};
+
+struct sp_rate {
+    double per_us;
+    uint64_t burst, tokens, tokens_last;
+};
+
+/* A two-rate three-colour meter as BMv2 computes it: peak rate first, then committed rate. */
+struct sp_meter {
+    uint8_t configured;
+    uint64_t config[4]; /* cir, cburst, pir, pburst as given */
+    struct sp_rate peak, committed;
+};
+
+struct sp_member {
+    uint32_t id;
+    uint32_t uses; /* entries and groups that refer to it */
+    struct sp_act *act;
+};
+
+struct sp_group_member {
+    struct sp_member *member;
+    uint32_t weight;
+    int32_t watch;
+};
+
+struct sp_group {
+    uint32_t id;
+    uint32_t uses;
+    uint32_t members;
+    uint32_t live; /* length of choice[] */
+    struct sp_group_member *member;
+    struct sp_member **choice; /* live members, once per unit of weight, ascending id */
+};
+
+struct sp_entry {
+    struct sp_entry *next; /* same masked key in a tuple, by falling priority */
+    uint64_t hash;
+    struct sp_act *act; /* direct action */
+    struct sp_member *member;
+    struct sp_group *group;
+    uint64_t packets, bytes, last_hit, idle_ns;
+    struct sp_meter *meter;
+    uint32_t slot; /* position in the table's pool */
+    int32_t priority;
+    uint16_t prefix; /* LPM: bits of the whole key */
+    uint8_t kind;    /* 1 direct, 2 member, 3 group */
+    uint8_t constant;
+    uint8_t idle_reported;
+    uint64_t key[]; /* value; then mask (ternary); then low, high per range as (high word, low word) */
+};
+
+struct sp_slot {
+    uint64_t hash;
+    struct sp_entry *entry;
+};
+
+/* Open addressing over entries; the hash covers whatever the owner chose. */
+struct sp_hash {
+    struct sp_slot *slots;
+    uint32_t mask; /* capacity - 1 */
+    uint32_t used;
+};
+
+#define SP_LPM_ROOT 14u
+#define SP_LPM_STRIDE 6u
+
+/* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
+struct sp_lpm_node {
+    uint64_t child_map, inner, leaf;
+    struct sp_lpm_node *children;
+    struct sp_entry **results; /* inner ones first, then leaves */
+};
+
+struct sp_lpm_root {
+    struct sp_entry *entry; /* longest prefix of at most SP_LPM_ROOT bits */
+    struct sp_lpm_node *node;
+};
+
+struct sp_lpm {
+    struct sp_lpm_root *root;
+};
+
+struct sp_tuple {
+    uint64_t *mask;
+    struct sp_hash hash;
+    uint32_t entries;
+    int32_t priority; /* no entry has a higher one */
+};
+
+struct sp_tuples {
+    struct sp_tuple **tuple; /* by falling priority */
+    uint32_t count, capacity;
+};
+
+struct sp_table {
+    const struct sp_table_desc *desc;
+    uint32_t index;
+    uint32_t count;
+    struct sp_hash hash; /* identity of entries; for exact tables also the lookup */
+    struct sp_entry **direct;
+    struct sp_lpm lpm;
+    struct sp_tuples tuples;
+    struct sp_act *default_act;  /* NULL: no action on a miss */
+    struct sp_act *program_act;  /* the program's own default */
+    struct sp_entry **pool;
+    uint32_t pool_len, pool_capacity, *free_slots, free_len;
+};
+
+struct sp_id_map { /* id -> pointer, open addressing */
+    uint32_t *ids;
+    void **values;
+    uint32_t mask, used;
+};
+
+struct sp_profile {
+    const struct sp_profile_desc *desc;
+    struct sp_id_map members, groups;
+};
+
+struct sp_cell {
+    uint64_t packets, bytes;
+};
+
+struct sp_replica {
+    uint32_t port, instance;
+};
+
+struct sp_replicas {
+    uint32_t id, count, length;
+    struct sp_replica replica[];
+};
+
+struct sp_value_set {
+    uint32_t count;
+    uint8_t *values; /* count * ceil(width / 8) */
+};
+
+struct sp_reply {
+    uint8_t *data;
+    uint32_t len, capacity;
+    bool failed; /* out of memory */
+};
+
+struct sp_switch {
+    const struct sp_program *program;
+    struct sp_options options;
+    struct sp_table *tables;
+    struct sp_profile *profiles;
+    void **registers;
+    struct sp_cell **counters;
+    struct sp_meter **meters;
+    struct sp_value_set *value_sets;
+    struct sp_id_map multicast, clones;
+    uint8_t port_down[8192]; /* bit map */
+    uint64_t random;
+    struct sp_stats stats;
+    struct sp_reply reply;
+    uint8_t *out; /* frame being deparsed */
+    void *contexts; /* of the generated pipeline */
+    uint64_t now;
+};
+
+/* -- helpers for generated code ------------------------------------------------------------------------------- */
+
+SP_INLINE uint64_t sp_load(const uint8_t *p, unsigned n) /* n <= 8 bytes, big endian */
+{
+    uint64_t w = 0;
+    uint32_t d;
+    uint16_t h;
+    switch (n) {
+    case 8:
+        memcpy(&w, p, 8);
+        return __builtin_bswap64(w);
+    case 4:
+        memcpy(&d, p, 4);
+        return __builtin_bswap32(d);
+    case 2:
+        memcpy(&h, p, 2);
+        return __builtin_bswap16(h);
+    case 6:
+        memcpy(&d, p, 4);
+        memcpy(&h, p + 4, 2);
+        return (uint64_t)__builtin_bswap32(d) << 16 | __builtin_bswap16(h);
+    default:
+        for (unsigned i = 0; i < n; i++)
+            w = w << 8 | p[i];
+        return w;
+    }
+}
+
+SP_INLINE sp_u128 sp_load128(const uint8_t *p, unsigned n) /* 8 < n <= 16 */
+{
+    return (sp_u128)sp_load(p, n - 8) << 64 | sp_load(p + n - 8, 8);
+}
+
+SP_INLINE void sp_store(uint8_t *p, uint64_t v, unsigned n)
+{
+    uint64_t w;
+    uint32_t d;
+    uint16_t h;
+    switch (n) {
+    case 8:
+        w = __builtin_bswap64(v);
+        memcpy(p, &w, 8);
+        return;
+    case 4:
+        d = __builtin_bswap32((uint32_t)v);
+        memcpy(p, &d, 4);
+        return;
+    case 2:
+        h = __builtin_bswap16((uint16_t)v);
+        memcpy(p, &h, 2);
+        return;
+    case 6:
+        d = __builtin_bswap32((uint32_t)(v >> 16));
+        h = __builtin_bswap16((uint16_t)v);
+        memcpy(p, &d, 4);
+        memcpy(p + 4, &h, 2);
+        return;
+    default:
+        for (unsigned i = 0; i < n; i++)
+            p[i] = (uint8_t)(v >> (8 * (n - 1 - i)));
+    }
+}
+
+SP_INLINE void sp_store128(uint8_t *p, sp_u128 v, unsigned n) /* 8 < n <= 16 */
+{
+    sp_store(p, (uint64_t)(v >> 64), n - 8);
+    sp_store(p + n - 8, (uint64_t)v, 8);
+}
+
+/* Bit-granular access for layouts that no whole-byte run covers; width <= 128. */
+static inline __attribute__((unused)) sp_u128 sp_get_bits(const uint8_t *p, uint32_t bit, uint32_t width)
+{
+    sp_u128 v = 0;
+    for (uint32_t i = bit; i < bit + width; i++)
+        v = v << 1 | ((p[i >> 3] >> (7 - (i & 7))) & 1);
+    return v;
+}
+
+static inline __attribute__((unused)) void sp_put_bits(uint8_t *p, uint32_t bit, sp_u128 v, uint32_t width)
+{
+    for (uint32_t i = 0; i < width; i++) {
+        uint32_t at = bit + i;
+        uint8_t m = (uint8_t)(0x80 >> (at & 7));
+        if ((v >> (width - 1 - i)) & 1)
+            p[at >> 3] |= m;
+        else
+            p[at >> 3] &= (uint8_t)~m;
+    }
+}
+
+/* Copy `width` bits from bit `from` of src to bit `to` of dst. */
+static inline __attribute__((unused)) void sp_copy_bits(uint8_t *dst, uint32_t to, const uint8_t *src, uint32_t from,
+                                                        uint32_t width)
+{
+    for (uint32_t i = 0; i < width; i++)
+        sp_put_bits(dst, to + i, (src[(from + i) >> 3] >> (7 - ((from + i) & 7))) & 1, 1);
+}
+
+SP_INLINE uint64_t sp_shl64(uint64_t v, uint64_t n) { return n < 64 ? v << n : 0; }
+SP_INLINE sp_u128 sp_shl128(sp_u128 v, uint64_t n) { return n < 128 ? v << n : 0; }
+SP_INLINE uint64_t sp_shr64(uint64_t v, uint64_t n) { return n < 64 ? v >> n : 0; }
+SP_INLINE sp_u128 sp_shr128(sp_u128 v, uint64_t n) { return n < 128 ? v >> n : 0; }
+SP_INLINE int64_t sp_sar64(int64_t v, uint64_t n) { return v >> (n < 63 ? n : 63); }
+SP_INLINE sp_s128 sp_sar128(sp_s128 v, uint64_t n) { return v >> (n < 127 ? n : 127); }
+SP_INLINE uint64_t sp_clamp_shift(sp_u128 n) { return n > 4096 ? 4096 : (uint64_t)n; }
+SP_INLINE int64_t sp_sext64(uint64_t v, unsigned w) { return (int64_t)(v << (64 - w)) >> (64 - w); }
+SP_INLINE sp_s128 sp_sext128(sp_u128 v, unsigned w) { return (sp_s128)(v << (128 - w)) >> (128 - w); }
+
+/* Hashes over bytes as BMv2 names them (hash.c). */
+uint64_t sp_hash_crc16(const uint8_t *p, size_t n);
+uint64_t sp_hash_crc32(const uint8_t *p, size_t n);
+uint64_t sp_hash_crc_ccitt(const uint8_t *p, size_t n);
+uint64_t sp_hash_csum16(const uint8_t *p, size_t n);
+uint64_t sp_hash_xor16(const uint8_t *p, size_t n);
+uint64_t sp_hash_xor32(const uint8_t *p, size_t n);
+uint64_t sp_hash_identity(const uint8_t *p, size_t n);
+
+/* csum16 continued over a second, 16-bit aligned piece: sums of big endian words; fold at the end. */
+SP_INLINE uint64_t sp_csum_fold(uint64_t sum)
+{
+    while (sum >> 16)
+        sum = (sum & 0xffff) + (sum >> 16);
+    return ~sum & 0xffff;
+}
+
+uint64_t sp_random(struct sp_switch *sw, uint64_t low, uint64_t high);
+uint8_t sp_meter_run(struct sp_meter *meter, uint8_t bytes, uint32_t len, uint64_t now_ns);
+bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint8_t *value, const uint8_t *mask);
+
+/* -- lookup --------------------------------------------------------------------------------------------------- */
+
+SP_INLINE uint64_t sp_mix(uint64_t h, uint64_t w)
+{
+    sp_u128 m = (sp_u128)(h ^ w ^ 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull;
+    return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+SP_INLINE uint64_t sp_hash_words(const uint64_t *w, unsigned n)
+{
+    uint64_t h = 0x2545f4914f6cdd1dull;
+    for (unsigned i = 0; i < n; i++)
+        h = sp_mix(h, w[i]);
+    return h;
+}
+
+SP_INLINE bool sp_equal_words(const uint64_t *a, const uint64_t *b, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+SP_INLINE struct sp_entry *sp_lookup_exact(const struct sp_table *t, const uint64_t *key, const unsigned words)
+{
+    if (!t->count)
+        return NULL;
+    uint64_t h = sp_hash_words(key, words);
+    for (uint32_t i = (uint32_t)h & t->hash.mask;; i = (i + 1) & t->hash.mask) {
+        struct sp_entry *e = t->hash.slots[i].entry;
+        if (!e)
+            return NULL;
+        if (t->hash.slots[i].hash == h && sp_equal_words(e->key, key, words))
+            return e;
+    }
+}
+
+/* key: one field of `width` <= 16 bits */
+SP_INLINE struct sp_entry *sp_lookup_direct(const struct sp_table *t, uint64_t value)
+{
+    return t->direct ? t->direct[value] : NULL;
+}
+
+extern const uint64_t sp_lpm_ancestors[64];
+
+/* `bits` from bit `pos` of a key of `words` words; bits behind its end are zero */
+SP_INLINE unsigned sp_key_bits(const uint64_t *key, const unsigned words, unsigned pos, unsigned bits)
+{
+    unsigned w = pos >> 6, o = pos & 63;
+    uint64_t v = w < words ? key[w] << o : 0;
+    if (o && w + 1 < words)
+        v |= key[w + 1] >> (64 - o);
+    return (unsigned)(v >> (64 - bits));
+}
+
+SP_INLINE struct sp_entry *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words)
+{
+    if (!t->count)
+        return NULL;
+    const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
+    struct sp_entry *const *best = &root->entry;
+    const struct sp_lpm_node *n = root->node;
+    for (unsigned pos = SP_LPM_ROOT; n; pos += SP_LPM_STRIDE) {
+        unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
+        uint64_t bit = 1ull << b, inner;
+        if (n->leaf & bit) {
+            best = &n->results[__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf & (bit - 1))];
+        } else if ((inner = n->inner & sp_lpm_ancestors[b])) {
+            uint64_t top = 1ull << (63 - __builtin_clzll(inner));
+            best = &n->results[__builtin_popcountll(n->inner & (top - 1))];
+        }
+        if (!(n->child_map & bit))
+            break;
+        n = &n->children[__builtin_popcountll(n->child_map & (bit - 1))];
+    }
+    return *best;
+}
+
+/* ranges: the values of the range fields, each (high word, low word) */
+SP_INLINE bool sp_in_ranges(const struct sp_entry *e, const unsigned words, const uint64_t *ranges, const unsigned n)
+{
+    const uint64_t *r = e->key + 2 * words;
+    for (unsigned i = 0; i < n; i++, r += 4, ranges += 2) {
+        sp_u128 v = (sp_u128)ranges[0] << 64 | ranges[1];
+        if (v < ((sp_u128)r[0] << 64 | r[1]) || v > ((sp_u128)r[2] << 64 | r[3]))
+            return false;
+    }
+    return true;
+}
+
+SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uint64_t *key, const unsigned words,
+                                             const uint64_t *ranges, const unsigned n_ranges)
+{
+    struct sp_entry *best = NULL;
+    for (uint32_t i = 0; i < t->tuples.count; i++) {
+        const struct sp_tuple *tuple = t->tuples.tuple[i];
+        if (best && best->priority >= tuple->priority)
+            break;
+        uint64_t masked[words];
+        for (unsigned w = 0; w < words; w++)
+            masked[w] = key[w] & tuple->mask[w];
+        uint64_t h = sp_hash_words(masked, words);
+        for (uint32_t s = (uint32_t)h & tuple->hash.mask;; s = (s + 1) & tuple->hash.mask) {
+            struct sp_entry *e = tuple->hash.slots[s].entry;
+            if (!e)
+                break;
+            if (tuple->hash.slots[s].hash != h || !sp_equal_words(e->key, masked, words))
+                continue;
+            while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges))
+                e = e->next;
+            if (e && (!best || e->priority > best->priority))
+                best = e;
+            break;
+        }
+    }
+    return best;
+}
+
+/* The action of an entry; hash: of the selector's input. NULL: a group without live members. */
+SP_INLINE const struct sp_act *sp_entry_act(const struct sp_entry *e)
+{
+    return SP_LIKELY(e->kind == 1) ? e->act : e->member->act;
+}
+
+SP_INLINE const struct sp_act *sp_group_act(const struct sp_group *g, uint64_t hash)
+{
+    return g->live ? g->choice[hash % g->live]->act : NULL;
+}
+
+SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)
+{
+    if (!m->used)
+        return NULL;
+    for (uint32_t i = (uint32_t)(sp_mix(0, id)) & m->mask;; i = (i + 1) & m->mask) {
+        if (!m->values[i])
+            return NULL;
+        if (m->ids[i] == id)
+            return m->values[i];
+    }
+}
+
+/* -- core, called by the core ----------------------------------------------------------------------------------- */
+
+bool sp_hash_reserve(struct sp_hash *h);                       /* room for one more */
+void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash);
+void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
+void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
+
+bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
+void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
+void sp_lpm_clear(struct sp_lpm *lpm);
+bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);
+void sp_tuples_remove(struct sp_table *t, struct sp_entry *e);
+void sp_tuples_clear(struct sp_tuples *tuples);
+
+bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value);
+void sp_map_remove(struct sp_id_map *m, uint32_t id);
+void sp_map_clear(struct sp_id_map *m, void (*release)(void *));
+
+/* Finds the entry with the same match (value, mask, ranges, prefix, priority). */
+struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *like);
+uint64_t sp_identity(const struct sp_table *t, const struct sp_entry *e);
+uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e); /* code */
+void sp_table_drop(struct sp_table *t, struct sp_entry *e);    /* unlinks, does not free */
+void sp_table_clear(struct sp_table *t);
+size_t sp_key_room(const struct sp_table_desc *d); /* bytes of sp_entry.key[] */
+void sp_entry_free(struct sp_entry *e);
+void sp_entry_unref(struct sp_entry *e); /* releases its member or group */
+
+struct sp_switch *sp_create(const struct sp_program *program, const struct sp_options *options);
+void sp_destroy(struct sp_switch *sw);
+bool sp_reset(struct sp_switch *sw);
+void sp_port_status(struct sp_switch *sw, uint32_t port, int up);
+void sp_group_refresh(struct sp_switch *sw, struct sp_group *g);
+void sp_tick(struct sp_switch *sw, uint64_t now_ns);
+uint32_t sp_command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,
+                    const uint8_t **reply, uint32_t *reply_len);
+const struct sp_stats *sp_get_stats(const struct sp_switch *sw);
+
+#endif
