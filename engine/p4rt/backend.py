@@ -30,7 +30,7 @@ class Backend(Protocol):
 
     def packet_out(self, data: bytes) -> None: ...
 
-    def device_state(self) -> DeviceState: ...
+    def device_state(self, *, keep_maxima: bool = False) -> DeviceState: ...
 
     def state_put(self, key: str, value: bytes) -> None: ...
 
@@ -76,8 +76,8 @@ class ProcessBackend:
     def packet_out(self, data: bytes) -> None:
         self.client.packet_out(data)
 
-    def device_state(self) -> DeviceState:
-        return self.client.device_state()
+    def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
+        return self.client.device_state(keep_maxima=keep_maxima)
 
     def state_put(self, key: str, value: bytes) -> None:
         self.client.state_put(key, value)

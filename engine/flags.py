@@ -1,0 +1,207 @@
+"""Command line of the switch: ``simple_switch_grpc``'s flags, so that existing scripts work, and a few of our own.
+
+``python -m engine -i 1@s1-eth1 -i 2@s1-eth2 --device-id 1 program.json -- --grpc-server-addr 127.0.0.1:9559``
+
+As with BMv2, flags after ``--`` belong to the target; here both kinds are accepted on either side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+MAX_PORT = 511
+DROP_PORT = 511
+
+
+class UsageError(Exception):
+    """The command line cannot be obeyed; the text is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for the server's TLS; ``client_ca`` is None unless clients must show a certificate."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A parsed command line."""
+
+    interfaces: dict[int, str]
+    device_id: int
+    config: Path | None
+    p4info: Path | None
+    address: str
+    tls: Tls | None
+    cpu_port: int
+    pktgen_port: int
+    pktgen_interval_us: int
+    pktgen_forced: bool  # asked for by flag, whatever the program
+    control_socket: Path
+    adopt: bool  # an abandoned data plane at the socket is taken over; otherwise it is replaced
+    pcap: Path | None
+    log_level: str
+    log_console: bool
+    log_file: Path | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m engine",
+        description="A P4 switch: runs a BMv2 JSON program natively and serves P4Runtime and gNMI.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("config", nargs="?", metavar="CONFIG.json", help="program to start with (needs --p4info); otherwise none")
+    add("-i", "--interface", action="append", default=[], metavar="PORT@IFACE", help="attach an interface; repeatable")
+    add("--device-id", type=int, default=0, metavar="N", help="P4Runtime device id (default 0)")
+    add("--no-p4", action="store_true", help="start without a program; a controller pushes it")
+    add("--p4info", metavar="FILE", help="P4Info (text or binary protobuf) of CONFIG.json")
+    add("--pcap", nargs="?", const=".", metavar="DIR", help="write a pcap file per port and direction")
+    add("--log-console", action="store_true", help="log to standard error")
+    add("-L", "--log-level", default="info", metavar="LEVEL", help="trace, debug, info, warn, error or off")
+    add("--log-file", metavar="FILE", help="log to a file")
+    add("--thrift-port", metavar="N", help="ignored: there is no Thrift server")
+    add("--nanolog", metavar="ADDR", help="ignored")
+    add("--notifications-addr", metavar="ADDR", help="ignored")
+    add("--max-port-count", metavar="N", help="ignored: 511 ports")
+    add("--priority-queues", metavar="N", help="ignored: each port has 8 strict-priority queues")
+    add("--dump-packet-data", metavar="N", help="ignored")
+    add("--control-socket", metavar="PATH", help="Unix socket of the data plane; a running one there is taken over")
+    add("--cpu-port", type=int, default=510, metavar="N", help="packet-in and packet-out port (default 510)")
+    add("--drop-port", type=int, default=DROP_PORT, metavar="N", help="must be 511")
+    add("--pktgen-port", type=int, default=509, metavar="N", help="port of the packet generator (default 509)")
+    add("--pktgen-interval-us", type=int, metavar="N", help="heartbeat interval, 0: none (default 10000)")
+    add("--grpc-server-addr", default="127.0.0.1:9559", metavar="ADDR", help="default 127.0.0.1:9559 (loopback)")
+    add("--grpc-server-ssl", action="store_true", help="serve TLS")
+    add("--grpc-server-cert", metavar="PEM", help="server's certificate chain")
+    add("--grpc-server-key", metavar="PEM", help="server's private key")
+    add("--grpc-server-cacert", metavar="PEM", help="CA that signs clients' certificates")
+    add("--grpc-server-with-client-auth", action="store_true", help="clients must show a certificate (mutual TLS)")
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> Settings:
+    """Settings from the command line; :class:`UsageError` says what is wrong with it."""
+    found = _parser().parse_args([argument for argument in arguments if argument != "--"])
+    if found.pcap and found.pcap.endswith(".json") and found.config is None:
+        found.pcap, found.config = ".", found.pcap  # BMv2's --pcap may stand alone before the program
+    if found.no_p4 and found.config:
+        raise UsageError(f"--no-p4 contradicts the program {found.config}")
+    if found.config and not found.p4info:
+        raise UsageError("a program on the command line needs --p4info, or start with --no-p4 and push both")
+    if found.drop_port != DROP_PORT:
+        raise UsageError(f"--drop-port {found.drop_port}: the drop port is {DROP_PORT}")
+    _within("--cpu-port", found.cpu_port, 1, MAX_PORT - 1)
+    _within("--pktgen-port", found.pktgen_port, 0, MAX_PORT - 1)
+    if found.pktgen_port == found.cpu_port:
+        raise UsageError(f"--pktgen-port and --cpu-port are both {found.cpu_port}")
+    if not 0 <= found.device_id < 1 << 64:
+        raise UsageError(f"--device-id {found.device_id} is not an unsigned 64-bit number")
+    interval = 10_000 if found.pktgen_interval_us is None else found.pktgen_interval_us
+    _within("--pktgen-interval-us", interval, 0, 1_000_000_000)
+    level = _level(found.log_level)
+    address = _address(found.grpc_server_addr)
+    return Settings(
+        interfaces=_interfaces(found.interface, {found.cpu_port, found.pktgen_port, DROP_PORT}),
+        device_id=found.device_id,
+        config=_file(found.config),
+        p4info=_file(found.p4info),
+        address=address,
+        tls=_tls(found),
+        cpu_port=found.cpu_port,
+        pktgen_port=found.pktgen_port,
+        pktgen_interval_us=interval,
+        pktgen_forced=found.pktgen_interval_us is not None,
+        control_socket=Path(found.control_socket) if found.control_socket else default_socket(address),
+        adopt=found.control_socket is not None,
+        pcap=Path(found.pcap) if found.pcap else None,
+        log_level=level,
+        log_console=found.log_console,
+        log_file=Path(found.log_file) if found.log_file else None,
+    )
+
+
+def default_socket(address: str) -> Path:
+    """The data plane's socket when none is named: one per user and server address."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    name = "".join(c if c.isalnum() else "-" for c in address)
+    return Path(base) / f"shadowplane-{os.getuid()}-{name}.sock"
+
+
+def _within(flag: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{flag} {value} is not within {low}..{high}")
+
+
+def _interfaces(given: Sequence[str], reserved: set[int]) -> dict[int, str]:
+    out: dict[int, str] = {}
+    for item in given:
+        number, at, name = item.partition("@")
+        if not at or not number.isdecimal() or not name:
+            raise UsageError(f"-i {item}: expected PORT@INTERFACE, e.g. 1@s1-eth1")
+        port = int(number)
+        _within(f"-i {item}: port", port, 0, MAX_PORT)
+        if port in reserved:
+            raise UsageError(f"-i {item}: port {port} is the CPU, generator or drop port")
+        if port in out:
+            raise UsageError(f"-i {item}: port {port} is given twice")
+        if name in out.values():
+            raise UsageError(f"-i {item}: interface {name} is given twice")
+        out[port] = name
+    return out
+
+
+def _level(text: str) -> str:
+    levels = {"trace": "debug", "debug": "debug", "info": "info", "warn": "warning", "warning": "warning"}
+    levels |= {"error": "error", "critical": "error", "off": "error"}
+    if text not in levels:
+        raise UsageError(f"--log-level {text}: expected trace, debug, info, warn, error or off")
+    return levels[text]
+
+
+def _address(text: str) -> str:
+    if text.startswith(("unix:", "unix-abstract:")):
+        return text
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--grpc-server-addr {text}: expected HOST:PORT")
+    return f"{host or '127.0.0.1'}:{port}"
+
+
+def _file(text: str | None) -> Path | None:
+    if text is None:
+        return None
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text}: no such file")
+    return path
+
+
+def _tls(found: argparse.Namespace) -> Tls | None:
+    named = (found.grpc_server_cert, found.grpc_server_key, found.grpc_server_cacert)
+    if not found.grpc_server_ssl:
+        if any(named) or found.grpc_server_with_client_auth:
+            raise UsageError("TLS files are given without --grpc-server-ssl")
+        return None
+    if not found.grpc_server_cert or not found.grpc_server_key:
+        raise UsageError("--grpc-server-ssl needs --grpc-server-cert and --grpc-server-key")
+    if found.grpc_server_with_client_auth and not found.grpc_server_cacert:
+        raise UsageError("--grpc-server-with-client-auth needs --grpc-server-cacert")
+    certificate, key = _file(found.grpc_server_cert), _file(found.grpc_server_key)
+    assert certificate is not None and key is not None
+    return Tls(certificate, key, _file(found.grpc_server_cacert) if found.grpc_server_with_client_auth else None)

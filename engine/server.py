@@ -1,0 +1,274 @@
+"""The switch as a process: starts (or takes over) the native data plane and serves P4Runtime and gNMI for it.
+
+The data plane is a separate process. A clean stop ends both; when only this one dies, forwarding goes on, and a new
+server with the same ``--control-socket`` finds program, entries and its own state again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from engine.api import DatapathError, EngineError, ProgramInfo
+from engine.dataplane import Client, spawn
+from engine.flags import Settings, Tls, UsageError, parse
+from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
+from engine.p4rt.backend import Backend, ProcessBackend
+from engine.p4rt.device import MAX_STREAMS, Device
+from engine.p4rt.errors import P4Error
+from engine.p4rt.service import P4RuntimeService
+from engine.p4rt.stubs import p4i, p4r
+
+log = logging.getLogger("engine")
+
+EXIT_USAGE = 2
+HEARTBEAT_REGISTER = "liveness_last_seen"  # its presence tells that a program understands the generator's commands
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+    ("grpc.max_receive_message_length", 128 << 20),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),  # a peer that vanished loses its stream, hence its primacy
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+_WORKERS = MAX_STREAMS + MAX_SUBSCRIPTIONS + 32
+_STACK_BYTES = 512 << 10
+_SWITCH_INTERVAL_S = 0.0005  # a long read must not keep a flip waiting for the interpreter's default 5 ms
+_GRACE_S = 0.5
+
+
+@dataclass(slots=True)
+class Serving:
+    """A running gRPC server; ``port`` is the one it listens on (0 for Unix sockets)."""
+
+    grpc: grpc.Server
+    device: Device
+    gnmi: GnmiService
+    port: int
+
+    def stop(self, grace_s: float = _GRACE_S) -> None:
+        self.gnmi.close()
+        self.device.close()
+        self.grpc.stop(grace_s).wait()
+
+
+class Listener:
+    """A gRPC server that has its port but no services yet; raises :class:`UsageError` when the port is taken."""
+
+    def __init__(self, address: str, tls: Tls | None = None) -> None:
+        threading.stack_size(_STACK_BYTES)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self.server = grpc.server(
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="grpc"), options=_OPTIONS, maximum_concurrent_rpcs=_WORKERS
+        )
+        try:
+            if tls is None:
+                self.port = self.server.add_insecure_port(address)
+            else:
+                self.port = self.server.add_secure_port(address, _credentials(tls))
+        except RuntimeError:
+            self.port = 0
+        if self.port == 0 or (address.startswith("unix") and self.port != 1):
+            raise UsageError(f"cannot listen on {address}: {_why(address)}")
+
+    def serve(self, backend: Backend, device_id: int) -> Serving:
+        """Answer requests for ``backend``."""
+        device = Device(backend, device_id)
+        gnmi = GnmiService(lambda keep: backend.device_state(keep_maxima=keep))
+        device.on_port.append(gnmi.on_port)
+        self.server.add_generic_rpc_handlers((P4RuntimeService(device).handler(), gnmi.handler()))
+        return Serving(self.server, device, gnmi, self.port)
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    if tls.client_ca is None:
+        return grpc.ssl_server_credentials([pair])
+    return grpc.ssl_server_credentials([pair], tls.client_ca.read_bytes(), require_client_auth=True)
+
+
+def _why(address: str) -> str:
+    """What the system says about binding ``address``, for the error message."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix"):
+        return "the socket cannot be created"
+    try:
+        family, kind, _proto, _name, target = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[
+            0
+        ]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        return str(error.strerror or error)
+    return "gRPC refused it (are certificate and key valid?)"
+
+
+def read_p4info(path: Path) -> p4i.P4Info:
+    """P4Info from text or binary protobuf; :class:`UsageError` when it is neither."""
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+
+    data = path.read_bytes()
+    try:
+        return text_format.Parse(data.decode(), p4i.P4Info())
+    except (text_format.ParseError, UnicodeDecodeError) as text_error:
+        try:
+            return p4i.P4Info.FromString(data)
+        except DecodeError:
+            raise UsageError(f"{path}: not a P4Info ({text_error})") from None
+
+
+class _DataPlane:
+    """The switch process: ours, or one that a former server left behind."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = self._take_over(settings) or self._start(settings)
+
+    def _take_over(self, settings: Settings) -> Client | None:
+        if not settings.control_socket.exists():
+            return None
+        try:
+            client = Client(settings.control_socket)
+        except DatapathError:
+            return None  # a stale file; the new process replaces it
+        if not settings.adopt:
+            log.info("ending the data plane that a former server left behind")
+            with contextlib.suppress(DatapathError):
+                client.shutdown()
+            client.close()
+            _until_gone(settings.control_socket)
+            return None
+        have = {entry["port"]: entry["name"] for entry in client.hello()["ports"]}
+        for port, name in have.items():
+            if settings.interfaces.get(port) != name:
+                client.remove_port(port)
+        for port, name in settings.interfaces.items():
+            if have.get(port) != name:
+                client.add_port(port, name)
+        client.pcap(settings.pcap)
+        log.info("took over the data plane at %s", settings.control_socket)
+        return client
+
+    def _start(self, settings: Settings) -> Client:
+        settings.control_socket.parent.mkdir(parents=True, exist_ok=True)
+        self.process = spawn(
+            settings.interfaces,
+            settings.control_socket,
+            cpu_port=settings.cpu_port,
+            pktgen_port=settings.pktgen_port,
+            pcap=settings.pcap,
+            log_file=settings.log_file or settings.control_socket.with_suffix(".log"),
+            log_level=settings.log_level,
+        )
+        return Client(settings.control_socket)
+
+    def stop(self) -> None:
+        with contextlib.suppress(DatapathError):
+            self.client.shutdown()
+        self.client.close()
+        if self.process is not None:
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def _until_gone(path: Path) -> None:
+    for _ in range(200):
+        try:
+            Client(path).close()
+        except DatapathError:
+            return
+        time.sleep(0.01)
+
+
+def _check_interfaces(settings: Settings) -> None:
+    for port, name in settings.interfaces.items():
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
+            raise UsageError(f"-i {port}@{name}: there is no interface {name}") from None
+
+
+def _configure_logging(settings: Settings) -> None:
+    level = getattr(logging, settings.log_level.upper())
+    handlers: list[logging.Handler] = []
+    if settings.log_file is not None:
+        handlers.append(logging.FileHandler(settings.log_file))
+    if settings.log_console or not handlers:
+        console = logging.StreamHandler()
+        console.setLevel(level if settings.log_console else logging.WARNING)
+        handlers.append(console)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _configure_logging(settings)
+    _check_interfaces(settings)
+    listener = Listener(settings.address, settings.tls)
+    plane = _DataPlane(settings)
+    serving: Serving | None = None
+    try:
+        backend = ProcessBackend(plane.client, lambda client, info: _generate(settings, client, info))
+        serving = listener.serve(backend, settings.device_id)
+        if settings.config is not None and settings.p4info is not None and not serving.device.has_pipeline():
+            config = p4r.ForwardingPipelineConfig(p4info=read_p4info(settings.p4info))
+            config.p4_device_config = settings.config.read_bytes()
+            serving.device.install(config)
+        elif serving.device.has_pipeline() and plane.client.program is not None:
+            _generate(settings, plane.client, plane.client.program)
+        serving.grpc.start()
+        log.info("serving P4Runtime and gNMI on %s, device id %d", settings.address, settings.device_id)
+        return _wait(stop, plane)
+    finally:
+        if serving is not None:
+            serving.stop()
+        plane.stop()
+
+
+def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
+    """Switch the packet generator on for programs that know its commands, or when it was asked for."""
+    knows = any(register.name == HEARTBEAT_REGISTER for register in program.registers)
+    wanted = settings.pktgen_forced or knows
+    client.pktgen(settings.pktgen_interval_us if wanted else 0, port_down=wanted and settings.pktgen_interval_us > 0)
+
+
+def _wait(stop: threading.Event, plane: _DataPlane) -> int:
+    while not stop.wait(0.5):
+        if plane.process is not None and plane.process.poll() is not None:
+            log.error("the data plane ended unexpectedly (status %s)", plane.process.returncode)
+            return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a switch; 2 and one line on standard error for anything that the user has to change."""
+    try:
+        return run(parse(sys.argv[1:] if arguments is None else arguments))
+    except UsageError as error:
+        print(f"python -m engine: {error}", file=sys.stderr)
+    except P4Error as error:
+        print(f"python -m engine: {error.message}", file=sys.stderr)
+    except (EngineError, OSError) as error:
+        print(f"python -m engine: {error}", file=sys.stderr)
+    return EXIT_USAGE
