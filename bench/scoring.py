@@ -76,7 +76,7 @@ def main() -> None:
         step = iter(range(WARM_UP, 10**9))
         block = raw(rng, count, WARM_UP)
 
-        def learn(bank: PortBank = bank, block: np.ndarray = block, step: object = step) -> None:  # type: ignore[type-arg]
+        def learn(bank: PortBank = bank, block: np.ndarray = block, step: object = step) -> None:
             block[:, 8] += 2e6
             bank.learn_many(slice(None), 0.05 * next(step), block)  # type: ignore[call-overload]
 
