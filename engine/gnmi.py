@@ -3,6 +3,8 @@
 SAMPLE goes down to 10 ms; all SAMPLE subscriptions of one request with the same interval come as one Notification.
 ON_CHANGE covers what changes by events (port state); TARGET_DEFINED is ON_CHANGE where possible, else SAMPLE each
 second. Set is not offered: a port's configuration is the host's business. Tree: :mod:`engine.gnmi_paths`.
+
+Values: JSON in Get (PROTO scalars on request); Subscribe sends scalars unless JSON_IETF is asked for.
 """
 
 from __future__ import annotations
@@ -216,7 +218,8 @@ class GnmiService:
         yield from self._stream(groups, context)
 
     def _groups(self, wanted: gnmi.SubscriptionList) -> list[_Group]:
-        encoding = _encoding(wanted.encoding)
+        # JSON is 0, so it cannot be told from "not set"; Stratum then sends scalars, and clients (finsy) rely on it.
+        encoding = gnmi.PROTO if wanted.encoding == gnmi.JSON else _encoding(wanted.encoding)
         if not len(wanted.subscription):
             raise invalid("the SubscriptionList is empty")
         state = self._tree.state(keep_maxima=True)

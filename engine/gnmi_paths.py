@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,9 @@ DEVICE_LEAVES: tuple[tuple[str, Callable[[DeviceState], Value]], ...] = (
     ("components/component[name=backlog]/state/packets", lambda s: s.backlog),
     ("components/component[name=backlog]/state/dropped-packets", lambda s: s.dropped),
 )
+
+_UINT_TAG = varint(gnmi.TypedValue.UINT_VAL_FIELD_NUMBER << 3)
+_DOUBLE_TAG = varint(gnmi.TypedValue.DOUBLE_VAL_FIELD_NUMBER << 3 | 1)
 
 Elem = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -166,10 +170,10 @@ def typed(value: Value, encoding: int) -> bytes:
     """Body of a ``gnmi.TypedValue``. JSON_IETF writes integers as strings where YANG has 64 bits (RFC 7951)."""
     if encoding == gnmi.PROTO:
         if isinstance(value, str):
-            return gnmi.TypedValue(string_val=value).SerializeToString()
+            return delimited(gnmi.TypedValue.STRING_VAL_FIELD_NUMBER, value.encode())
         if isinstance(value, float):
-            return gnmi.TypedValue(double_val=value).SerializeToString()
-        return gnmi.TypedValue(uint_val=value).SerializeToString()
+            return _DOUBLE_TAG + struct.pack("<d", value)
+        return _UINT_TAG + varint(value)
     if encoding == gnmi.JSON_IETF and isinstance(value, int) and value >= 1 << 32:
         value = str(value)
     text = f'"{value}"'.encode() if isinstance(value, str) and value.isalnum() else json.dumps(value).encode()
