@@ -486,8 +486,8 @@ def _step(at_s: float) -> Points:
 
 
 def _overflow(excess: Callable[[float], float], room: float, until_s: float) -> float | None:
-    """When a queue that fills at ``excess(t)`` packets/s, and empties at negative values, first holds ``room``."""
-    step, held = 0.001, 0.0
+    """When a queue that fills at ``excess(t)`` packets/s, and empties at negative values, is first nearly full."""
+    step, held, room = 0.001, 0.0, 0.9 * room  # senders are not perfectly even
     for index in range(int(until_s / step)):
         held = max(0.0, held + step * excess(index * step))
         if held >= room:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.api import DeviceState
 from topo import marks, network, userns
@@ -41,6 +41,9 @@ class Lab:
     ``target``: ``engine`` or ``bmv2``. ``heartbeat_interval_us``: 0 turns the packet generator off.
     ``base``: give links the topology's delays and rates. ``pcap``: write captures of all ports to ``run_dir/pcaps``.
     """
+
+    #: Switch class per target; a subclass of Lab may bring another.
+    switch_classes: ClassVar[dict[str, type[P4Switch]]] = {"engine": ShadowplaneSwitch, "bmv2": Bmv2Switch}
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class Lab:
                 self._impairments.close()
                 self._impairments = None
             if self.net is not None:
+                P4Switch.batchShutdown(self.net.switches)
                 with contextlib.suppress(network.NetworkError):
                     network.delete_interfaces(self._own_interfaces())
                 self.net.stop()
@@ -282,6 +286,8 @@ class Lab:
 
     def _make_nodes(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
+        for switch in self.topology.switches:
+            (self.run_dir / f"{switch.name}.log").unlink(missing_ok=True)
         self.net = LabNet(build=False, controller=None, host=LabHost, link=LabLink)
         common = {
             "lab_id": self.id,
@@ -292,17 +298,12 @@ class Lab:
         for host in self.topology.hosts:
             self.net.addHost(host.name, ip=host.ipv4, mac=host.mac, lab_id=self.id)
         for switch in self.topology.switches:
-            if self.target == "bmv2":
-                self.net.addSwitch(switch.name, cls=Bmv2Switch, device_id=switch.device_id, **common)
-            else:
-                self.net.addSwitch(
-                    switch.name,
-                    cls=ShadowplaneSwitch,
-                    device_id=switch.device_id,
-                    control_socket=self.control_socket(switch.name),
-                    heartbeat_interval_us=self.heartbeat_interval_us,
-                    **common,
-                )
+            special: dict[str, object] = {}
+            if self.target == "engine":
+                special["control_socket"] = self.control_socket(switch.name)
+                special["heartbeat_interval_us"] = self.heartbeat_interval_us
+            cls = self.switch_classes[self.target]
+            self.net.addSwitch(switch.name, cls=cls, device_id=switch.device_id, **special, **common)
 
     def _make_links(self) -> None:
         create = []
