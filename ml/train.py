@@ -49,35 +49,38 @@ def table(runs: Runs, x: Floats) -> Table:
     return Table(x[keep], left[keep], seen[keep], run[keep], runs.time[keep])
 
 
-def port_tables(seed: int, count: int) -> tuple[dict[Mode, Table], dict[Mode, Runs]]:
-    """Simulated ports through the feature bank."""
-    runs = simulate.ports(seed, count)
-    bank = PortBank(count)
-    link = np.empty((simulate.STEPS, count, len(FEATURES[Mode.LINK_FAILURE])))
-    congestion = np.empty((simulate.STEPS, count, len(FEATURES[Mode.CONGESTION])))
-    for i in range(simulate.STEPS):
-        bank.learn_many(slice(None), runs.link.time[i], runs.link.raw[i])
-        link[i], congestion[i] = bank.features()
-    both = {Mode.LINK_FAILURE: runs.link, Mode.CONGESTION: runs.congestion}
-    return {Mode.LINK_FAILURE: table(runs.link, link), Mode.CONGESTION: table(runs.congestion, congestion)}, both
+def played(seed: int, count: int) -> dict[Mode, tuple[Table, Runs, Floats]]:
+    """Simulated runs through the feature banks: rows, runs and features (steps, elements, features) of each mode.
+
+    Devices are half as many as ports.
+    """
+    ports, ends = simulate.ports(seed, count), PortBank(count)
+    link, congestion = [], []
+    for time, raw in zip(ports.link.time, ports.link.raw, strict=True):
+        ends.learn_many(slice(None), time, raw)
+        x, y = ends.features()
+        link.append(x)
+        congestion.append(y)
+    devices = simulate.devices(seed + 1, max(count // 2, 1))
+    boxes = DeviceBank(len(devices.event))
+    overload = []
+    for time, raw in zip(devices.time, devices.raw, strict=True):
+        boxes.learn_many(slice(None), time, raw)
+        overload.append(boxes.features())
+    found = {}
+    for mode, runs, steps in (
+        (Mode.LINK_FAILURE, ports.link, link),
+        (Mode.CONGESTION, ports.congestion, congestion),
+        (Mode.DEVICE_OVERLOAD, devices, overload),
+    ):
+        features = np.stack(steps)
+        found[mode] = table(runs, features), runs, features
+    return found
 
 
-def device_table(seed: int, count: int) -> tuple[Table, Runs]:
-    """Simulated devices through the feature bank."""
-    runs = simulate.devices(seed, count)
-    bank = DeviceBank(count)
-    x = np.empty((simulate.STEPS, count, len(FEATURES[Mode.DEVICE_OVERLOAD])))
-    for i in range(simulate.STEPS):
-        bank.learn_many(slice(None), runs.time[i], runs.raw[i])
-        x[i] = bank.features()
-    return table(runs, x), runs
-
-
-def tables(seed: int, count: int) -> tuple[dict[Mode, Table], dict[Mode, Runs]]:
-    """All modes; devices are half as many as ports."""
-    found, runs = port_tables(seed, count)
-    found[Mode.DEVICE_OVERLOAD], runs[Mode.DEVICE_OVERLOAD] = device_table(seed + 1, max(count // 2, 1))
-    return found, runs
+def tables(seed: int, count: int) -> dict[Mode, Table]:
+    """The rows of :func:`played`."""
+    return {mode: rows for mode, (rows, _, _) in played(seed, count).items()}
 
 
 def _fit_interval(x: Floats, y: Floats, features: Sequence[Feature], ridge: float) -> tuple[float, Floats]:
@@ -148,8 +151,7 @@ def calibrate(model: HazardModel, rows: Table) -> HazardModel:
 
 def train(seed: int, count: int) -> dict[Mode, HazardModel]:
     """Fit on one simulated population and calibrate on another."""
-    fitting, _ = tables(seed, count)
-    later, _ = tables(seed + 1000, count)
+    fitting, later = tables(seed, count), tables(seed + 1000, count)
     models = {}
     for mode, rows in fitting.items():
         model = calibrate(fit(mode, rows), later[mode])

@@ -19,8 +19,7 @@ Fitted = tuple[dict[Mode, HazardModel], dict[Mode, train.Table]]
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
     models = train.train(3, 500)
-    later, _ = train.tables(77, 500)
-    return models, later
+    return models, train.tables(77, 500)
 
 
 @pytest.mark.parametrize("mode", list(FEATURES))
@@ -50,7 +49,7 @@ def test_weights_keep_their_bounds(fitted: Fitted) -> None:
 
 
 def test_labels_say_when_and_what_was_seen() -> None:
-    rows = train.tables(4, 200)[0][Mode.LINK_FAILURE]
+    rows = train.tables(4, 200)[Mode.LINK_FAILURE]
     assert (rows.left >= 0.0).all()
     assert (rows.seen >= 0.0).all()
     struck = np.isfinite(rows.left) & (rows.left > 0.0)
