@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench._wire import P4INFO, PROGRAM
+from bench._wire import PROGRAM
+from engine.library import compile_program
 
 
 def shared_object() -> Path:
     """Path of the compiled program (from the cache when it is there)."""
-    from engine.library import Program
-
-    return Program.load(PROGRAM, P4INFO).path
+    return compile_program(PROGRAM, packet_out_bytes=2, packet_in_bytes=2).path

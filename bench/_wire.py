@@ -70,7 +70,7 @@ def cables(ports: Sequence[int]) -> Iterator[Cables]:
 
 
 def _checksum(header: bytes) -> int:
-    total = sum(struct.unpack(f">{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f">{len(header) // 2}H", header))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -117,10 +117,11 @@ def _blast(sender: str, receivers: Sequence[str], rate: float, count: int, frame
 def entries(program: ProgramInfo) -> list[TableUpdate]:
     """One route, one group with a primary and a shadow next hop."""
     tables = {table.name: index for index, table in enumerate(program.tables)}
-    actions = {action.name: index for index, action in enumerate(program.actions)}
 
     def insert(table: str, key: Match, action: str, *params: bytes) -> TableUpdate:
-        return TableUpdate(Op.INSERT, tables[table], (key,), ActionCall(actions[action], params))
+        # The compiler may repeat an action for each table: take the table's own.
+        index = next(i for i in program.tables[tables[table]].actions if program.actions[i].name == action)
+        return TableUpdate(Op.INSERT, tables[table], (key,), ActionCall(index, params))
 
     group = GROUP.to_bytes(2, "big")
     return [
