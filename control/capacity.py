@@ -7,6 +7,7 @@ A rate that was never measured counts as zero: a diversion is not refused on a g
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,33 +29,59 @@ FITS = Room(True, "fits")
 
 @dataclass(slots=True)
 class Rate:
-    """Bits per second from a cumulative byte counter, smoothed over about ``window_s`` seconds."""
+    """Bits per second from a cumulative byte counter, and how fast they grow.
+
+    The rate is that of the last ``window_s`` seconds or a little more; the growth compares it with the window before.
+    """
 
     window_s: float = 0.2
     bps: float = 0.0
-    _total: float = -1.0
-    _time_s: float = 0.0
+    growth: float = 0.0  # bits per second, per second
+    _readings: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=64))
 
     def update(self, total_bytes: float, time_s: float) -> None:
         """Take in a reading; a counter that went backwards (restart) starts anew."""
-        step = time_s - self._time_s
-        if self._total < 0 or total_bytes < self._total:
-            self._total, self._time_s, self.bps = total_bytes, time_s, 0.0
+        readings = self._readings
+        if readings and total_bytes < readings[-1][1]:
+            readings.clear()
+        if readings and time_s <= readings[-1][0]:
             return
-        if step <= 0:
+        readings.append((time_s, total_bytes))
+        middle = self._before(time_s - self.window_s)
+        if middle is None:
+            self.bps = self.growth = 0.0
             return
-        now = (total_bytes - self._total) * 8 / step
-        share = min(1.0, step / self.window_s)
-        self.bps += share * (now - self.bps)
-        self._total, self._time_s = total_bytes, time_s
+        self.bps = (total_bytes - middle[1]) * 8 / (time_s - middle[0])
+        oldest = self._before(middle[0] - self.window_s)
+        if oldest is None:
+            self.growth = 0.0
+            return
+        past = (middle[1] - oldest[1]) * 8 / (middle[0] - oldest[0])
+        self.growth = (self.bps - past) / ((time_s - oldest[0]) / 2)
+
+    def ahead(self, seconds: float) -> float:
+        """The rate to reckon with so many seconds from now: growth is carried on, decline is not trusted."""
+        return self.bps + max(0.0, self.growth) * seconds
+
+    def _before(self, time_s: float) -> tuple[float, float] | None:
+        """The newest reading that is at least as old as ``time_s``."""
+        for reading in reversed(self._readings):
+            if reading[0] <= time_s + 1e-9:
+                return reading
+        return None
 
 
 @dataclass(slots=True)
 class Loads:
-    """What is known of loads and capacities. ``limit`` is the highest share of a link that a diversion may fill."""
+    """What is known of loads and capacities.
+
+    ``limit`` is the highest share of a link that a diversion may fill; ``ahead_s``: how far growth is carried on,
+    so that traffic that swells is not moved to where it will not fit a moment later.
+    """
 
     network: Network
     limit: float = 0.9
+    ahead_s: float = 1.5
     line_rate: dict[Endpoint, float] = field(default_factory=dict)  # bps, from telemetry; 0: unlimited
     _ports: dict[Endpoint, Rate] = field(default_factory=dict)
     _groups: dict[GroupKey, Rate] = field(default_factory=dict)
@@ -78,6 +105,19 @@ class Loads:
         rate = self._groups.get(key)
         return rate.bps if rate is not None else 0.0
 
+    def load_ahead(self, end: Endpoint) -> float:
+        """The load to reckon with ``ahead_s`` from now."""
+        rate = self._ports.get(end)
+        return rate.ahead(self.ahead_s) if rate is not None else 0.0
+
+    def group_ahead(self, key: GroupKey) -> float:
+        rate = self._groups.get(key)
+        return rate.ahead(self.ahead_s) if rate is not None else 0.0
+
+    def group_growth(self, key: GroupKey) -> float:
+        """Bits per second that the group will have gained ``ahead_s`` from now; 0 if it shrinks."""
+        return self.group_ahead(key) - self.group_rate(key)
+
     def capacity(self, end: Endpoint) -> float:
         """Bits per second that a port can send: the smaller of topology and telemetry; 0: unlimited."""
         hop = self.network.hop_at(end)
@@ -99,7 +139,7 @@ class Loads:
         ``current``: ports that its packets already leave by (they carry the load now, so it is not counted twice);
         ``extra``: load that other diversions decided in the same breath will add.
         """
-        need = self.group_rate(group.key)
+        need = self.group_ahead(group.key)
         carried = set(current)
         for hop in onto.hops:
             capacity = self.capacity(hop.out)
@@ -111,7 +151,7 @@ class Loads:
                 return Room(
                     False,
                     f"{hop.link.name} carries {load / 1e6:.1f} of {capacity / 1e6:.1f} Mbit/s; "
-                    f"{added / 1e6:.1f} Mbit/s more would exceed {self.limit:.0%}",
+                    f"{added / 1e6:.1f} Mbit/s more (growth included) would exceed {self.limit:.0%}",
                 )
         return FITS
 

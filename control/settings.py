@@ -21,7 +21,8 @@ class Strategy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Defaults suit the lab. ``dead_multiplier`` heartbeats without an answer make a port dead."""
+    """Defaults suit the lab. A port is dead ``dead_multiplier`` heartbeat
+    intervals after it was last heard: two heartbeats may get lost, the third is not waited for."""
 
     topology: str = "diamond"
     strategy: Strategy = Strategy.PREDICTIVE
@@ -31,7 +32,7 @@ class Settings:
     host: str = "127.0.0.1"
     base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
     heartbeat_ms: float = 10.0
-    dead_multiplier: float = 3.0
+    dead_multiplier: float = 2.7
     report_ms: float = 100.0  # a silent port still reports this often
     rtt_delta_us: int = 500
     sample_ms: float = 100.0  # gNMI

@@ -83,6 +83,8 @@ class ShadowManager:
         self.group_ids = groups or IdPool(1, GROUPS, "steering group")
         self.labels = labels or IdPool(FIRST_LABEL, LABELS, "path label")
         self.limits = limits or Limits()
+        self._carrying_of: Mapping[GroupKey, Group] = {}
+        self._carrying: dict[GroupKey, tuple[Endpoint, ...]] = {}
 
     def build(self, monitor: Monitor, *, avoid: Avoid = NOTHING) -> Plan:
         """Primaries as computed (without ``avoid``) and a shadow for every group that can have one."""
@@ -140,8 +142,17 @@ class ShadowManager:
         return replace(plan, groups=groups, _by_switch={})
 
     def carrying(self, plan: Plan, group: Group) -> tuple[Endpoint, ...]:
-        """Ports by which the group's packets travel while nothing is flipped."""
-        return tuple(hop.out for hop in self.primary_path(plan, group).hops)
+        """Ports by which the group's packets travel while nothing is flipped; none where the path ends early."""
+        if self._carrying_of is not plan.groups:
+            self._carrying_of, self._carrying = plan.groups, {}
+        known = self._carrying.get(group.key)
+        if known is None:
+            try:
+                known = tuple(hop.out for hop in self.primary_path(plan, group).hops)
+            except PathError:
+                known = ()
+            self._carrying[group.key] = known
+        return known
 
     def primary_path(self, plan: Plan, group: Group) -> Path:
         """The path along the primaries of the plan; empty for local groups. Raises :class:`PathError` if it ends."""

@@ -57,12 +57,16 @@ class Threat:
         """Packets are being lost now, or work on the element is announced: no hold-down."""
         return self.cause in (Cause.DEGRADATION, Cause.MAINTENANCE)
 
-    def hits_primary(self, group: Group) -> bool:
-        """Whether the group's next hop leads into the threat, and a way around would help it."""
+    def hits_primary(self, group: Group, carrying: Iterable[Endpoint]) -> bool:
+        """Whether the group's primary suffers, and its shadow is the remedy.
+
+        A failing element is the business of its neighbours: they are nearest, and their shadows avoid it. A full
+        port is relieved by any group on whose way it lies (``carrying``: the ports of the primary path).
+        """
         if group.primary is None:
             return False
         if self.hop is not None:
-            return group.primary.out == self.hop
+            return self.hop in carrying
         if group.primary.into.switch in self.avoid.nodes and group.primary.into.switch != group.tail:
             return True
         return self.avoid.hits_link(group.primary.link)
@@ -212,6 +216,12 @@ class ThreatBook:
             if threat.hits_path(path):
                 return threat.describe()
         return None
+
+    def failing(self, path: Path) -> bool:
+        """Whether something on the path is dying, as opposed to being full."""
+        if any(self.suspected(link) for link in path.links):
+            return True
+        return any(threat.hits_path(path) and not threat.congestion for threat in self.threats.values())
 
     def clear(self) -> None:
         self.threats.clear()

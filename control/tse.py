@@ -71,7 +71,9 @@ class Tuning:
     suppress_at: float = 3.5
     reuse_at: float = 1.5
     relief_target: float = 0.7  # of a congested port's capacity
-    relief_pause_s: float = 0.15  # between two rounds of moving groups off a congested port
+    relief_pause_s: float = 0.3  # between two rounds of moving groups off a congested port
+    relief_floor: float = 0.5  # a standing alarm less probable than this moves no more groups
+    swelling: float = 0.3  # a group that will have grown by this share is the cause rather than the victim
     sure: float = 0.95  # a prediction this certain overrides hold-down
 
 
@@ -188,26 +190,41 @@ class SteeringEngine:
         found = [
             group
             for group in plan.groups.values()
-            if threat.hits_primary(group) and self.side(group.key) is Side.PRIMARY
+            if self.side(group.key) is Side.PRIMARY and threat.hits_primary(group, self.carrying(plan, group))
         ]
-        end = threat.hop
-        if end is None:
+        if threat.hop is None:
             return sorted(found, key=lambda group: (-self.loads.group_rate(group.key), group.key))
-        if now - self._relieved_s.get(end, -1e9) < self.tuning.relief_pause_s:
+        return self._relief(now, plan, threat, threat.hop, found)
+
+    def _relief(self, now: float, plan: Plan, threat: Threat, end: Endpoint, found: list[Group]) -> list[Group]:
+        """Which groups to take off a port that fills up.
+
+        Steady groups first: whoever swells is the cause, would take the congestion along, and is left for last
+        (if it does not fit anywhere it stays where it is, alone). One round per ``relief_pause_s``, so that the
+        effect of the last is measured before the next.
+        """
+        tuning, loads = self.tuning, self.loads
+        if now - self._relieved_s.get(end, -1e9) < tuning.relief_pause_s:
             return []
-        busy = [group for group in found if self.loads.group_rate(group.key) > 0]
-        capacity = self.loads.capacity(end)
+        if threat.cause is Cause.PREDICTION and threat.probability < tuning.relief_floor:
+            return []  # an alarm that only lingers
+        busy = [group for group in found if loads.group_rate(group.key) > 0]
+        capacity = loads.capacity(end)
         if capacity <= 0 or not busy:
             return sorted(found, key=lambda group: group.key)
-        excess = max(self.loads.load(end) - self.tuning.relief_target * capacity, 1.0)
+        excess = loads.load_ahead(end) - tuning.relief_target * capacity
         chosen = []
-        for group in sorted(busy, key=lambda item: (-self.loads.group_rate(item.key), item.key)):
+        for group in sorted(busy, key=lambda item: (self._swells(item), -loads.group_rate(item.key), item.key)):
             if excess <= 0:
                 break
             chosen.append(group)
             if self._obstacle(plan, group, {}) is None:
-                excess -= self.loads.group_rate(group.key)
+                excess -= loads.group_ahead(group.key)
         return chosen
+
+    def _swells(self, group: Group) -> bool:
+        growth = self.loads.group_growth(group.key)
+        return growth > self.tuning.swelling * self.loads.group_rate(group.key)
 
     def _consider_flip(
         self, now: float, plan: Plan, group: Group, threat: Threat, extra: dict[Endpoint, float]
@@ -226,7 +243,7 @@ class SteeringEngine:
         carried = set(self.carrying(plan, group))
         for hop in shadow.path.hops:
             if hop.out not in carried:
-                extra[hop.out] = extra.get(hop.out, 0.0) + self.loads.group_rate(group.key)
+                extra[hop.out] = extra.get(hop.out, 0.0) + self.loads.group_ahead(group.key)
         if threat.hop is not None:
             self._relieved_s[threat.hop] = now
         text = f"{group.key} moved to its shadow {shadow.path}: {threat.describe()}"
@@ -251,14 +268,15 @@ class SteeringEngine:
         primary = group.primary
         if primary is None or now - state.failed_s < self.tuning.retry_s:
             return None
-        standing = [threat for threat in self.book.standing() if threat.hits_primary(group)]
+        carrying = set(self.carrying(plan, group))
+        standing = [threat for threat in self.book.standing() if threat.hits_primary(group, carrying)]
         suspect = self.book.suspected(primary.link)
         sick = self.book.unhealthy(group.shadow.path) if group.shadow is not None else "it is gone"
         recovery = Threat(
             state.element, Cause.RECOVERY, "recovery", self.book.avoid(), None, 0.0, 0.0, (), now, now, active=False
         )
         if sick is not None:
-            if suspect or any(threat.active for threat in standing):
+            if suspect or self._no_better(group, standing):
                 return self._refuse_once(
                     now, group, recovery, f"neither side is healthy; its shadow: {sick}", replan=True
                 )
@@ -275,6 +293,18 @@ class SteeringEngine:
             return self._refuse_once(now, group, recovery, f"its primary has no room: {room.text}", replan=False)
         quiet = f"{state.element or 'its primary'} has been quiet for {self.book.stable_s:.1f} s"
         return self._make(Kind.REVERT, now, group, recovery, f"{group.key} back to its primary: {quiet}")
+
+    def _no_better(self, group: Group, standing: list[Threat]) -> bool:
+        """Whether a group whose shadow is not healthy would be no better off on its primary.
+
+        Going back from a full shadow to a primary that was full a moment ago would only carry the congestion to
+        and fro; a full primary still beats a dying shadow.
+        """
+        shadow = group.shadow
+        if shadow is None or self.book.failing(shadow.path):
+            return any(threat.active and not threat.congestion for threat in standing)
+        assert group.primary is not None
+        return bool(standing) or not self.loads.room(group, Path((group.primary,)), ()).fits
 
     def _refuse_once(self, now: float, group: Group, threat: Threat, why: str, *, replan: bool) -> Decision | None:
         """A refusal, unless the same kind was given already. ``replan``: another shadow path might help."""

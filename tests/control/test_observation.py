@@ -29,8 +29,20 @@ def test_a_rate_follows_the_counter_and_survives_a_restart() -> None:
     rate.update(0.0, 6.0)
     assert rate.bps == 0.0
     rate.update(0.0, 6.0)  # the same time twice is no division by zero
-    rate.update(12_500, 6.1)
-    assert rate.bps > 0
+    rate.update(25_000, 6.2)
+    assert rate.bps == pytest.approx(1e6)
+
+
+def test_growth_is_carried_on_and_decline_is_not_trusted() -> None:
+    rate = Rate()
+    for step in range(50):
+        time_s = step * 0.1
+        rate.update(1e6 / 8 * time_s**2 / 2, time_s)  # grows by 1 Mbit/s each second
+    assert rate.growth == pytest.approx(1e6, rel=0.01)
+    assert rate.ahead(2.0) == pytest.approx(rate.bps + 2e6, rel=0.01)
+    for step in range(10):
+        rate.update(1e6 / 8 * 4.9**2 / 2, 5.0 + step * 0.1)
+    assert rate.ahead(2.0) == rate.bps == 0.0
 
 
 def test_room_counts_cross_traffic_but_not_the_group_itself_twice() -> None:

@@ -198,6 +198,45 @@ def test_congestion_moves_only_as_many_groups_as_it_takes() -> None:
     assert not any(d.group.switch == "s2" for d in decisions)  # the other direction is not concerned
 
 
+def test_steady_groups_leave_a_full_port_and_the_swelling_one_stays() -> None:
+    """The background of s1>h2 swells beyond the line rate; the steady s1>h4 and the upstream s5>h4 get away."""
+    rig = Rig(make_topology([(1, 2), (2, 4), (1, 3), (3, 4), (5, 1), (5, 3)], rate_mbps=10.0, costs=[1, 1, 2, 2, 1, 4]))
+    end = Endpoint("s1", 1)
+    for tick in range(40):
+        now = tick * 0.1
+        rig.loads.observe_group(GroupKey("s1", "h4"), now * 1e6 / 8, now)
+        rig.loads.observe_group(GroupKey("s5", "h4"), now * 0.5e6 / 8, now)
+        rig.loads.observe_group(GroupKey("s1", "h2"), 2e6 / 8 * now**2, now)
+        rig.loads.observe_port(end, (1e6 * now + 2e6 * now**2) / 8, now)
+    decisions = rig.step([rig.forecast(str(end), mode=Mode.CONGESTION)])
+    flips = {d.group for d in decisions if d.kind is Kind.FLIP}
+    assert flips == {GroupKey("s1", "h4"), GroupKey("s5", "h4")}
+    (refused,) = [d for d in decisions if d.kind is Kind.REFUSE]
+    assert refused.group == GroupKey("s1", "h2") and "growth included" in refused.explanation
+
+
+def test_a_lingering_congestion_alarm_moves_no_more_groups() -> None:
+    rig = Rig(make_topology([(1, 2), (2, 4), (1, 3), (3, 4)], rate_mbps=10.0))
+    end = Endpoint("s1", 1)
+    for second in range(20):
+        rig.loads.observe_group(GroupKey("s1", "h4"), second * 1e6 / 8, float(second))
+        rig.loads.observe_port(end, second * 9e6 / 8, float(second))
+    assert rig.run(1.0, [rig.forecast(str(end), 0.2, Mode.CONGESTION)]) == []
+    assert rig.step([rig.forecast(str(end), 0.9, Mode.CONGESTION)])
+
+
+def test_a_full_shadow_is_not_left_for_a_primary_that_was_just_full() -> None:
+    rig = Rig()
+    alarm = rig.forecast(threatened(rig), mode=Mode.CONGESTION)
+    rig.step([alarm])
+    assert rig.tse.side(KEY) is Side.SHADOW
+    shadow = rig.plan.groups[KEY].shadow
+    assert shadow is not None
+    full = rig.forecast(str(shadow.path.hops[0].out), mode=Mode.CONGESTION)
+    mine = [d for d in rig.run(3.0, [full]) if d.group == KEY]
+    assert [d.kind for d in mine] == [Kind.REFUSE]
+
+
 def test_device_threat_moves_only_transit_traffic() -> None:
     rig = Rig()
     decisions = rig.step([rig.forecast("s2", mode=Mode.DEVICE_OVERLOAD)])
@@ -308,7 +347,10 @@ def test_whatever_happens_the_rules_hold(events: list[tuple[str, float, bool]]) 
                     assert group.shadow is not None and rig.book.unhealthy(group.shadow.path) is None
                     sides[decision.group] = Side.SHADOW
                 elif decision.kind is Kind.REVERT:
-                    assert not any(t.active and t.hits_primary(group) for t in rig.book.standing())
+                    assert not any(
+                        t.active and t.hits_primary(group, rig.spm.carrying(rig.plan, group))
+                        for t in rig.book.standing()
+                    )
                     sides[decision.group] = Side.PRIMARY
     for key, side in sides.items():
         assert rig.tse.side(key) is side
