@@ -130,7 +130,8 @@ class Bmv2:
         """Empty tables, zero registers and counters: BMv2 starts anew with a pipeline config."""
         self._load()
         self._members = 0
-        self.send(1, b"\0" * 14)  # the new program takes over with the next packet
+        self._until_sentinel()  # the new program takes over with the next packet
+        self._until_answer()
         self.digests()
 
     def close(self) -> None:
@@ -313,8 +314,12 @@ class Bmv2:
         entity = p4r.Entity()
         self._key(entity.direct_counter_entry.table_entry, table, match)
         entity.direct_counter_entry.table_entry.priority = priority
-        data = self._read(entity)[0].direct_counter_entry.data
-        return data.packet_count, data.byte_count
+        wanted = entity.direct_counter_entry.table_entry
+        # An entry without any match field reads as a wildcard: pick it from all.
+        for found in (item.direct_counter_entry for item in self._read(entity)):
+            if len(found.table_entry.match) == len(wanted.match) and found.table_entry.priority == priority:
+                return found.data.packet_count, found.data.byte_count
+        raise KeyError(f"{table} has no entry {dict(match)}")
 
     def digests(self) -> list[dict[str, int]]:
         time.sleep(0.1)  # BMv2 hands digests over in a thread of its own

@@ -333,6 +333,19 @@ class TestAcl:
         dropped(routed, IN, f.udp6(), "acl_deny")
         assert routed.send(IN, f.udp6(dport=2001)) != []
 
+    def test_ports_are_those_of_tcp_udp_and_sctp(self, routed: Target) -> None:
+        """Other protocols, and all fragments but the first, have ports 0 for the ACL."""
+        routed.insert("acl", {"l4_sport": (7, 7), "l4_dport": (9, 9)}, "acl_deny", priority=1)
+        body = f.udp(7, 9)
+        for protocol in (1, 6, 17, 58, 132):
+            four = f.ethernet(f.ETHERTYPE_IPV4) + f.ipv4("10.0.0.1", "10.0.1.1", protocol=protocol) + body
+            six = f.ethernet(f.ETHERTYPE_IPV6) + f.ipv6("fd00::1", "fd00:1::1", next_header=protocol) + body
+            has_ports = protocol in (6, 17, 132)
+            for frame in (four, six):
+                assert (routed.send(IN, frame) == []) is has_ports, f"protocol {protocol}"
+        later = f.ipv4("10.0.0.1", "10.0.1.1", fragment_offset=1)
+        assert routed.send(IN, f.ethernet(f.ETHERTYPE_IPV4) + later + body) != []
+
     def test_diverted_packets_are_judged_by_what_is_beneath_the_label(self, routed: Target) -> None:
         routed.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
         routed.insert("acl", {"l4_dport": (2000, 2000)}, "acl_deny", priority=1)

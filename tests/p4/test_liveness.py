@@ -356,7 +356,7 @@ class TestReports:
     def test_death_is_told_once_and_then_repeated_seldom(self, monitored: Embedded) -> None:
         self.quiet(monitored)
         seen = []
-        for _ in range(33):
+        for _ in range(35):
             monitored.wait(INTERVAL)
             tick(monitored)
             seen += monitored.digests()
