@@ -28,6 +28,7 @@ from topo import marks, network, userns
 from topo.impairments import Impairments, Schedule, constant
 from topo.mininet_nodes import Bmv2Switch, LabError, LabHost, LabInterface, LabLink, LabNet, P4Switch, ShadowplaneSwitch
 from topo.spec import Endpoint, Host, Link, Topology, interface_name, port_mac
+from topo.wires import Wires
 
 __all__ = ["Lab", "LabError"]
 
@@ -68,6 +69,7 @@ class Lab:
         self._pcap, self._base, self._log_level = pcap, base, log_level
         self._socket_dir = Path()
         self._impairments: Impairments | None = None
+        self._wires: Wires | None = None  # bmv2: its ports have no impairments of their own
         self._lock = threading.RLock()
         self._old_handler: Any = None
 
@@ -109,6 +111,9 @@ class Lab:
                 self._impairments = None
             if self.net is not None:
                 P4Switch.batchShutdown(self.net.switches)
+                if self._wires is not None:
+                    self._wires.stop()
+                    self._wires = None
                 with contextlib.suppress(network.NetworkError):
                     network.delete_interfaces(self._own_interfaces())
                 self.net.stop()
@@ -181,20 +186,25 @@ class Lab:
         """Impair a port (an end point, or ``"s1:2"``) or a device (``"s1"``).
 
         ``schedule``: parameter to ``(seconds from now, value)`` points, linear between them and held after the last;
-        the parameters are those of the engine's IMPAIR command. Raises :class:`LabError` on ``bmv2``.
+        the parameters are those of the engine's IMPAIR command. On ``bmv2`` only links between switches can be
+        impaired: a device or a host's port raises :class:`LabError`, and nothing shows on a transceiver.
         """
-        switch, port = self._target(target)
-        self._faults().set(switch, port, schedule)
+        self._faults().set(*self._place(*self._target(target)), schedule)
 
     def clear_impairments(self, target: Endpoint | str | None = None) -> None:
         """Remove the impairments of one port or device, or of all; the topology's own delays and rates stay."""
         if target is not None:
-            self._faults().clear(*self._target(target))
+            self._faults().clear(*self._place(*self._target(target)))
+            return
+        for link in self.topology.links:
+            for end in (link.a, link.b):
+                self._faults().clear(*self._place(end.switch, end.port))
+        if self._wires is not None:
             return
         for switch in self.topology.switches:
             self._faults().clear(switch.name, None)
-            for port in self.topology.ports(switch.name):
-                self._faults().clear(switch.name, port)
+        for host in self.topology.hosts:
+            self._faults().clear(host.switch, host.port)
 
     def set_base(self, switch: str | None = None) -> None:
         """Give all ports (of one switch) the delays (on reception) and rates (on sending) of the topology."""
@@ -204,16 +214,18 @@ class Lab:
                     continue
                 values = {"delay_ms": link.delay_ms, "rate_mbps": link.rate_mbps}
                 schedule = {key: constant(value) for key, value in values.items() if value}
-                self._faults().set(end.switch, end.port, schedule, base=True)
+                self._faults().set(*self._place(end.switch, end.port), schedule, base=True)
 
     def state(self, switch: str) -> DeviceState:
         """Counters, queues and transceivers of a switch, as its data plane sees them (``engine`` only)."""
+        if self._wires is not None:
+            raise LabError(f"{self.target} does not tell the state of its ports this way")
         return self._faults().state(self.topology.switch(switch).name)
 
     def cut(self, link: Link, *, restore: bool = False) -> None:
         """Silent cut of both directions (or its end): interfaces stay up and nothing arrives any more."""
         for end in (link.a, link.b):
-            self._faults().set(end.switch, end.port, {"loss": constant(0.0 if restore else 1.0)})
+            self._faults().set(*self._place(end.switch, end.port), {"loss": constant(0.0 if restore else 1.0)})
 
     def carrier(self, link: Link, up: bool) -> None:
         """Take the carrier of a link away, or give it back: both switches see their port go down or up."""
@@ -238,7 +250,7 @@ class Lab:
         self._forget(name)
         node.start()
         node.wait_ready()
-        if self._base and not survived and self.target == "engine":
+        if self._base and not survived and self._wires is None:
             self.set_base(name)
 
     # --- building ---
@@ -253,8 +265,7 @@ class Lab:
                 raise LabError(f"{tool} is not on the PATH: `apt install --no-install-recommends {package}`")
         if self.target == "bmv2" and not Bmv2Switch.available():
             raise LabError("TARGET=bmv2 needs simple_switch_grpc on the PATH; the default target is `engine`")
-        names = self._interface_names()
-        taken = network.existing(names)
+        taken = network.existing(self._interface_names())
         if taken:
             raise LabError(
                 f"interface {taken[0]} exists already: another lab is running, "
@@ -278,7 +289,7 @@ class Lab:
                 topology=self.topology.name,
                 target=self.target,
                 run_dir=str(self.run_dir),
-                sockets=tuple(str(self.control_socket(name)) for name in names) if self.target == "engine" else (),
+                sockets=tuple(str(self.control_socket(name)) for name in names),
                 grpc={name: self.grpc_address(name) for name in names},
                 namespaced=bool(os.environ.get(userns.ENTERED)),
             )
@@ -311,10 +322,19 @@ class Lab:
             name = self.interface(host.endpoint)
             pid = self.node(host.name).pid
             create.append(f"link add name {name} type veth peer name {host.name}-eth0 netns {pid}")
+        names = self._interface_names()
+        if self.target == "bmv2":
+            self._wires = Wires(self.topology, self._socket_dir / "wires.sock", self.run_dir / "wires.log", self.id)
+            names += self._wires.interfaces()
         for link in self.topology.links:
             a, b = self.interface(link.a), self.interface(link.b)
-            create.append(f"link add name {a} type veth peer name {b}")
-        names = self._interface_names()
+            if self._wires is None:
+                create.append(f"link add name {a} type veth peer name {b}")
+            else:
+                create += [
+                    f"link add name {self.interface(end)} type veth peer name {self._wires.interface(end)}"
+                    for end in (link.a, link.b)
+                ]
         create += [f"link set dev {name} alias {marks.ALIAS}{self.id}" for name in names]
         network.ip_batch(create)
         network.quiet_ipv6(names)
@@ -359,11 +379,15 @@ class Lab:
             raise failures[0]
 
     def _start_switches(self) -> None:
-        if self.target == "engine":
+        wires = self._wires
+        if wires is None:
             self._impairments = Impairments(self.control_socket)
+        else:
+            wires.start()
+            self._impairments = Impairments(lambda _: wires.socket)
         self.net.built = True
         self.net.start()
-        if self._base and self.target == "engine":
+        if self._base:
             self.set_base()
 
     # --- inside ---
@@ -380,11 +404,17 @@ class Lab:
             raise LabError(f"no port {target}")
         return target.switch, target.port
 
+    def _place(self, switch: str, port: int | None) -> tuple[str, int | None]:
+        """The process and its port at which a switch's port (None: the device) is impaired."""
+        if self._wires is None:
+            return switch, port
+        if port is None:
+            raise LabError(f"{switch}: {self.target} has no load of its own that could be changed")
+        return "the links' wires", self._wires.far_port(Endpoint(switch, port))
+
     def _faults(self) -> Impairments:
         if self._impairments is None:
-            raise LabError(
-                "the lab is not running" if self.target == "engine" else f"{self.target} ports cannot be impaired"
-            )
+            raise LabError("the lab is not running")
         return self._impairments
 
     def _forget(self, switch: str) -> None:

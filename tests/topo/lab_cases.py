@@ -293,6 +293,37 @@ def embedded_switch(directory: Path) -> None:
     nothing_left(lab_id)
 
 
+def bmv2_links_are_wires(directory: Path) -> None:
+    """With a stand-in for simple_switch_grpc that takes its flags: links can be impaired all the same."""
+    fake = directory / "bin" / "simple_switch_grpc"
+    fake.parent.mkdir()
+    script = Path(__file__).with_name("stand_in.py")
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} {script} --control-socket "{directory}/$$.sock" "$@"\n')
+    fake.chmod(0o755)
+    os.environ["PATH"] = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
+    with Lab(line(delay_ms=20, rate_mbps=40), target="bmv2", run_dir=directory) as lab:
+        lab_id, link = lab.id, lab.topology.links[0]
+        reports = send(lab, directory)
+        assert all(report.lost == 0 and 20 <= report.delay_ms_p50 < 45 for report in reports.values())
+        lab.impair("s2:2", {"loss": ((0.0, 1.0),)})
+        reports = send(lab, directory)
+        assert (reports["there"].received, reports["back"].lost) == (0, 0)
+        lab.clear_impairments()
+        lab.cut(link)
+        assert {report.received for report in send(lab, directory).values()} == {0}
+        lab.clear_impairments("s1:2")
+        lab.clear_impairments("s2:2")
+        assert send(lab, directory)["there"].lost == 0
+        for target in ("s1", "s1:1"):
+            try:
+                lab.impair(target, {"loss": ((0.0, 1.0),)})
+            except LabError as exc:
+                assert "s1" in str(exc)
+            else:
+                raise AssertionError(target)
+    nothing_left(lab_id)
+
+
 def bmv2_is_missing(directory: Path) -> None:
     os.environ["PATH"] = os.pathsep.join(
         item for item in os.environ["PATH"].split(os.pathsep) if not Path(item, "simple_switch_grpc").exists()

@@ -26,6 +26,7 @@ CASES = [
     "signals",
     "faults_played",
     "embedded_switch",
+    "bmv2_links_are_wires",
     "bmv2_is_missing",
 ]
 NOBODY = 65534
