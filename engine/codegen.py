@@ -211,6 +211,7 @@ def _table_rows(program: ir.Program) -> list[str]:
             -1 if table.profile is None else table.profile,
             -1 if table.direct_meter is None else table.direct_meter,
             int(table.idle_timeout),
+            int(KeyLayout.is_bare(table)),
             table.size,
             f"sp_fields_{i}" if fields else "NULL",
             f"sp_allowed_{i}",

@@ -29,6 +29,12 @@ class KeyLayout:
         """Whether an array indexed by the key serves better than a hash table."""
         return len(table.keys) == 1 and table.keys[0].kind is MatchKind.EXACT and table.keys[0].width <= 16
 
+    @staticmethod
+    def is_bare(table: ir.Table) -> bool:
+        """Whether a lookup needs only the action: LPM entries that count, meter and age nothing."""
+        state = table.direct_counter or table.idle_timeout or table.direct_meter is not None
+        return table.lpm and not state and table.profile is None
+
 
 class Controls:
     def __init__(self, layout: Layout) -> None:
@@ -115,7 +121,8 @@ class Controls:
             return [out[0], "struct sp_entry *e = sp_lookup_direct(t, v0);"]
         else:
             found = f"sp_lookup_exact(t, k, {plan.words})"
-        return [*out, f"struct sp_entry *e = {found};"]
+        kind = "const struct sp_act" if KeyLayout.is_bare(table) else "struct sp_entry"
+        return [*out, f"{kind} *e = {found};"]
 
     # -- nodes ---------------------------------------------------------------------------------------------------
 
@@ -139,6 +146,8 @@ class Controls:
             if table.profile is not None and self.program.profiles[table.profile].selector is not None:
                 call = f"sp_group_act(e->group, sp_selector_{table.profile}(c, p))"
                 out.append(f"    a = e->kind == 3 ? {call} : sp_entry_act(e);")
+            elif KeyLayout.is_bare(table):
+                out.append("    a = e;")
             else:
                 out.append("    a = sp_entry_act(e);" if table.profile is not None else "    a = e->act;")
             out.append("}")

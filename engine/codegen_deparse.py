@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from engine import ir
 from engine.api import Unsupported
@@ -11,6 +12,16 @@ from engine.codegen_layout import Layout, is_wide, literal, octets
 
 MAX_HEADERS = 4096  # bytes of all headers together, see SP_OUT_ROOM
 MAX_HASH = 4096  # bytes of a hash's fields
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A part of a hash's input that is present or absent as a whole."""
+
+    guard: str  # C condition
+    parts: list[tuple[str, int]]  # (C value, width)
+    bits: int  # at most
+    lines: list[str] = field(default_factory=list)  # instead of parts: statements that append to ``o``
 
 
 def field_stores(parts: Sequence[tuple[str, int]], base: str) -> list[str]:
@@ -144,30 +155,23 @@ class Deparser:
             "    (void)c; (void)p;",
         ]
         chunks = self._chunks(calculation)
-        room = sum(size for _guard, _parts, size in chunks)
+        room = sum(chunk.bits for chunk in chunks)
         if room > MAX_HASH * 8:
             raise Unsupported(f"{calculation.source}: a hash over {room // 8} bytes is not supported")
-        aligned = all(size % 8 == 0 for _guard, _parts, size in chunks)
         out.append(f"    uint8_t in[{octets(room) + 16}];")
-        if aligned:
+        if all(chunk.bits % 8 == 0 for chunk in chunks):
             out.append("    uint8_t *o = in;")
-            for guard, parts, size in chunks:
-                lines = field_stores(parts, "o") if parts is not None else []
-                header = None if parts is not None else guard
-                if header is not None:
-                    lines = self._emit_fields(int(header))
-                    guard = self.layout.valid(int(header))
-                else:
-                    lines = [*lines, f"o += {size // 8};"]
-                out += [f"    if ({guard}) {{", *("        " + line for line in lines), "    }"]
+            for chunk in chunks:
+                lines = chunk.lines or [*field_stores(chunk.parts, "o"), f"o += {chunk.bits // 8};"]
+                out += [f"    if ({chunk.guard}) {{", *("        " + line for line in lines), "    }"]
             out.append("    size_t n = (size_t)(o - in);")
         else:
             out += ["    memset(in, 0, sizeof in);", "    uint32_t bit = 0;"]
-            for guard, parts, _size in chunks:
-                if parts is None:
+            for chunk in chunks:
+                if chunk.lines:
                     raise Unsupported(f"{calculation.source}: a header off a byte boundary in a hash is not supported")
-                out.append(f"    if ({guard}) {{")
-                for code, width in parts:
+                out.append(f"    if ({chunk.guard}) {{")
+                for code, width in chunk.parts:
                     if is_wide(width):
                         pad = octets(width) * 8 - width
                         out.append(f"        sp_copy_bits(in, bit, {code}, {pad}u, {width}u); bit += {width};")
@@ -189,28 +193,31 @@ class Deparser:
         ]
         return out
 
-    def _chunks(self, calculation: ir.Calculation) -> list[tuple[str, list[tuple[str, int]] | None, int]]:
-        """(validity, parts, bits) with neighbours of one header joined; parts None: the whole header ``validity``."""
-        chunks: list[tuple[str, list[tuple[str, int]] | None, int]] = []
+    def _chunks(self, calculation: ir.Calculation) -> list[_Chunk]:
+        """The input with neighbouring fields of one header joined."""
+        chunks: list[_Chunk] = []
         for expr, width in calculation.inputs:
             if isinstance(expr, ir.HeaderRef):
                 kind = self.layout.header_type(expr.header)
-                chunks.append((str(expr.header), None, sum(f.width for f in kind.fields)))
+                bits = sum(f.width for f in kind.fields)
+                chunks.append(_Chunk(self.layout.valid(expr.header), [], bits, self._emit_fields(expr.header)))
                 continue
             if isinstance(expr, ir.FieldRef):
-                if self.program.field_type(expr).varbit:
-                    raise Unsupported(f"{calculation.source}: a varbit field in a hash is not supported")
                 guard, code = self.layout.valid(expr.header), self.layout.field(expr)
+                if self.program.field_type(expr).varbit:
+                    length = f"{self.layout.length(expr)} / 8"
+                    lines = [f"memcpy(o, {code}, {length}); o += {length};"]
+                    chunks.append(_Chunk(guard, [], self.program.field_type(expr).width, lines))
+                    continue
             elif isinstance(expr, ir.Const):
                 if is_wide(width):
                     raise Unsupported(f"{calculation.source}: a constant of {width} bits in a hash is not supported")
                 guard, code = "1", literal(expr.value & ((1 << width) - 1))
             else:
                 raise Unsupported(f"{calculation.source}: this hash input is not supported")
-            if chunks and chunks[-1][0] == guard and chunks[-1][1] is not None:
-                last = chunks[-1]
-                assert last[1] is not None
-                chunks[-1] = (guard, [*last[1], (code, width)], last[2] + width)
+            if chunks and chunks[-1].guard == guard and not chunks[-1].lines:
+                chunks[-1].parts.append((code, width))
+                chunks[-1].bits += width
             else:
-                chunks.append((guard, [(code, width)], width))
+                chunks.append(_Chunk(guard, [(code, width)], width))
         return chunks

@@ -130,6 +130,62 @@ void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
     memset(m, 0, sizeof *m);
 }
 
+/* -- shared actions --------------------------------------------------------------------------------------------- */
+
+static void sp_pool_grow(struct sp_act_pool *pool)
+{
+    uint32_t capacity = pool->buckets ? (pool->mask + 1) * 2 : 64;
+    struct sp_act **buckets = calloc(capacity, sizeof *buckets);
+    if (!buckets)
+        return; /* longer chains serve as well */
+    for (uint32_t i = 0; pool->buckets && i <= pool->mask; i++)
+        for (struct sp_act *act = pool->buckets[i], *next; act; act = next) {
+            next = act->next;
+            act->next = buckets[act->hash & (capacity - 1)];
+            buckets[act->hash & (capacity - 1)] = act;
+        }
+    free(pool->buckets);
+    pool->buckets = buckets;
+    pool->mask = capacity - 1;
+}
+
+struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act)
+{
+    act->hash = sp_mix(sp_hash_words(act->data, act->words), act->action);
+    if (!pool->buckets || pool->used > pool->mask)
+        sp_pool_grow(pool);
+    if (!pool->buckets) {
+        free(act);
+        return NULL;
+    }
+    struct sp_act **bucket = &pool->buckets[act->hash & pool->mask];
+    for (struct sp_act *same = *bucket; same; same = same->next)
+        if (same->hash == act->hash && same->action == act->action &&
+            sp_equal_words(same->data, act->data, act->words)) {
+            free(act);
+            same->uses++;
+            return same;
+        }
+    act->pool = pool;
+    act->uses = 1;
+    act->next = *bucket;
+    *bucket = act;
+    pool->used++;
+    return act;
+}
+
+void sp_act_release(struct sp_act *act)
+{
+    if (!act || --act->uses)
+        return;
+    struct sp_act **at = &act->pool->buckets[act->hash & act->pool->mask];
+    while (*at != act)
+        at = &(*at)->next;
+    *at = act->next;
+    act->pool->used--;
+    free(act);
+}
+
 /* -- v1model's algorithms (CRC parameters as published: CRC-16/ARC, CRC-32/ISO-HDLC, CRC-16/CCITT-FALSE) ---------- */
 
 static uint16_t crc16_table[256];

@@ -21,7 +21,7 @@ const uint64_t sp_lpm_ancestors[64] = {A16(0), A16(16), A16(32), A16(48)};
 
 static unsigned sp_count(uint64_t map, uint64_t below) { return (unsigned)__builtin_popcountll(map & (below - 1)); }
 
-/* The position of a prefix in a node: which map, and its index among the results. */
+/* The index of a prefix among a node's results. */
 static unsigned sp_result_index(const struct sp_lpm_node *n, bool leaf, uint64_t bit)
 {
     return leaf ? (unsigned)__builtin_popcountll(n->inner) + sp_count(n->leaf, bit) : sp_count(n->inner, bit);
@@ -37,6 +37,53 @@ static uint64_t sp_prefix_bit(const uint64_t *key, unsigned words, unsigned pos,
     unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
     *leaf = length == SP_LPM_STRIDE;
     return *leaf ? 1ull << b : 1ull << ((1u << length) - 2 + (b >> (SP_LPM_STRIDE - length)));
+}
+
+/* Where a node keeps its results: a single one needs no array. */
+static void **sp_results(struct sp_lpm_node *n) { return sp_result_total(n) == 1 ? (void **)&n->results : n->results; }
+
+static void sp_free_results(struct sp_lpm_node *n)
+{
+    if (sp_result_total(n) > 1)
+        free(n->results);
+    n->results = NULL;
+}
+
+/* Room for one more result at `at`; the caller sets the bit and the result afterwards. */
+static bool sp_widen(struct sp_lpm_node *n, unsigned at)
+{
+    unsigned total = sp_result_total(n);
+    if (total == 0)
+        return true;
+    void **results = total == 1 ? malloc(2 * sizeof *results) : realloc(n->results, (total + 1) * sizeof *results);
+    if (!results)
+        return false;
+    if (total == 1)
+        results[0] = n->results;
+    memmove(results + at + 1, results + at, (total - at) * sizeof *results);
+    n->results = results;
+    return true;
+}
+
+/* Removes the result at `at`; the caller clears its bit afterwards. */
+static void sp_narrow(struct sp_lpm_node *n, unsigned at)
+{
+    unsigned total = sp_result_total(n);
+    if (total == 1) {
+        n->results = NULL;
+        return;
+    }
+    memmove(n->results + at, n->results + at + 1, (total - at - 1) * sizeof *n->results);
+    if (total == 2) {
+        void *last = n->results[0];
+        free(n->results);
+        n->results = last;
+    }
+}
+
+static void *sp_value(const struct sp_table *t, const struct sp_entry *e)
+{
+    return t->desc->bare ? (void *)e->act : (void *)e;
 }
 
 static bool sp_node_is_empty(const struct sp_lpm_node *n) { return !(n->child_map | n->inner | n->leaf); }
@@ -64,7 +111,7 @@ static void sp_remove_child(struct sp_lpm_node *n, unsigned b)
     uint64_t bit = 1ull << b;
     unsigned at = sp_count(n->child_map, bit), total = (unsigned)__builtin_popcountll(n->child_map);
     free(n->children[at].children);
-    free(n->children[at].results);
+    sp_free_results(&n->children[at]);
     memmove(n->children + at, n->children + at + 1, (total - at - 1) * sizeof *n->children);
     n->child_map &= ~bit;
     if (total == 1) {
@@ -94,7 +141,7 @@ static void sp_prune_root(struct sp_lpm_root *root, const uint64_t *key, unsigne
     sp_prune(root->node, key, words, SP_LPM_ROOT, prefix);
     if (sp_node_is_empty(root->node)) {
         free(root->node->children);
-        free(root->node->results);
+        sp_free_results(root->node);
         free(root->node);
         root->node = NULL;
     }
@@ -109,8 +156,10 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
     if (e->prefix <= SP_LPM_ROOT) {
         unsigned count = SLOTS >> e->prefix;
         for (unsigned i = first; i < first + count; i++)
-            if (!t->lpm.root[i].entry || t->lpm.root[i].entry->prefix <= e->prefix)
+            if (!t->lpm.root[i].entry || t->lpm.root[i].entry->prefix <= e->prefix) {
                 t->lpm.root[i].entry = e;
+                t->lpm.root[i].value = sp_value(t, e);
+            }
         return true;
     }
     struct sp_lpm_root *root = &t->lpm.root[first];
@@ -127,20 +176,15 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
     }
     bool leaf;
     uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
-    unsigned at = sp_result_index(n, leaf, bit), total = sp_result_total(n);
-    if ((leaf ? n->leaf : n->inner) & bit) {
-        n->results[at] = e;
-        return true;
+    unsigned at = sp_result_index(n, leaf, bit);
+    if (!((leaf ? n->leaf : n->inner) & bit)) {
+        if (!sp_widen(n, at)) {
+            sp_prune_root(root, e->key, words, e->prefix);
+            return false;
+        }
+        *(leaf ? &n->leaf : &n->inner) |= bit;
     }
-    struct sp_entry **results = realloc(n->results, (total + 1) * sizeof *results);
-    if (!results) {
-        sp_prune_root(root, e->key, words, e->prefix);
-        return false;
-    }
-    memmove(results + at + 1, results + at, (total - at) * sizeof *results);
-    results[at] = e;
-    n->results = results;
-    *(leaf ? &n->leaf : &n->inner) |= bit;
+    sp_results(n)[at] = sp_value(t, e);
     return true;
 }
 
@@ -169,8 +213,10 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
         struct sp_entry *by = sp_cover(t, e);
         unsigned count = SLOTS >> e->prefix;
         for (unsigned i = first; i < first + count; i++)
-            if (t->lpm.root[i].entry == e)
+            if (t->lpm.root[i].entry == e) {
                 t->lpm.root[i].entry = by;
+                t->lpm.root[i].value = by ? sp_value(t, by) : NULL;
+            }
         return;
     }
     struct sp_lpm_root *root = &t->lpm.root[first];
@@ -180,13 +226,8 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
         n = sp_child(n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
     bool leaf;
     uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
-    unsigned at = sp_result_index(n, leaf, bit), total = sp_result_total(n);
-    memmove(n->results + at, n->results + at + 1, (total - at - 1) * sizeof *n->results);
+    sp_narrow(n, sp_result_index(n, leaf, bit));
     *(leaf ? &n->leaf : &n->inner) &= ~bit;
-    if (total == 1) {
-        free(n->results);
-        n->results = NULL;
-    }
     sp_prune_root(root, e->key, words, e->prefix);
 }
 
@@ -196,7 +237,7 @@ static void sp_node_clear(struct sp_lpm_node *n)
     for (unsigned i = 0; i < total; i++)
         sp_node_clear(&n->children[i]);
     free(n->children);
-    free(n->results);
+    sp_free_results(n);
 }
 
 void sp_lpm_clear(struct sp_lpm *lpm)

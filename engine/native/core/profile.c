@@ -56,19 +56,19 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
             return SP_OK;
         }
     } else if (op == 2) {
-        free(m->act);
+        sp_act_release(m->act);
         m->act = act;
         return SP_OK;
     } else if (op == 3 && m->uses) {
         code = sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: member %u is in use", p->desc->name, id);
     } else if (op == 3) {
         sp_map_remove(&p->members, id);
-        free(m->act);
+        sp_act_release(m->act);
         free(m);
     } else {
         code = sp_fail(sw, SP_INVALID_ARGUMENT, "unknown operation %u", op);
     }
-    free(act);
+    sp_act_release(act);
     return code;
 }
 

@@ -7,7 +7,7 @@
 static void sp_member_free(void *p)
 {
     struct sp_member *m = p;
-    free(m->act);
+    sp_act_release(m->act);
     free(m);
 }
 
@@ -74,6 +74,7 @@ void sp_destroy(struct sp_switch *sw)
     free(sw->counters);
     free(sw->meters);
     free(sw->value_sets);
+    free(sw->acts.buckets);
     free(sw->reply.data);
     free(sw->out);
     free(sw->contexts);

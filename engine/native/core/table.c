@@ -124,7 +124,7 @@ void sp_entry_free(struct sp_entry *e)
 {
     if (!e)
         return;
-    free(e->act);
+    sp_act_release(e->act);
     free(e->meter);
     free(e);
 }
@@ -137,8 +137,8 @@ void sp_table_clear(struct sp_table *t)
     free(t->free_slots);
     free(t->hash.slots);
     free(t->direct);
-    free(t->default_act);
-    free(t->program_act);
+    sp_act_release(t->default_act);
+    sp_act_release(t->program_act);
     sp_lpm_clear(&t->lpm);
     sp_tuples_clear(&t->tuples);
     const struct sp_table_desc *desc = t->desc;

@@ -138,8 +138,8 @@ uint32_t sp_read_act(struct sp_switch *sw, struct sp_reader *r, struct sp_act **
             word += (bytes + 7) / 8;
         }
     }
-    *out = act;
-    return SP_OK;
+    *out = sp_act_share(&sw->acts, act);
+    return *out ? SP_OK : sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 static bool sp_has_action(const struct sp_table *t, uint32_t action)
@@ -217,12 +217,11 @@ static uint32_t sp_read_update(struct sp_switch *sw, struct sp_reader *r, struct
     return SP_OK;
 }
 
-static struct sp_act *sp_copy_act(const struct sp_act *act)
+static struct sp_act *sp_use_act(struct sp_act *act)
 {
-    struct sp_act *copy = malloc(sizeof *act + act->words * 8u);
-    if (copy)
-        memcpy(copy, act, sizeof *act + act->words * 8u);
-    return copy;
+    if (act)
+        act->uses++;
+    return act;
 }
 
 static uint32_t sp_apply_default(struct sp_switch *sw, struct sp_update *u, struct sp_undo *undo, bool initial)
@@ -232,15 +231,11 @@ static uint32_t sp_apply_default(struct sp_switch *sw, struct sp_update *u, stru
         return sp_fail(sw, SP_FAILED_PRECONDITION, "table %s: constant default action", t->desc->name);
     if (u->op == 1 && !initial)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "table %s: the default action can only be modified", t->desc->name);
-    struct sp_act *fresh = u->entry->act;
-    if (u->op == 3 && t->program_act && !(fresh = sp_copy_act(t->program_act)))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    if (initial && !(t->program_act = sp_copy_act(fresh)))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    u->entry->act = NULL;
     undo->is_default = true;
     undo->default_before = t->default_act;
-    t->default_act = fresh;
+    t->default_act = sp_use_act(u->op == 3 ? t->program_act : u->entry->act);
+    if (initial)
+        t->program_act = sp_use_act(t->default_act);
     return SP_OK;
 }
 
@@ -250,6 +245,13 @@ static void sp_count_uses(struct sp_entry *e)
         e->member->uses++;
     if (e->group)
         e->group->uses++;
+}
+
+/* Bare tables hold actions in place of entries. */
+static void sp_refresh(struct sp_table *t, struct sp_entry *e)
+{
+    if (t->desc->bare)
+        sp_lpm_insert(t, e); /* its place exists: nothing is allocated */
 }
 
 static uint32_t sp_apply(struct sp_switch *sw, struct sp_update *u, struct sp_undo *undo, uint64_t now_ns,
@@ -294,6 +296,7 @@ static uint32_t sp_apply(struct sp_switch *sw, struct sp_update *u, struct sp_un
     found->last_hit = now_ns;
     found->idle_reported = 0;
     e->act = NULL;
+    sp_refresh(t, found);
     return SP_OK;
 }
 
@@ -305,10 +308,10 @@ static void sp_commit(struct sp_undo *undo)
     }
     if (undo->changed) {
         sp_entry_unref(&undo->before);
-        free(undo->before.act);
+        sp_act_release(undo->before.act);
     }
     if (undo->is_default)
-        free(undo->default_before);
+        sp_act_release(undo->default_before);
 }
 
 static void sp_roll_back(struct sp_undo *undo)
@@ -322,7 +325,7 @@ static void sp_roll_back(struct sp_undo *undo)
     } else if (undo->changed) {
         struct sp_entry *e = undo->changed;
         sp_entry_unref(e);
-        free(e->act);
+        sp_act_release(e->act);
         e->act = undo->before.act;
         e->member = undo->before.member;
         e->group = undo->before.group;
@@ -330,8 +333,9 @@ static void sp_roll_back(struct sp_undo *undo)
         e->idle_ns = undo->before.idle_ns;
         e->last_hit = undo->before.last_hit;
         e->idle_reported = undo->before.idle_reported;
+        sp_refresh(undo->table, e);
     } else if (undo->is_default) {
-        free(undo->table->default_act);
+        sp_act_release(undo->table->default_act);
         undo->table->default_act = undo->default_before;
     }
 }

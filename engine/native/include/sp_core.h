@@ -48,6 +48,7 @@ struct sp_table_desc {
     int16_t profile;   /* -1: direct */
     int16_t meter;     /* direct meter, -1: none */
     uint8_t idle;      /* entries have idle time-outs */
+    uint8_t bare;      /* LPM whose entries hold no state of their own: lookups find actions, not entries */
     uint32_t size;
     const struct sp_field_desc *field;
     const uint32_t *action;
@@ -90,11 +91,20 @@ struct sp_program {
 /* -- state ---------------------------------------------------------------------------------------------------- */
 
 /* An action with its parameters: one word each up to 64 bits, two (high, low) up to 128, beyond that big endian
- * bytes filling whole words. */
+ * bytes filling whole words. Equal ones are shared: a million routes to a few groups touch a few cache lines. */
 struct sp_act {
     uint32_t action;
     uint32_t words;
+    uint32_t uses;
+    uint64_t hash;
+    struct sp_act *next; /* in the pool's bucket */
+    struct sp_act_pool *pool;
     uint64_t data[];
+};
+
+struct sp_act_pool {
+    struct sp_act **buckets;
+    uint32_t mask, used;
 };
 
 struct sp_rate {
@@ -165,13 +175,14 @@ struct sp_hash {
 /* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
 struct sp_lpm_node {
     uint64_t child_map, inner, leaf;
+    void **results; /* inner ones first, then leaves; a single one sits in the pointer itself */
     struct sp_lpm_node *children;
-    struct sp_entry **results; /* inner ones first, then leaves */
 };
 
 struct sp_lpm_root {
-    struct sp_entry *entry; /* longest prefix of at most SP_LPM_ROOT bits */
+    void *value; /* of the longest prefix of at most SP_LPM_ROOT bits */
     struct sp_lpm_node *node;
+    struct sp_entry *entry; /* that prefix */
 };
 
 struct sp_lpm {
@@ -249,6 +260,7 @@ struct sp_switch {
     struct sp_meter **meters;
     struct sp_value_set *value_sets;
     struct sp_id_map multicast, clones;
+    struct sp_act_pool acts;
     uint8_t port_down[8192]; /* bit map */
     uint64_t random;
     struct sp_stats stats;
@@ -443,21 +455,24 @@ SP_INLINE unsigned sp_key_bits(const uint64_t *key, const unsigned words, unsign
     return (unsigned)(v >> (64 - bits));
 }
 
-SP_INLINE struct sp_entry *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words)
+/* The entry, or in bare tables its action. */
+SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words)
 {
     if (!t->count)
         return NULL;
     const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
-    struct sp_entry *const *best = &root->entry;
+    void *const *best = &root->value;
     const struct sp_lpm_node *n = root->node;
     for (unsigned pos = SP_LPM_ROOT; n; pos += SP_LPM_STRIDE) {
         unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
-        uint64_t bit = 1ull << b, inner;
+        uint64_t bit = 1ull << b, inner = n->inner & sp_lpm_ancestors[b];
+        unsigned total = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf));
         if (n->leaf & bit) {
-            best = &n->results[__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf & (bit - 1))];
-        } else if ((inner = n->inner & sp_lpm_ancestors[b])) {
+            unsigned at = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf & (bit - 1)));
+            best = total == 1 ? (void *const *)&n->results : &n->results[at];
+        } else if (inner) {
             uint64_t top = 1ull << (63 - __builtin_clzll(inner));
-            best = &n->results[__builtin_popcountll(n->inner & (top - 1))];
+            best = total == 1 ? (void *const *)&n->results : &n->results[__builtin_popcountll(n->inner & (top - 1))];
         }
         if (!(n->child_map & bit))
             break;
@@ -536,7 +551,11 @@ void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash);
 void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
 
-bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
+/* Shares an action with an equal one, freeing the given one, or adds it; NULL when out of memory (act is freed). */
+struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act);
+void sp_act_release(struct sp_act *act);
+
+bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e); /* or update, after a change of e's action */
 void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_clear(struct sp_lpm *lpm);
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);
