@@ -169,8 +169,15 @@ def session(
     lab = Lab(topology, target=target, run_dir=run_dir / "lab", heartbeat_interval_us=heartbeat_us, pcap=pcap)
     service = ServiceProcess(source or topology.name, run_dir, api=api, heartbeat_ms=heartbeat_us / 1000, extra=extra)
     on_step(f"starting {len(topology.switches)} switches and {len(topology.hosts)} hosts")
-    with service, lab:
-        on_step("pushing the pipeline, tables and standby paths")
-        experiment = Experiment(lab, service, run_dir, flows)
-        experiment.prepare()
-        yield experiment
+    service.start()  # first, so that it loads while the lab is built; but it ends before the lab does
+    try:
+        with lab:
+            try:
+                on_step("pushing the pipeline, tables and standby paths")
+                experiment = Experiment(lab, service, run_dir, flows)
+                experiment.prepare()
+                yield experiment
+            finally:
+                service.stop()
+    finally:
+        service.stop()

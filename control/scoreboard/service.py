@@ -21,7 +21,7 @@ class ServiceError(ControlError):
 
 
 class ServiceProcess:
-    """``shadowplane serve`` for one lab. Use as a context manager."""
+    """``shadowplane serve`` for one lab."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class ServiceProcess:
         raise ServiceError(f"the control plane is not ready after {timeout_s:g} s: {waiting}; log: {self.log}")
 
     def stop(self) -> None:
-        """End it in order; SIGKILL if it does not."""
+        """End it in order; SIGKILL if it does not. May be called twice."""
         self._http.close()
         if self._process is None:
             return
@@ -87,13 +87,6 @@ class ServiceProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
-
-    def __enter__(self) -> ServiceProcess:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def get(self, path: str, **query: Any) -> Any:
         """GET a JSON document. Raises :class:`ServiceError`."""
