@@ -57,7 +57,7 @@ def serve(
     notices: Annotated[Path | None, typer.Option(help="folder of maintenance notices to watch")] = None,
     api: Annotated[str, typer.Option(help="address of the HTTP API")] = "127.0.0.1:8080",
     heartbeat_ms: Annotated[float, typer.Option(min=0.1, help="heartbeat interval of the switches")] = 10.0,
-    sample_ms: Annotated[float, typer.Option(min=10, help="telemetry sampling interval")] = 100.0,
+    sample_ms: Annotated[float, typer.Option(min=10, help="telemetry sampling interval")] = 50.0,
     stable_s: Annotated[float, typer.Option(min=0, help="quiet time before traffic is moved back")] = 5.0,
     host: Annotated[str, typer.Option(help="where the switches' P4Runtime servers listen")] = "127.0.0.1",
     base_port: Annotated[int, typer.Option(help="P4Runtime port of a switch minus its device id")] = 9558,

@@ -44,6 +44,11 @@ class Fleet:
         return bool(self.sessions) and all(session.ready for session in self.sessions.values())
 
     @property
+    def away(self) -> set[str]:
+        """Switches that cannot be written to now."""
+        return {name for name, session in self.sessions.items() if not session.ready}
+
+    @property
     def backup(self) -> bool:
         """Whether another controller holds a switch."""
         return any(session.state is State.BACKUP for session in self.sessions.values())

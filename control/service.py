@@ -159,7 +159,7 @@ class Service:
             for group in self.plan.of(switch):
                 if found.get(group.id) and group.shadow is not None:
                     row = self._remembered.get(group.key)
-                    cause = Cause(row.cause) if row is not None and row.cause else Cause.MANUAL
+                    cause = Cause(row.cause) if row is not None and row.cause else Cause.RECOVERY
                     self.tse.adopt(group.key, Side.SHADOW, now, row.element if row is not None else "", cause)
                     LOG.info("group found on its shadow", group=str(group.key))
         self._met.add(switch)
@@ -356,11 +356,11 @@ class Service:
         self._wanted_replan |= raised or changed
         if not self.book.threats and not self.tse.states:
             return
-        decisions = self.tse.decide(now, self.plan)
-        await self._execute(decisions, oldest)
+        away = self.fleet.away
+        await self._execute(self.tse.decide(now, self.plan, away), oldest)
         due = now - self._replanned_s >= REPLAN_PAUSE_S
         if (self._wanted_replan or (self.tse.wanting and due)) and await self._replan(now):
-            await self._execute(self.tse.decide(self.clock.time(), self.plan), oldest)
+            await self._execute(self.tse.decide(self.clock.time(), self.plan, away), oldest)
 
     async def _replan(self, now: float) -> bool:
         """New shadows where the present ones are threatened or full; returns whether any changed."""

@@ -39,7 +39,7 @@ from control.plan import Entries, EntryKey, Stage, Table, Update
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0)
+_BACKOFF_S = (0.1, 0.1, 0.2, 0.25)
 
 
 class State(StrEnum):

@@ -207,10 +207,14 @@ class ThreatBook:
                 total |= Avoid(links=frozenset({hop.link})) if hop is not None else Avoid()
         return total
 
-    def unhealthy(self, path: Path) -> str | None:
-        """Why a path must not be relied upon, or None."""
+    def unhealthy(self, path: Path, *, confirmed: bool = False) -> str | None:
+        """Why a path must not be relied upon, or None.
+
+        ``confirmed``: leave out links that went silent only a moment ago. That is reason enough not to move on to
+        a path, but not to leave one.
+        """
         for link in path.links:
-            if self.suspected(link):
+            if not confirmed and self.suspected(link):
                 return f"{link.name} is not heard"
         for threat in self.threats.values():
             if threat.hits_path(path):

@@ -22,7 +22,7 @@ carries them out and reports back with :meth:`SteeringEngine.done`. Per group::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -88,6 +88,7 @@ class GroupState:
     element: str = ""  # what it was moved away from
     cause: Cause = Cause.RECOVERY
     pinned: bool = False  # moved by hand: only a hand moves it back
+    stay_s: float = 0.0  # at least this long on the shadow
     refusal: str = ""
 
     def decayed(self, now: float, half_life_s: float) -> float:
@@ -118,10 +119,11 @@ class SteeringEngine:
     def flipped(self) -> list[GroupKey]:
         return sorted(key for key, state in self.states.items() if state.side is Side.SHADOW)
 
-    def decide(self, now: float, plan: Plan) -> list[Decision]:
+    def decide(self, now: float, plan: Plan, away: Container[str] = ()) -> list[Decision]:
         """Everything that should happen now; flips of the most certain threats first, then reverts.
 
-        Changes no group's side: that is :meth:`done`'s, once the switch has confirmed.
+        ``away``: switches that cannot be reached; nothing is decided about their groups. Changes no group's side:
+        that is :meth:`done`'s, once the switch has confirmed.
         """
         self.wanting.clear()
         decisions: list[Decision] = []
@@ -129,7 +131,7 @@ class SteeringEngine:
         taken: set[GroupKey] = set()
         for threat in self.book.active():
             for group in self._threatened(now, plan, threat):
-                if group.key in taken:
+                if group.key in taken or group.key.switch in away:
                     continue
                 decision = self._consider_flip(now, plan, group, threat, extra)
                 if decision is not None:
@@ -137,7 +139,7 @@ class SteeringEngine:
                     decisions.append(decision)
         for key, state in list(self.states.items()):
             found = plan.groups.get(key)
-            if state.side is Side.SHADOW and found is not None and key not in taken:
+            if state.side is Side.SHADOW and found is not None and key not in taken and key.switch not in away:
                 decision = self._consider_revert(now, plan, found, state, extra)
                 if decision is not None:
                     decisions.append(decision)
@@ -170,15 +172,20 @@ class SteeringEngine:
             state.side, state.since_s = Side.SHADOW, now
             state.element, state.cause = decision.element, decision.cause
             state.pinned = decision.cause is Cause.MANUAL
+            state.stay_s = self.tuning.min_stay_s
             state.penalty = state.decayed(now, self.tuning.half_life_s) + self.tuning.penalty
             state.penalty_s = now
         elif decision.kind is Kind.REVERT:
             state.side, state.since_s, state.reverted_s = Side.PRIMARY, now, now
             state.pinned = False
 
-    def adopt(self, key: GroupKey, side: Side, now: float, element: str = "", cause: Cause = Cause.MANUAL) -> None:
-        """Take over the side found on a switch or in the database after a restart; no penalty, not pinned."""
-        self.states[key] = GroupState(side=side, since_s=now, element=element, cause=cause)
+    def adopt(self, key: GroupKey, side: Side, now: float, element: str = "", cause: Cause = Cause.RECOVERY) -> None:
+        """Take over the side found on a switch after a restart; ``element`` and ``cause`` as far as remembered.
+
+        What threatened the primary is not known any more, so a whole stable period is waited for from now on.
+        """
+        pinned = cause is Cause.MANUAL
+        self.states[key] = GroupState(side, now, element=element, cause=cause, pinned=pinned, stay_s=self.book.stable_s)
 
     def reset(self) -> None:
         """Forget every state: all on the primary, no damping."""
@@ -271,7 +278,7 @@ class SteeringEngine:
         carrying = set(self.carrying(plan, group))
         standing = [threat for threat in self.book.standing() if threat.hits_primary(group, carrying)]
         suspect = self.book.suspected(primary.link)
-        sick = self.book.unhealthy(group.shadow.path) if group.shadow is not None else "it is gone"
+        sick = self.book.unhealthy(group.shadow.path, confirmed=True) if group.shadow is not None else "it is gone"
         recovery = Threat(
             state.element, Cause.RECOVERY, "recovery", self.book.avoid(), None, 0.0, 0.0, (), now, now, active=False
         )
@@ -282,7 +289,7 @@ class SteeringEngine:
                 )
             text = f"{group.key} back to its primary at once: its shadow is not healthy: {sick}"
             return self._make(Kind.REVERT, now, group, recovery, text)
-        if standing or suspect or state.pinned or now - state.since_s < self.tuning.min_stay_s:
+        if standing or suspect or state.pinned or now - state.since_s < state.stay_s:
             return None
         penalty = state.decayed(now, self.tuning.half_life_s)
         damped = state.refusal.startswith("damped")
@@ -291,7 +298,7 @@ class SteeringEngine:
         room = self.loads.room(group, Path((primary,)), (), extra)
         if not room.fits:
             return self._refuse_once(now, group, recovery, f"its primary has no room: {room.text}", replan=False)
-        quiet = f"{state.element or 'its primary'} has been quiet for {self.book.stable_s:.1f} s"
+        quiet = f"{state.element or 'its primary'} shows no threat since {self.book.stable_s:.1f} s or more"
         return self._make(Kind.REVERT, now, group, recovery, f"{group.key} back to its primary: {quiet}")
 
     def _no_better(self, group: Group, standing: list[Threat]) -> bool:

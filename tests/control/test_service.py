@@ -22,7 +22,8 @@ from control.store import Store
 from control.tse import Kind, Side
 from topo.builtin import diamond
 
-BUILD = Path(__file__).resolve().parent.parent.parent / "p4" / "build"
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "p4" / "build"
 KEY = GroupKey("s1", "h4")
 
 

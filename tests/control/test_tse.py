@@ -307,6 +307,24 @@ def test_by_hand_is_pinned_and_obeys_safety() -> None:
     assert "no shadow" in rig.tse.by_hand(now, rig.plan, local, Side.SHADOW).explanation
 
 
+def test_nothing_is_decided_about_a_switch_that_is_away() -> None:
+    rig = Rig()
+    now = rig.clock.time()
+    rig.book.predictions(now, [rig.forecast(threatened(rig))])
+    assert "s1" not in {d.group.switch for d in rig.tse.decide(now, rig.plan, {"s1"})}
+    assert "s1" in {d.group.switch for d in rig.tse.decide(now, rig.plan)}
+
+
+def test_what_a_restart_found_stays_for_a_stable_period() -> None:
+    rig = Rig()
+    rig.tse.adopt(KEY, Side.SHADOW, rig.clock.time(), "s1-s2", Cause.PREDICTION)
+    pinned = GroupKey("s1", "h3")
+    rig.tse.adopt(pinned, Side.SHADOW, rig.clock.time(), "s1>h3", Cause.MANUAL)
+    assert rig.run(4.8) == []
+    assert {d.group for d in rig.run(0.4)} == {KEY}
+    assert rig.run(10.0) == [] and rig.tse.side(pinned) is Side.SHADOW
+
+
 def test_reset_forgets_everything() -> None:
     rig = Rig()
     alarm = rig.forecast(threatened(rig))

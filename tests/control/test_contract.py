@@ -1,0 +1,221 @@
+"""The control plane against the embedded switch itself: server, data plane and program, without any port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from finsy import P4PacketOut
+from test_service import BUILD, KEY, ROOT, free_base, until
+
+from control.errors import WriteRejected
+from control.flip import PacketOutTransport
+from control.plan import Entry, Op, Table, Update
+from control.service import Service
+from control.session import Program, State
+from control.settings import Settings, Strategy
+from control.store import Store
+from control.tse import Side
+from topo.builtin import diamond
+
+pytestmark = pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="the embedded switch needs a C compiler"
+)
+
+
+@dataclass
+class RealSwitch:
+    """``python -m engine`` without interfaces."""
+
+    device_id: int
+    port: int
+    socket: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        own = ["--no-p4", "--device-id", str(self.device_id), "--log-console", "--control-socket", str(self.socket)]
+        command = [sys.executable, "-m", "engine", *own, "--", "--grpc-server-addr", f"127.0.0.1:{self.port}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        log = self.socket.with_suffix(".log").open("ab")
+        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        log.close()
+
+    def kill(self) -> None:
+        """SIGKILL the server; the data plane goes on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def stop(self) -> None:
+        """End both processes, also after a kill."""
+        if self.process is None:
+            self.start()
+            assert self.process is not None
+            time.sleep(1.0)
+        self.process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return Program.load(BUILD)
+
+
+@pytest.fixture
+def switches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RealSwitch]]:
+    base = free_base()
+    folder = tmp_path_factory.mktemp("sw")
+    found = {
+        switch.name: RealSwitch(switch.device_id, base + switch.device_id, folder / f"{switch.name}.sock")
+        for switch in diamond().switches
+    }
+    for switch in found.values():
+        switch.start()
+    yield found
+    for switch in found.values():
+        switch.stop()
+
+
+class Running:
+    """A service on real switches, as an async context manager."""
+
+    def __init__(self, switches: dict[str, RealSwitch], program: Program, store: Store | None = None) -> None:
+        settings = replace(Settings(base_port=switches["s1"].port - 1, sample_ms=50.0))
+        self.service = Service(diamond(), settings, store=store or Store(None), program=program)
+
+    async def __aenter__(self) -> Service:
+        self.task = asyncio.create_task(self.service.run())
+        assert await self.service.wait_ready(60), [s.last_error for s in self.service.fleet.sessions.values()]
+        return self.service
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+def test_pipeline_entries_flips_strategies_and_verification(switches: dict[str, RealSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program) as service:
+            session = service.fleet.sessions["s1"]
+            assert session.transport == "register"
+            assert await service.fleet.verify() == {}
+            groups = service.select(switch="s1", destination=None, element=None)
+            ids = [service.plan.groups[key].id for key in groups]
+            await service.move(Side.SHADOW, groups, force=True, dry_run=False)
+            assert await session.read_bits(ids) == dict.fromkeys(ids, 1)
+            for strategy in Strategy:
+                outcome = await service.set_strategy(strategy)
+                assert outcome.failed == {} and await service.fleet.verify() == {}
+                assert await session.read_bits(ids) == dict.fromkeys(ids, 0)
+            assert set(await session.read_group_bytes(ids)) == set(ids)
+            await until(lambda: service.inbox.received > 0)  # gNMI
+
+    asyncio.run(scenario())
+
+
+def test_the_packet_out_transport_works_on_the_real_program(switches: dict[str, RealSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program) as service:
+            session = service.fleet.sessions["s1"]
+            switch = session._switch
+            assert switch is not None
+
+            async def send(packet: P4PacketOut) -> None:
+                await switch.write([packet])
+
+            transport = PacketOutTransport(send, timeout_s=5.0)
+            session._packets = transport
+            assert await transport.probe()
+            await transport.flip({5: 1, 6: 1})
+            assert await transport.read(5) == 1
+            assert await session.read_bits([4, 5, 6]) == {4: 0, 5: 1, 6: 1}
+            await transport.flip({5: 0, 6: 0})
+            assert session.punted == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_killed_server_comes_back_without_rewriting(
+    switches: dict[str, RealSwitch], program: Program, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program) as service:
+            session = service.fleet.sessions["s1"]
+            groups = service.select(switch="s1", destination="h4", element=None)
+            await service.move(Side.SHADOW, groups, force=True, dry_run=False)
+            written = session.corrected
+            switches["s1"].kill()
+            await until(lambda: session.state is State.DOWN)
+            switches["s1"].start()
+            await until(lambda: session.ready, 30)
+            assert session.corrected == written  # the data plane kept everything
+            assert await session.read_bits([service.plan.groups[KEY].id]) == {service.plan.groups[KEY].id: 1}
+
+    asyncio.run(scenario())
+
+
+def test_a_controller_that_died_finds_its_network(
+    switches: dict[str, RealSwitch], program: Program, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program, Store(tmp_path / "control.db")) as service:
+            groups = service.select(switch=None, destination=None, element="s1-s2")
+            await service.move(Side.SHADOW, groups, force=True, dry_run=False)
+            held = service.tse.flipped()
+        async with Running(switches, program, Store(tmp_path / "control.db")) as again:
+            assert again.tse.flipped() == held
+            assert all(session.corrected == 0 for session in again.fleet.sessions.values())
+            assert await again.fleet.verify() == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_write_names_the_entry_and_the_mirror_stays_true(
+    switches: dict[str, RealSwitch], program: Program
+) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program) as service:
+            session = service.fleet.sessions["s1"]
+            good = Entry(Table.LABEL, 999, "label_pop")
+            twice = next(entry for entry in session.installed.values() if entry.table is Table.PRIMARY)
+            with pytest.raises(WriteRejected, match=rf"primary_nexthop {twice.match} .*ALREADY_EXISTS"):
+                await session.write([Update(Op.INSERT, good), Update(Op.INSERT, twice)])
+            assert session.installed == await session.read_entries()
+            await service.fleet.resync("s1")
+            service.fleet._sweep_due.set()
+            await until(lambda: good.key not in session.installed)
+            assert await service.fleet.verify() == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_second_controller_is_a_backup(switches: dict[str, RealSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with Running(switches, program) as first:
+            settings = Settings(base_port=switches["s1"].port - 1)
+            second = Service(diamond(), settings, store=Store(None), program=program)
+            task = asyncio.create_task(second.run())
+            await until(lambda: all(s.state is State.BACKUP for s in second.fleet.sessions.values()))
+            assert first.fleet.ready and second.fleet.backup
+        assert await second.wait_ready(30)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
