@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from engine.server import main
+
+def main() -> int:
+    """The exit status: 0 after a clean stop, 1 when the data plane died, 2 for a command line that can't be obeyed."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log would bury the one line that matters
+    from engine.server import main as serve
+
+    return serve()
+
 
 if __name__ == "__main__":
     sys.exit(main())

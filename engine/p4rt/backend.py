@@ -6,10 +6,21 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from engine.api import DeviceState, EngineError, Event, ProgramError, ProgramInfo
+from engine.api import (
+    CompilerMissing,
+    DatapathError,
+    DeviceState,
+    EngineError,
+    Event,
+    ProgramError,
+    ProgramInfo,
+    Unsupported,
+)
 from engine.commands import Commands
 from engine.dataplane import Client
 from engine.p4rt.errors import P4Error, Rpc, invalid
+
+MESSAGE_LIMIT = 1500  # characters: a status message travels in an HTTP/2 header
 
 
 class Backend(Protocol):
@@ -151,14 +162,13 @@ def _length_delimited(data: bytes, wanted: int) -> bytes | None:
 
 def translated(error: EngineError) -> P4Error:
     """An engine error as the P4Runtime error for a pipeline that cannot be realized."""
-    from engine.api import CompilerMissing, DatapathError, Unsupported
-
     if isinstance(error, Unsupported):
         return P4Error(Rpc.UNIMPLEMENTED, str(error))
     if isinstance(error, ProgramError):
         return invalid(str(error))
     if isinstance(error, CompilerMissing):
         return P4Error(Rpc.FAILED_PRECONDITION, str(error))
+    text = str(error)
     if isinstance(error, DatapathError):
         return P4Error(int(error.code), str(error))
-    return P4Error(Rpc.INTERNAL, str(error))
+    return P4Error(Rpc.INTERNAL, text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]} ...")
