@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ml.datasets.errors import DataError
 from ml.estimators.base import Floats
 from ml.features import FEATURES
 from ml.hazard import HazardModel, load_all
@@ -183,13 +186,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ml.evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=20_000)
     parser.add_argument("--elements", type=int, default=4000, help="simulated ports; half as many devices")
+    parser.add_argument("--data", type=Path, help="folder with kddi/ and cml/: judge models on these as well")
     parser.add_argument("--json", type=Path, help="write the reports here as well")
     options = parser.parse_args(argv)
     reports = simulator(load_all(), options.seed, options.elements)
     print("\n\n".join(text(report) for report in reports))
+    content: dict[str, Any] = {"simulator": [asdict(report) for report in reports]}
+    if options.data:
+        from ml.datasets import cml, kddi  # scikit-learn takes a second to load
+
+        try:
+            links = cml.evaluate(options.data / "cml" / "links_even.csv.gz")
+            faults = kddi.evaluate(options.data / "kddi")
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        print(f"\n{cml.text(links)}\n\n{kddi.text(faults)}")
+        content |= {"cml": [asdict(report) for report in links], "kddi": asdict(faults)}
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps([asdict(report) for report in reports], indent=1) + "\n")
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
 

@@ -135,4 +135,10 @@ def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFix
     path = tmp_path / "out" / "report.json"
     assert evaluate.main(["--seed", "777", "--elements", "300", "--json", str(path)]) == 0
     assert "average precision" in capsys.readouterr().out
-    assert {item["mode"] for item in json.loads(path.read_text())} == {str(m) for m in evaluate.RAISE_AT}
+    written = json.loads(path.read_text())["simulator"]
+    assert {item["mode"] for item in written} == {str(m) for m in evaluate.RAISE_AT}
+
+
+def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--seed", "777", "--elements", "60", "--data", str(tmp_path)]) == 2
+    assert "links_even.csv.gz" in capsys.readouterr().err

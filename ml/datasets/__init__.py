@@ -1,0 +1,1 @@
+"""Public data sets: loaders that take a path, features, and evaluations with honest splits."""
