@@ -213,7 +213,37 @@ def _speed(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else nan
 
 
-SUBTREES = ("interfaces", "components", "qos", "system")
+LEAVES = (
+    "interfaces/interface[name=*]/state/oper-status",
+    "interfaces/interface[name=*]/state/counters/in-errors",
+    "interfaces/interface[name=*]/state/counters/out-octets",
+    "interfaces/interface[name=*]/state/counters/out-pkts",
+    "interfaces/interface[name=*]/state/counters/out-discards",
+    "interfaces/interface[name=*]/ethernet/state/port-speed",
+    "components/component[name=*]/transceiver/physical-channels/channel[index=0]/state/input-power/instant",
+    "components/component[name=*]/transceiver/state/pre-fec-ber/instant",
+    "components/component[name=*]/transceiver/state/fec-corrected-bits",
+    "components/component[name=*]/transceiver/state/fec-uncorrectable-words",
+    "components/component[name=backlog]/state",
+    "qos/interfaces/interface[interface-id=*]/output/queues/queue[name=0]/state/max-queue-len",
+    "system/cpus/cpu[index=ALL]/state/total/instant",
+    "system/memory/state",
+)
+STATUS = LEAVES[0]
+
+
+def parse_path(text: str) -> gnmi.Path:
+    """A gNMI path from its text form.
+
+    >>> [elem.name for elem in parse_path("a/b[k=*]/c").elem]
+    ['a', 'b', 'c']
+    """
+    path = gnmi.Path()
+    for part in text.split("/"):
+        name, _, key = part.partition("[")
+        left, _, right = key.rstrip("]").partition("=")
+        path.elem.add(name=name, key={left: right} if key else {})
+    return path
 
 
 class GnmiSource:
@@ -256,11 +286,9 @@ class GnmiSource:
         decoder = Decoder(self.switch)
         wanted = [
             gnmi.Subscription(
-                path=gnmi.Path(elem=[gnmi.PathElem(name=name)]),
-                mode=gnmi.SubscriptionMode.SAMPLE,
-                sample_interval=self._interval_ns,
+                path=parse_path(text), mode=gnmi.SubscriptionMode.SAMPLE, sample_interval=self._interval_ns
             )
-            for name in SUBTREES
+            for text in LEAVES
         ]
         async for note in self._subscribe(stub, wanted):
             self.state = "up"
@@ -269,15 +297,7 @@ class GnmiSource:
                 self._inbox.put(item)
 
     async def _status(self, stub: Any) -> None:
-        path = gnmi.Path(
-            elem=[
-                gnmi.PathElem(name="interfaces"),
-                gnmi.PathElem(name="interface", key={"name": "*"}),
-                gnmi.PathElem(name="state"),
-                gnmi.PathElem(name="oper-status"),
-            ]
-        )
-        wanted = [gnmi.Subscription(path=path, mode=gnmi.SubscriptionMode.ON_CHANGE)]
+        wanted = [gnmi.Subscription(path=parse_path(STATUS), mode=gnmi.SubscriptionMode.ON_CHANGE)]
         decoder = Decoder(self.switch)
         async for note in self._subscribe(stub, wanted):
             now = self._clock.time()
@@ -289,7 +309,7 @@ class GnmiSource:
         call = stub.Subscribe(wait_for_ready=True)
         request = gnmi.SubscribeRequest(
             subscribe=gnmi.SubscriptionList(
-                mode=gnmi.SubscriptionList.Mode.STREAM, subscription=wanted, encoding=gnmi.Encoding.JSON_IETF
+                mode=gnmi.SubscriptionList.Mode.STREAM, subscription=wanted, encoding=gnmi.Encoding.PROTO
             )
         )
         await call.write(request)
