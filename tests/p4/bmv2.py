@@ -1,7 +1,7 @@
 """simple_switch_grpc in a network namespace of its own, driven over P4Runtime and raw sockets.
 
 BMv2's clock is its own, and packets take their time: :meth:`Bmv2.send` ends when a heartbeat, sent last on a port
-that no test uses, has been echoed, and a last packet-out answered. BMv2 keeps the order of both.
+that no test uses, has been echoed, and each port has sent a last frame. BMv2 keeps the order of packets of one queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ PROBE_GROUP = 16383  # its bit stays 0
 PROBE_COOKIE = 0xC0FFEE << 32
 ETH_P_ALL = 0x0003
 SO_RCVBUFFORCE = 33
-SETTLE_S = 0.004  # after the sentinel's echo: egress threads of other ports may be a little behind
+MARKER_ETHERTYPE = 0x88B6  # IEEE 802 local experimental EtherType 2
 START_S = 20.0
 ANSWER_S = 5.0
 
@@ -70,6 +71,7 @@ class Bmv2:
         self._digest_lock = threading.Lock()
         self._sequence = 0
         self._members = 0
+        self._markers: defaultdict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))  # by port: packets, bytes
         self.info = load_p4info()
         self._tables = by_name(self.info.tables)
         self._actions = by_name(self.info.actions)
@@ -130,7 +132,9 @@ class Bmv2:
         """Empty tables, zero registers and counters: BMv2 starts anew with a pipeline config."""
         self._load()
         self._members = 0
-        self._until_sentinel()  # the new program takes over with the next packet
+        self._through_ingress()  # the new program takes over with the next packet
+        self._markers.clear()
+        self._through_egress()
         self._until_answer()
         self.digests()
 
@@ -308,7 +312,8 @@ class Bmv2:
         entity.counter_entry.counter_id = self._counters[name].preamble.id
         entity.counter_entry.index.index = index
         data = self._read(entity)[0].counter_entry.data
-        return data.packet_count, data.byte_count
+        own = self._markers[index] if name == "port_tx" else (0, 0)
+        return data.packet_count - own[0], data.byte_count - own[1]
 
     def direct_counter(self, table: str, match: Mapping[str, Any], *, priority: int = 0) -> tuple[int, int]:
         entity = p4r.Entity()
@@ -330,11 +335,13 @@ class Bmv2:
     # -- packets ---------------------------------------------------------------------------------------------------
 
     def send(self, port: int, frame: bytes) -> Frames:
+        seen: Frames = []
         if port == frames.CPU_PORT:
             self._packet_out(frame)
-            return sorted(self._until_answer() + self._until_sentinel())
-        self._sockets[port].send(frame)
-        return sorted(self._until_sentinel() + self._until_answer())
+        else:
+            self._sockets[port].send(frame)
+            seen += self._through_ingress()
+        return sorted(seen + self._through_egress() + self._until_answer())
 
     def _packet_out(self, data: bytes) -> None:
         message = p4r.StreamMessageRequest()
@@ -356,26 +363,44 @@ class Bmv2:
             seen.append((frames.CPU_PORT, data))
         return seen
 
-    def _until_sentinel(self) -> Frames:
+    def _through_ingress(self) -> Frames:
+        """Wait until ingress has handled whatever was sent before."""
         self._sequence += 1
-        sentinel = frames.heartbeat(frames.REQUEST, port=SENTINEL_PORT, seq=self._sequence)
-        self._sockets[SENTINEL_PORT].send(sentinel)
+        sequence = self._sequence
+        self._sockets[SENTINEL_PORT].send(frames.heartbeat(frames.REQUEST, port=SENTINEL_PORT, seq=sequence))
+
+        def echo(port: int, data: bytes) -> bool:
+            return port == SENTINEL_PORT and frames.parse_heartbeat(data)["seq"] == sequence
+
+        return self._collect({SENTINEL_PORT}, echo)
+
+    def _through_egress(self) -> Frames:
+        """Push what waits in the ports' queues out with a frame of lowest priority behind it."""
+        self._sequence += 1
+        marker = frames.ethernet(MARKER_ETHERTYPE) + self._sequence.to_bytes(8, "big")
+        ports = self._sockets.keys() - {SENTINEL_PORT}
+        for port in ports:
+            order = frames.packet_out(frames.PLAIN, port) + marker
+            self._packet_out(order)
+            packets, octets = self._markers[port]
+            self._markers[port] = (packets + 1, octets + len(order))
+        return self._collect(set(ports), lambda _port, data: data == marker)
+
+    def _collect(self, ports: set[int], last: Callable[[int, bytes], bool]) -> Frames:
+        """Frames of all ports until each of ``ports`` has sent its last one."""
         seen: Frames = []
         end = time.monotonic() + ANSWER_S
-        back = False
-        while True:
-            wait = SETTLE_S if back else max(0.0, end - time.monotonic())
-            ready, _, _ = select.select(list(self._sockets.values()), [], [], wait)
-            if not ready and back:
-                return seen
+        while ports:
+            ready, _, _ = select.select(list(self._sockets.values()), [], [], max(0.0, end - time.monotonic()))
             if not ready:
-                raise RuntimeError("simple_switch_grpc does not echo heartbeats any more")
+                raise RuntimeError(f"simple_switch_grpc has stopped sending on ports {sorted(ports)}")
             for port, one in self._sockets.items():
                 for data in _drain(one):
-                    if port == SENTINEL_PORT:
-                        back = back or frames.parse_heartbeat(data)["seq"] == self._sequence
-                    else:
+                    if last(port, data):
+                        ports.discard(port)
+                    elif port != SENTINEL_PORT:
                         seen.append((port, data))
+        return seen
 
 
 def _drain(one: socket.socket) -> Iterator[bytes]:
