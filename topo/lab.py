@@ -102,8 +102,11 @@ class Lab:
         return self
 
     def stop(self) -> None:
-        """End every process, delete every interface; may be called twice, and after a failed start."""
-        with self._lock:
+        """End every process, delete every interface; may be called twice, and after a failed start.
+
+        A second Ctrl-C does not interrupt it.
+        """
+        with self._lock, _no_interrupt():
             if not self.id:
                 return
             if self._impairments is not None:
@@ -205,6 +208,14 @@ class Lab:
             self._faults().clear(switch.name, None)
         for host in self.topology.hosts:
             self._faults().clear(host.switch, host.port)
+
+    def seed_noise(self, seed: int) -> None:
+        """Start every link port's dice (receiver noise, random loss) from ``seed``, each from a point of its own."""
+        for index, link in enumerate(self.topology.links):
+            for side, end in enumerate((link.a, link.b)):
+                switch, port = self._place(end.switch, end.port)
+                if port is not None:
+                    self._faults().seed(switch, port, seed * 1_000_003 + 2 * index + side)
 
     def set_base(self, switch: str | None = None) -> None:
         """Give all ports (of one switch) the delays (on reception) and rates (on sending) of the topology."""
@@ -436,6 +447,18 @@ class Lab:
         if self._old_handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._old_handler)
             self._old_handler = None
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
 
 def _exit_on_signal(number: int, _frame: FrameType | None) -> None:

@@ -42,7 +42,7 @@ def _provide_distutils() -> None:
 
         package, module = types.ModuleType("distutils"), types.ModuleType("distutils.version")
         module.StrictVersion = StrictVersion  # type: ignore[attr-defined]
-        sys.modules.setdefault("distutils", package)
+        sys.modules["distutils"] = package
         sys.modules["distutils.version"] = module
 
 

@@ -33,6 +33,8 @@ class Playground(HostRunner, Protocol):
 
     def carrier(self, link: Link, up: bool) -> None: ...
 
+    def seed_noise(self, seed: int) -> None: ...
+
 
 def play(
     plan: FaultPlan, lab: Playground, t0: float, *, notices_dir: Path | None = None, run_dir: Path | None = None
@@ -78,6 +80,7 @@ class Player:
                     tag="background",
                 )
                 self.background.start(at_mono_ns=int(self.t0 * 1e9))
+            self._lab.seed_noise(self.plan.seed)
             for item in self.plan.impairments:
                 by_s = self.t0 - time.monotonic()
                 schedule = {key: _armed(points, by_s) for key, points in item.schedule}

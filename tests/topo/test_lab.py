@@ -117,3 +117,22 @@ def test_no_lab_without_privileges(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(userns, "probe", lambda: "the lab needs root: no way")
     with pytest.raises(userns.PrivilegeError, match="no way"):
         userns.ensure()
+
+
+def test_mininet_without_distutils() -> None:
+    """Python 3.12 has none, and the virtual environment need not have setuptools."""
+    code = "import sys; sys.modules['distutils'] = sys.modules['distutils.version'] = None; import topo.mininet_nodes"
+    code += "; from distutils.version import StrictVersion as V; assert V('2.10.1') > V('2.9')"
+    run([sys.executable, "-c", code])
+
+
+def test_shell_needs_a_lab_and_a_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from topo import marks, shell
+
+    monkeypatch.setattr(marks, "running", lambda: [])
+    with pytest.raises(shell.ShellError, match="no lab is running"):
+        shell.command("s1", [])
+    entry = marks.LabEntry("1.2.3", 1, "diamond", "engine", "/x", grpc={"s1": "127.0.0.1:9559"})
+    monkeypatch.setattr(marks, "running", lambda: [entry])
+    with pytest.raises(shell.ShellError, match="no switch 's9'"):
+        shell.command("s9", [])

@@ -301,6 +301,40 @@ def test_truncated_json_names_the_line(tmp_path: Path) -> None:
         load(file)
 
 
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["s1", "h1", "s1-p1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["nodes", "edges", "links", "hosts", "switches", "id", "source", "target", "pos", "ip", "mac"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=json_values)
+def test_any_json_is_refused_or_valid(value: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("fuzz") / "any.json"
+    file.write_text(json.dumps(value))
+    try:
+        topology = load(file)
+    except TopologyError as error:
+        assert str(error).startswith(str(file))
+    else:
+        topology.validate()
+
+
 @pytest.mark.skipif(not ZOO.is_dir(), reason=f"the Topology Zoo's files are not at {ZOO}")
 def test_all_zoo_networks() -> None:
     files = sorted(ZOO.glob("*.json"))

@@ -31,6 +31,7 @@ class FakeLab:
         self.impaired: dict[str, Schedule] = {}
         self.cleared: list[str] = []
         self.carriers: list[tuple[str, bool]] = []
+        self.seeds: list[int] = []
         self.happened = threading.Event()
         self.fail = False
 
@@ -45,6 +46,9 @@ class FakeLab:
     def carrier(self, link: Link, up: bool) -> None:
         self.carriers.append((link.name, up))
         self.happened.set()
+
+    def seed_noise(self, seed: int) -> None:
+        self.seeds.append(seed)
 
     def host_popen(self, host: str, argv: Sequence[str], **kwargs: Any) -> subprocess.Popen[str]:
         raise AssertionError("no background traffic in these tests")
@@ -91,6 +95,7 @@ def test_impairments_are_armed_ahead_with_their_first_value() -> None:
     assert armed[1][0] == pytest.approx(100 + struck.onset_s, abs=5)
     assert armed[-1][1] == 11.0
     assert set(lab.cleared) == set(lab.impaired)
+    assert lab.seeds == [struck.seed]
 
 
 def test_carrier_goes_and_comes_back() -> None:
