@@ -333,10 +333,10 @@ static int hello_command(struct switchd *sw, struct buffer *out)
         buffer_json_string(out, p->name);
         buffer_printf(out,
                       ",\"up\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,\"injected_corruption\":%llu,"
-                      "\"delay_overflow\":%llu,\"tx_oversize\":%llu}",
+                      "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu}",
                       p->up ? "true" : "false", p->mtu, p->delayed.count, (unsigned long long)p->count.injected_loss,
                       (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
-                      (unsigned long long)p->count.tx_oversize);
+                      (unsigned long long)p->count.tx_failed, (unsigned long long)p->count.tx_oversize);
     }
     return buffer_printf(out, "]}") ? SP_OK : SP_RESOURCE_EXHAUSTED;
 }

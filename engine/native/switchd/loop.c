@@ -220,6 +220,7 @@ void loop_run(struct switchd *sw)
         if (n)
             last_packet = now;
         control_run(sw, now + (n ? CONTROL_SLICE : IDLE_SLICE));
+        priority_turn(now);
         if (n == BATCH || control_pending(sw->control) || control_unsent(sw->control))
             continue;
         now = mono_ns();

@@ -1,15 +1,11 @@
 /* The switch process: arguments, set-up, end. */
 #include <errno.h>
 #include <getopt.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "switchd.h"
@@ -17,7 +13,7 @@
 static const char USAGE[] =
     "usage: switchd --control-socket PATH [-i PORT@INTERFACE]... [--load OBJECT] [--cpu-port N] [--pktgen-port N]\n"
     "               [--pktgen-interval-us N] [--pcap DIRECTORY] [--ring-kib N] [--nice N]\n"
-    "               [--log-level error|warning|info|debug] [--ready-fd N]\n";
+    "               [--realtime 0|1] [--log-level error|warning|info|debug] [--ready-fd N]\n";
 
 static long number(const char *text, long low, long high, const char *option)
 {
@@ -48,6 +44,7 @@ struct arguments {
     const char *interfaces[MAX_PORTS];
     int count, ready_fd;
     long interval_us, nice;
+    bool realtime;
 };
 
 static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, char **argv)
@@ -58,7 +55,8 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         {"pktgen-port", required_argument, NULL, 'g'},    {"pktgen-interval-us", required_argument, NULL, 'u'},
         {"pcap", required_argument, NULL, 'p'},           {"ring-kib", required_argument, NULL, 'r'},
         {"nice", required_argument, NULL, 'n'},           {"log-level", required_argument, NULL, 'v'},
-        {"ready-fd", required_argument, NULL, 'f'},       {NULL, 0, NULL, 0},
+        {"ready-fd", required_argument, NULL, 'f'},       {"realtime", required_argument, NULL, 't'},
+        {NULL, 0, NULL, 0},
     };
     int c;
     while ((c = getopt_long(argc, argv, "i:", options, NULL)) != -1) {
@@ -71,6 +69,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         case 'u': a->interval_us = number(optarg, 0, 1000000000, "--pktgen-interval-us"); break;
         case 'r': sw->ring_bytes = (size_t)number(optarg, 256, 1 << 20, "--ring-kib") * 1024; break;
         case 'n': a->nice = number(optarg, -20, 19, "--nice"); break;
+        case 't': a->realtime = number(optarg, 0, 1, "--realtime"); break;
         case 'f': a->ready_fd = (int)number(optarg, 0, 1 << 20, "--ready-fd"); break;
         case 'v': set_level(optarg); break;
         case 'i':
@@ -87,25 +86,6 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         fputs(USAGE, stderr);
         exit(2);
     }
-}
-
-/* Packets must not wait for somebody else's time slice. A negative nice value needs privilege, without it we run as
- * we are; a short slice (Linux 6.12) needs none and lets a wake-up preempt threads with longer ones. */
-static void schedule(int nice)
-{
-    struct {
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } attributes = {.size = sizeof attributes, .policy = SCHED_OTHER, .nice = nice, .runtime = 100 * NS_PER_US};
-    if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0) {
-        attributes.nice = getpriority(PRIO_PROCESS, 0);
-        if (syscall(SYS_sched_setattr, 0, &attributes, 0) < 0)
-            log_debug("scheduling parameters stay as they are");
-    }
-    prctl(PR_SET_TIMERSLACK, 1000ul); /* delays are kept to the microsecond */
 }
 
 static int signals(void)
@@ -143,7 +123,7 @@ int main(int argc, char **argv)
 {
     static struct switchd self;
     struct switchd *sw = &self;
-    struct arguments a = {.ready_fd = -1, .nice = -10};
+    struct arguments a = {.ready_fd = -1, .nice = -10, .realtime = true};
     char error[512];
     sw->cpu_port = 510;
     sw->pktgen = (struct pktgen){.port = 509, .due = NEVER};
@@ -152,7 +132,7 @@ int main(int argc, char **argv)
     parse_arguments(sw, &a, argc, argv);
 
     int signal_fd = signals();
-    schedule((int)a.nice);
+    priority_start((int)a.nice, a.realtime);
     sw->started = sw->now = sw->device.window = mono_ns();
     clock_update(sw, sw->now);
     sw->tx_arena = malloc(TX_ARENA + MAX_FRAME);

@@ -169,7 +169,7 @@ void port_close(struct switchd *sw, struct port *port)
     if (port->ring.map)
         munmap(port->ring.map, port->ring.map_len);
     port->ring = (struct rx_ring){0};
-    port->count.tx_dropped += port->batch.count;
+    port->count.tx_failed += port->batch.count;
     port->batch.count = 0;
     close(port->fd);
     port->fd = -1;
@@ -321,7 +321,7 @@ void port_rx_statistics(struct port *port)
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len)
 {
     if (!port->up || len > MAX_FRAME) {
-        port->count.tx_dropped++;
+        port->count.tx_failed++;
         return;
     }
     if (port->pcap_out) {
@@ -347,7 +347,7 @@ void port_flush(struct switchd *sw, struct port *port)
     bool trouble = false;
     port->batch.count = 0;
     if (port->fd < 0) {
-        port->count.tx_dropped += count;
+        port->count.tx_failed += count;
         return;
     }
     while (done < count) {
@@ -366,7 +366,7 @@ void port_flush(struct switchd *sw, struct port *port)
             port->count.tx_oversize++;
         else
             trouble = true; /* ENOBUFS is also what a line without carrier answers */
-        port->count.tx_dropped++;
+        port->count.tx_failed++;
         done++;
     }
     if (trouble) /* not now: a frame of this port's ring may be in use */

@@ -98,7 +98,8 @@ struct tx_batch {
 
 struct port_counters {
     uint64_t rx_packets, rx_bytes, rx_dropped, rx_errors;
-    uint64_t tx_packets, tx_bytes, tx_dropped, tx_oversize;
+    uint64_t tx_packets, tx_bytes, tx_dropped;  /* dropped: queue full */
+    uint64_t tx_failed, tx_oversize;           /* no carrier, or refused by the interface; longer than its MTU */
     uint64_t injected_loss, injected_corruption, delay_overflow;
 };
 
@@ -245,6 +246,12 @@ bool pcap_start(struct switchd *sw, struct port *port, const char *directory);
 void pcap_stop(struct port *port);
 void pcap_write(FILE *file, const uint8_t *data, uint32_t len, uint64_t wall_ns);
 void pcap_flush(struct switchd *sw);
+
+/* ---- priority.c: when to run ---- */
+
+void priority_start(int nice, bool realtime);
+/* Once per turn: real-time priority while the process sleeps most of the time, ordinary priority under load. */
+void priority_turn(uint64_t now);
 
 /* ---- the process ---- */
 
