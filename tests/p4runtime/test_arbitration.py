@@ -88,9 +88,7 @@ def test_roles_have_their_own_primaries(raw: RawClient) -> None:
     assert update.role.name == "b"
 
 
-@pytest.mark.parametrize(
-    ("device_id", "code"), [(2, grpc.StatusCode.NOT_FOUND), (0, grpc.StatusCode.NOT_FOUND)]
-)
+@pytest.mark.parametrize(("device_id", "code"), [(2, grpc.StatusCode.NOT_FOUND), (0, grpc.StatusCode.NOT_FOUND)])
 def test_another_device_is_not_found(raw: RawClient, device_id: int, code: grpc.StatusCode) -> None:
     stream = raw.stream()
     stream.arbitrate(1, device_id=device_id)

@@ -82,9 +82,7 @@ def test_commit_starts_from_nothing(raw: RawClient, primary: Stream) -> None:
     assert raw.read(table_entry=p4r.TableEntry()) == []
 
 
-def test_reconcile_keeps_everything_when_nothing_changed(
-    raw: RawClient, primary: Stream, backend: FakeBackend
-) -> None:
+def test_reconcile_keeps_everything_when_nothing_changed(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
     raw.insert(exact(1), prefix(0x0A000000, 8))
     raw.write((MODIFY, register(5, b"\1")))
     raw.set_config(config_of(SAMPLE, 99), "RECONCILE_AND_COMMIT")
@@ -226,7 +224,10 @@ def test_a_restarted_server_finds_everything_in_the_data_plane(backend: FakeBack
             (INSERT, {"table_entry": exact(1, metadata=b"note")}),
             (MODIFY, register(3, b"\1")),
             (INSERT, {"digest_entry": p4r.DigestEntry(digest_id=DIGEST)}),
-            (INSERT, {"packet_replication_engine_entry": p4r.PacketReplicationEngineEntry(clone_session_entry=session)}),
+            (
+                INSERT,
+                {"packet_replication_engine_entry": p4r.PacketReplicationEngineEntry(clone_session_entry=session)},
+            ),
         )
         before = raw.read(table_entry=p4r.TableEntry())
         with served(backend) as (_again, second):
