@@ -7,9 +7,10 @@ elements that carry protected traffic and that all of it can be moved away from.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from random import Random
 
+from topo.faultplan import CarrierChange, FaultPlan, Impairment, Notice, Points
 from topo.paths import is_only_shortest, path_links, shortest_path
 from topo.scenarios import FaultError, Range, Scenario, load_scenario, names, parse_scenario
 from topo.spec import Endpoint, Link, Topology
@@ -21,6 +22,7 @@ __all__ = [
     "FaultPlan",
     "Impairment",
     "Notice",
+    "Points",
     "Range",
     "Scenario",
     "load_scenario",
@@ -29,64 +31,12 @@ __all__ = [
     "plan",
 ]
 
-Points = tuple[tuple[float, float], ...]
-
 #: The receiver's limits as attenuation (dB over a healthy link): see engine/native/switchd/optics.h.
 FEC_LIMIT_DB, DEAD_DB = 8.0, 11.0
 #: Frames of a heartbeat exchange that each port brings a switch per interval: a request and a reply.
 _HEARTBEATS = 2
 _UDP_OVERHEAD = {4: 14 + 20 + 8, 6: 14 + 40 + 8}  # bytes on the line beyond the UDP payload, without preamble and FCS
 BACKGROUND_PORT = 5999
-
-
-@dataclass(frozen=True, slots=True)
-class Impairment:
-    """Schedules for one port (``"s1:2"``) or device (``"s1"``); a first value holds from before its point on."""
-
-    target: str
-    schedule: tuple[tuple[str, Points], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CarrierChange:
-    at_s: float
-    link: str
-    up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A maintenance notice; start and end count from the start of the traffic, like everything in a plan."""
-
-    id: str
-    publish_s: float
-    element: str  # link or switch
-    start_s: float
-    end_s: float
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
-class FaultPlan:
-    scenario: str
-    kind: str
-    topology: str
-    seed: int
-    foreseeable: bool
-    duration_s: float
-    elements: tuple[str, ...]  # links and devices struck: ("s1-s2",), ("s2",)
-    onset_s: float | None  # when the first sign may show
-    first_loss_s: float | None  # the first moment at which a packet may be lost
-    end_s: float | None  # when the element works again, if it does within the run
-    impairments: tuple[Impairment, ...] = ()
-    carrier: tuple[CarrierChange, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    background: tuple[FlowSpec, ...] = ()
-    decoys: tuple[str, ...] = ()  # noisy links that stay healthy
-    detail: str = ""  # for people
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def plan(
@@ -97,13 +47,16 @@ def plan(
     flows: Sequence[FlowSpec] = (),
     *,
     heartbeat_interval_us: int = 10_000,
+    primaries: Mapping[tuple[str, str], Sequence[str]] | None = None,
 ) -> FaultPlan:
     """Draw place, onset and slope.
 
     ``paths``: flow name to the switches of its primary path. ``flows``: their rates and sizes (1,000 packets/s of
-    200 bytes for those not listed). Raises :class:`FaultError` when nothing on the paths can be struck.
+    200 bytes for those not listed). ``primaries``: the network's path from a switch to a host, where the background
+    traffic's way should not be guessed (it matters where shortest paths are many, as in a fat tree).
+    Raises :class:`FaultError` when nothing on the paths can be struck.
     """
-    drawer = _Drawer(scenario, topology, seed, paths, flows, heartbeat_interval_us)
+    drawer = _Drawer(scenario, topology, seed, paths, flows, heartbeat_interval_us, primaries or {})
     return drawer.draw()
 
 
@@ -116,10 +69,12 @@ class _Drawer:
         paths: Mapping[str, Sequence[str]],
         flows: Sequence[FlowSpec],
         heartbeat_interval_us: int,
+        primaries: Mapping[tuple[str, str], Sequence[str]],
     ) -> None:
         self.scenario, self.topology, self.seed = scenario, topology, seed
         self.random = Random(f"{scenario.name}/{topology.name}/{seed}")
         self.paths = {flow: tuple(path) for flow, path in sorted(paths.items())}
+        self.primaries = primaries
         known = {flow.name: flow for flow in flows}
         self.flows = {name: known.get(name, FlowSpec(name, "", "", rate_pps=1000.0, size=200)) for name in self.paths}
         self.heartbeats_pps = 1e6 / heartbeat_interval_us if heartbeat_interval_us else 0.0
@@ -373,22 +328,21 @@ class _Drawer:
         return flows + _HEARTBEATS * self.heartbeats_pps * sum(1 for _ in self.topology.links_of(device))
 
     def _draw_congestion(self, empty: FaultPlan) -> FaultPlan:
-        candidates = []
+        ranked: dict[int, list[tuple[Endpoint, Link, list[str]]]] = {}
         for end, link in self._links():
-            far = link.other(end.switch).switch
-            if self.topology.hosts_of(end.switch) and self.topology.hosts_of(far):
-                candidates.append((end, link, is_only_shortest(self.topology, link, end.switch)))
-        candidates = [item for item in candidates if item[2]] or candidates
-        if not candidates:
-            raise self._nowhere("no link of a protected path has hosts at both ends and a way around it")
-        end, link, _ = self.random.choice(sorted(candidates, key=lambda item: str(item[0])))
+            for rank, hosts in self._beyond(end, link).items():
+                ranked.setdefault(rank, []).append((end, link, hosts))
+        if not ranked:
+            raise self._nowhere("no link of a protected path begins at a switch with hosts and has a way around it")
+        end, link, targets = self.random.choice(sorted(ranked[min(ranked)], key=lambda item: str(item[0])))
         onset, ramp, peak = self.value("onset_s"), self.value("ramp_s"), self.value("peak")
         drawn_rate = float(round(self.value("rate_mbps"), 1))
         rate = link.rate_mbps or drawn_rate
         queue, size = float(round(self.value("queue_packets"))), round(self.value("packet_bytes"))
         frame_bits = 8 * (size + _UDP_OVERHEAD[4])
         peak_pps = peak * rate * 1e6 / frame_bits
-        source, target = self._bystander(end.switch), self._bystander(link.other(end.switch).switch)
+        source = self._bystander([host.name for host in self.topology.hosts_of(end.switch)])
+        target = self._bystander(targets)
         background = FlowSpec(
             name="background",
             src=source,
@@ -435,10 +389,31 @@ class _Drawer:
                 bits += flow.rate_pps * 8 * (flow.size + _UDP_OVERHEAD[flow.family])
         return packets, bits
 
-    def _bystander(self, switch: str) -> str:
-        """A host on a switch, if possible one that no protected flow uses."""
+    def _beyond(self, end: Endpoint, link: Link) -> dict[int, list[str]]:
+        """Hosts to which traffic from ``end``'s switch leaves through the link, by how well they serve.
+
+        0: the next switch's own, certainly that way; 1: others, certainly; 2: by our idea of the shortest path. The
+        link has to be the first of the way: behind another of the same rate, nothing could overfill it.
+        """
+        found: dict[int, list[str]] = {}
+        if not self.topology.hosts_of(end.switch):
+            return found
+        far = link.other(end.switch).switch
+        direct = is_only_shortest(self.topology, link, end.switch)
+        for host in self.topology.hosts:
+            if host.switch == end.switch:
+                continue
+            known = self.primaries.get((end.switch, host.name))
+            path = known or shortest_path(self.topology, end.switch, host.switch)
+            if path is None or path[1] != far:
+                continue
+            certain = known is not None or (direct and host.switch == far)
+            found.setdefault(2 if not certain else 0 if host.switch == far else 1, []).append(host.name)
+        return found
+
+    def _bystander(self, hosts: list[str]) -> str:
+        """One of the hosts, if possible one that no protected flow uses."""
         busy = {name for flow in self.flows.values() for name in (flow.src, flow.dst)}
-        hosts = [host.name for host in self.topology.hosts_of(switch)]
         return self.random.choice([name for name in hosts if name not in busy] or hosts)
 
     # --- decoys ---

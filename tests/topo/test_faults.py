@@ -179,6 +179,18 @@ def test_congestion_prefers_bystanders() -> None:
         assert not {flow.src, flow.dst} & {"h1", "h3"}
 
 
+def test_congestion_on_a_fat_tree_follows_the_networks_own_paths() -> None:
+    tree = load("fattree4")
+    over = {"s9": ("s1", "s9", "s17", "s13", "s5"), "s10": ("s1", "s10", "s19", "s14", "s5")}
+    for first, path in over.items():
+        primaries = {("s1", "h9"): path, ("s1", "h10"): path}
+        drawn = plan(load_scenario("congestion"), tree, 1, {"f": over["s9"]}, primaries=primaries)
+        (flow,) = drawn.background
+        assert tree.host(flow.src).switch == "s1"
+        assert drawn.elements == ("s1-s9",)
+        assert (flow.dst in ("h9", "h10")) == (first == "s9")
+
+
 def test_overload_gives_all_switches_the_same_capacity() -> None:
     drawn = draw("overload", 3)
     capacities = {
