@@ -85,6 +85,8 @@ class Names:
         self.arrays: dict[str, dict[str, int]] = {"register": {}, "counter": {}, "meter": {}, "calculation": {}}
 
     def lookup(self, table: dict[str, int], name: object, what: str) -> int:
+        if isinstance(name, dict):
+            refuse(f"a {what} that is picked at run time", source_of(name))
         if not isinstance(name, str) or name not in table:
             malformed(f"unknown {what} {name!r}")
         return table[name]
@@ -99,6 +101,8 @@ class Names:
 
     def field(self, value: object) -> ir.FieldRef:
         """``[header, field]``."""
+        if isinstance(value, dict):
+            refuse("a field that is picked at run time", source_of(value))
         if not isinstance(value, list) or len(value) != 2:
             malformed(f"{value!r} is no field")
         header = self.lookup(self.header, value[0], "header")

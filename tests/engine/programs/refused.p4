@@ -1,0 +1,22 @@
+// Loads in BMv2, but the engine does not compute with more than 128 bits: it must say so and where.
+#include <core.p4>
+#include <v1model.p4>
+
+header huge_t { bit<256> a; bit<256> b; }
+struct headers_t { huge_t huge; }
+struct meta_t { }
+
+parser P(packet_in pkt, out headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {
+    state start { pkt.extract(hdr.huge); transition accept; }
+}
+control V(inout headers_t hdr, inout meta_t meta) { apply { } }
+control U(inout headers_t hdr, inout meta_t meta) { apply { } }
+control D(packet_out pkt, in headers_t hdr) { apply { pkt.emit(hdr.huge); } }
+control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) { apply { } }
+control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {
+    apply {
+        sm.egress_spec = 1;
+        hdr.huge.a = hdr.huge.a + hdr.huge.b;
+    }
+}
+V1Switch(P(), V(), I(), E(), U(), D()) main;
