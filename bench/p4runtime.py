@@ -60,7 +60,7 @@ class Target:
             p4r.StreamMessageRequest.SerializeToString,
             p4r.StreamMessageResponse.FromString,
         )
-        self._stream = stream(self._hold())
+        self._stream: Any = stream(self._hold())
         next(self._stream)
 
     def _hold(self) -> Iterator[p4r.StreamMessageRequest]:
@@ -120,7 +120,7 @@ class Target:
             item = request.subscribe.subscription.add(mode=gnmi.SAMPLE, sample_interval=interval_ms * 1_000_000)
             item.path.elem.add(name=name)
         call = self.channel.stream_stream("/gnmi.gNMI/Subscribe", gnmi.SubscribeRequest.SerializeToString, None)
-        responses = call(iter([request]))
+        responses: Any = call(iter([request]))
         next(responses)
         before, began, count = self.cpu_s(), time.monotonic(), 0
         while time.monotonic() - began < seconds:
