@@ -163,7 +163,21 @@ class _PortNumbers:
 
 def dumps(topology: Topology) -> str:
     """The topology in our own format (YAML), complete: :func:`loads` gives an equal one."""
-    return yaml.safe_dump(to_plain(topology), sort_keys=False, allow_unicode=True, width=120)
+    plain = to_plain(topology)
+    # PyYAML writes these line breaks as they are and reads them as spaces; escaped they survive.
+    odd = any(character in text for text in _texts(plain) for character in "\x85\u2028\u2029\ufeff")
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=not odd, width=120)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def to_plain(topology: Topology) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from topo.builtin import BUILTIN, FIBRE_KM_PER_MS, assemble, great_circle_km
@@ -146,8 +146,10 @@ def topologies(draw: st.DrawFn) -> Topology:
     return replace(topology, links=tuple(replace(link, srlgs=srlgs) for link in topology.links))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(topologies())
+@example(Topology("drawn", (Switch("s1", 1, label="a\x85b\u2028c\ufeff"),), (), ()))
+@example(Topology("São Paulo", (Switch("s1", 1, label="São Paulo: 1"),), (), ()))
 def test_written_and_read_again(topology: Topology) -> None:
     topology.validate()
     assert loads(dumps(topology)) == topology
