@@ -36,7 +36,8 @@ class Embedded:
     name = "engine"
 
     def __init__(self) -> None:
-        self.switch = Switch(program())
+        self.depths: dict[int, int] = {}  # packets waiting in the queue of a port
+        self.switch = Switch(program(), queue_depth=lambda port, _priority: self.depths.get(port, 0))
         info = self.switch.program
         assert info is not None
         self.info = info
@@ -119,6 +120,10 @@ class Embedded:
 
     def send(self, port: int, frame: bytes) -> Frames:
         return sorted(self.switch.process(port, frame, self.now_us * 1000))
+
+    def priorities(self, port: int, frame: bytes) -> list[int]:
+        """Queue priorities of what leaves because of ``frame``."""
+        return [sent.priority for sent in self.switch.process_sent(port, frame, self.now_us * 1000)]
 
     def counter(self, name: str, index: int) -> tuple[int, int]:
         return self.switch.counter_read(self._counters[name], index)[0]

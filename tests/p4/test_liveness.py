@@ -95,6 +95,13 @@ class TestHeartbeat:
         seen = monitored.send(f.CPU_PORT, f.command(f.HEARTBEAT, PORT))
         assert f.parse_heartbeat(seen[0][1])["seq"] == 1
 
+    def test_heartbeats_overtake_data(self, monitored: Embedded) -> None:
+        assert monitored.priorities(f.PKTGEN_PORT, f.command(f.HEARTBEAT, PORT)) == [7]
+        assert monitored.priorities(PORT, f.heartbeat(f.REQUEST)) == [7]
+        assert monitored.priorities(1, f.udp4()) == [0]
+        monitored.insert("classify", {"dscp": 46}, "set_flow", {"flow_id": 1, "priority": 5, "sample": 0}, priority=1)
+        assert monitored.priorities(1, f.udp4(dscp=46)) == [5]
+
     def test_unmonitored_ports_send_none(self, monitored: Embedded) -> None:
         assert monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, OTHER)) == []
         assert monitored.counter("drops", 0) == (0, 0)
@@ -385,6 +392,21 @@ class TestReports:
         assert after["rx_packets"] - before["rx_packets"] == 3 + 1
         assert after["rx_bytes"] - before["rx_bytes"] == size + 20 + len(bad) + len(f.heartbeat(f.REPLY))
         assert after["tx_bytes"] - before["tx_bytes"] == 6 * size + len(f.command(f.HEARTBEAT, PORT))
+
+    def test_unsupported_packets_are_no_errors_of_the_port(self, monitored: Embedded) -> None:
+        head = f.ipv4("10.0.0.1", "10.0.1.1", options=b"\x94\x04\0\0")
+        monitored.send(PORT, f.ethernet(f.ETHERTYPE_IPV4) + head + f.udp(1, 2))
+        assert monitored.counter("drops", 13)[0] == 1
+        assert monitored.register("port_errors", PORT) == 0
+
+    def test_deepest_queue_since_the_last_report(self, monitored: Embedded) -> None:
+        self.quiet(monitored)
+        for depth in (3, 9, 4):
+            monitored.depths[PORT] = depth
+            monitored.send(1, f.udp4())
+        monitored.depths[PORT] = 2
+        assert self.report(monitored)["queue_max"] == 9
+        assert self.report(monitored)["queue_max"] == 2
 
     def report(self, switch: Embedded) -> dict[str, int]:
         """A report provoked by a changed round-trip time."""
