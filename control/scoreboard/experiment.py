@@ -49,6 +49,7 @@ class Experiment:
     run_dir: Path
     flows: Sequence[FlowSpec] = ()
     paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    primaries: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # (switch, host) to switches
 
     def prepare(self) -> None:
         """Wait for the control plane, choose the flows and learn their paths."""
@@ -60,7 +61,7 @@ class Experiment:
         }
         hosts = self.lab.hosts
         for flow in self.flows:
-            self.paths[flow.name] = primaries[hosts[flow.src].switch, flow.dst]
+            self.paths[flow.name] = self.primaries[hosts[flow.src].switch, flow.dst]
 
     def play(self, scenario: str, strategy: Strategy, seed: int, *, control_lost: int = 0) -> Run:
         """Reset the network, send traffic, let the fault strike and count."""
@@ -71,6 +72,7 @@ class Experiment:
             self.paths,
             self.flows,
             heartbeat_interval_us=self.lab.heartbeat_interval_us,
+            primaries=self.primaries,
         )
         self.service.post("/reset", {"history": "clear", "strategy": strategy.value})
         self._settle()
