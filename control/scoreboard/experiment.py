@@ -55,10 +55,8 @@ class Experiment:
         """Wait for the control plane, choose the flows and learn their paths."""
         self.service.wait_ready()
         self.flows = self.flows or protected.choose(self.lab.topology)
-        primaries = {
-            (line["switch"], line["destination"]): tuple(line["primary"].split("-"))
-            for line in self.service.get("/paths")
-        }
+        lines = self.service.get("/paths")
+        self.primaries = {(line["switch"], line["destination"]): tuple(line["primary"].split("-")) for line in lines}
         hosts = self.lab.hosts
         for flow in self.flows:
             self.paths[flow.name] = self.primaries[hosts[flow.src].switch, flow.dst]
