@@ -19,9 +19,9 @@ ALGORITHMS = {
 }
 
 
-def load_calculation(item: Json, names: Names, name: str) -> ir.Calculation:
+def load_calculation(item: Json, names: Names, name: str, where: ir.Source | None = None) -> ir.Calculation:
     """A named calculation or a selector's input."""
-    source = source_of(item)
+    source = source_of(item) or where
     algorithm = need(item, "algo", str, name)
     if algorithm not in ALGORITHMS:
         refuse(f"the hash algorithm {algorithm}", source)

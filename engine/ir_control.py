@@ -74,7 +74,7 @@ class _Loader:
         for item in items(pipeline, "action_profiles", "pipeline"):
             name = need(item, "name", str, "action profile")
             selector = item.get("selector")
-            chosen = None if selector is None else load_calculation(selector, self.names, name)
+            chosen = None if selector is None else load_calculation(selector, self.names, name, source_of(item))
             self.profile[name] = len(self.profiles)
             self.profiles.append(ir.Profile(name, need(item, "max_size", int, name), chosen))
 
@@ -183,10 +183,12 @@ class _Loader:
 
     def entries(self, item: Json, name: str, keys: tuple[ir.Key, ...], ternary: bool) -> list[ir.ConstEntry]:
         raw = items(item, "entries", name)
+        for entry in raw:
+            if not isinstance(entry.get("priority", 0), int) or not 0 <= entry.get("priority", 0) < 1 << 30:
+                malformed(f"{name}: priority {entry.get('priority')!r}")
         top = max((e.get("priority", 0) for e in raw), default=0) + 1
         found = []
         for entry in raw:
-            source = source_of(entry)
             parts = items(entry, "match_key", name)
             if len(parts) != len(keys):
                 malformed(f"{name}: an entry with {len(parts)} key fields instead of {len(keys)}")
@@ -196,8 +198,6 @@ class _Loader:
             params = self.values(call.get("action_data", []), action, name)
             # In the JSON the smallest number wins
             priority = top - entry.get("priority", 0) if ternary else 0
-            if priority < 0:
-                refuse("an entry with a negative priority", source)
             found.append(ir.ConstEntry(key, action, params, priority))
         return found
 

@@ -46,6 +46,9 @@ def load(source: str | Path | Json) -> ir.Program:
         return _program(data)
     except RecursionError as error:
         raise ProgramError("malformed program: expressions are nested too deeply") from error
+    except (TypeError, AttributeError, LookupError, ValueError, OverflowError) as error:
+        # a value of a wrong type somewhere that no check above names more precisely
+        raise ProgramError(f"malformed program: {error}") from error
 
 
 def _program(data: Json) -> ir.Program:
@@ -200,7 +203,7 @@ def _arrays(data: Json, names: Names) -> tuple[tuple[ir.Array, ...], tuple[ir.Ar
     for kind, arrays in found.items():
         for item in items(data, f"{kind}_arrays", "program"):
             name = need(item, "name", str, kind)
-            direct = item.get("binding") if item.get("is_direct") else None
+            direct = need(item, "binding", str, name) if item.get("is_direct") else None
             size = 0 if direct else need(item, "size", int, name)
             if not 0 <= size <= 1 << 28:
                 refuse(f"the {kind} {name} with {size} cells", source_of(item))
