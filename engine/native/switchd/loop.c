@@ -16,6 +16,8 @@ static const uint64_t IDLE_SLICE = 2 * NS_PER_MS;
 static const uint64_t SPIN = 30 * NS_PER_US;
 static const uint32_t SPIN_PACKETS = 25; /* in a window */
 static const uint64_t SPIN_WINDOW = NS_PER_MS;
+/* Under such load the packet that a command concerns is about to come: it goes first, then the reply. */
+static const uint64_t REPLY_HOLD = 20 * NS_PER_US;
 
 bool loop_watch(struct switchd *sw, struct port *port)
 {
@@ -196,7 +198,7 @@ void loop_run(struct switchd *sw)
 {
     struct epoll_event control = {.events = EPOLLIN, .data.u64 = MAX_PORTS};
     epoll_ctl(sw->epoll, EPOLL_CTL_ADD, control_epoll(sw->control), &control);
-    uint64_t window = 0, last_packet = 0;
+    uint64_t window = 0, last_packet = 0, hold = 0;
     uint32_t in_window = 0, rate = 0;
     while (!sw->stop) {
         sw->now = mono_ns();
@@ -209,8 +211,11 @@ void loop_run(struct switchd *sw)
             recheck(sw);
         pipeline_tick(sw, sw->now);
 
-        control_flush(sw);
         uint64_t now = mono_ns();
+        if (n == 0 && now < hold)
+            continue;
+        hold = 0;
+        control_flush(sw);
         if (now - window >= SPIN_WINDOW) {
             rate = now - window < 2 * SPIN_WINDOW ? in_window : 0;
             in_window = 0;
@@ -220,12 +225,16 @@ void loop_run(struct switchd *sw)
         if (n)
             last_packet = now;
         control_run(sw, now + (n ? CONTROL_SLICE : IDLE_SLICE));
-        priority_turn(now);
+        bool fast = rate >= SPIN_PACKETS;
+        priority_turn(now, fast);
+        if (fast && !priority_realtime() && control_unsent(sw->control))
+            hold = mono_ns() + REPLY_HOLD;
         if (n == BATCH || control_pending(sw->control) || control_unsent(sw->control))
             continue;
         now = mono_ns();
         uint64_t due = next_due(sw, now);
-        if (due <= now || (rate >= SPIN_PACKETS && now - last_packet < SPIN))
+        bool spin = fast && now - last_packet < SPIN && !priority_realtime();
+        if (due <= now || spin)
             continue;
         sleep_until(sw, due, now);
     }

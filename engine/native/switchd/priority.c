@@ -1,11 +1,17 @@
 /* Scheduling: packets, and above all heartbeats, must not wait for somebody else's time slice.
  *
- * A switch that sleeps most of the time runs at the lowest real-time priority where that is permitted: it wakes up at
- * once, however many compilers share the machine. Under load it would hold a core against everybody (and the kernel
- * then stops real-time threads for 50 ms in every second), so it goes back to ordinary scheduling with a negative nice
- * value and a short slice (Linux 6.12: shorter slices are served sooner). What is not permitted is done without.
+ *   few packets                       real-time priority, sleeping in between: it wakes up at once, however many
+ *                                     compilers share the machine
+ *   many packets, cores to spare      ordinary priority, waiting for packets awake (loop.c)
+ *   many packets, machine contended   real-time priority again, while it leaves the core something
+ *   a core full                       ordinary priority with a negative nice value and a short slice (Linux 6.12: they
+ *                                     are served sooner); a real-time thread would starve others, and the kernel stop
+ *                                     it for 50 ms in every second
+ *
+ * What is not permitted is done without.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -17,11 +23,14 @@
 #include "switchd.h"
 
 static const uint64_t WINDOW = 20 * NS_PER_MS;
-static const double HOT = 0.6, COOL = 0.3; /* share of a core */
+static const uint64_t LOAD_EVERY = 100 * NS_PER_MS;
+static const uint64_t BACK_OFF = NS_PER_S; /* after real-time priority would have filled the core */
+static const double HOT = 0.85, COOL = 0.4; /* share of a core */
 
 static bool wanted, active;
 static int ordinary_nice;
-static uint64_t window_start, window_cpu;
+static uint64_t window_start, window_cpu, load_checked, contended_until, not_before;
+static double runnable; /* threads that want to run on this machine, smoothed */
 
 static bool set_policy(uint32_t policy, int nice)
 {
@@ -66,7 +75,44 @@ void priority_start(int nice, bool realtime)
     window_cpu = cpu_ns();
 }
 
-void priority_turn(uint64_t now)
+bool priority_realtime(void) { return active; }
+
+/* Time that this thread was ready to run and did not, ns. */
+static uint64_t waited_ns(void)
+{
+    static int fd = -2;
+    char text[96] = "";
+    unsigned long long ran = 0, waited = 0;
+    if (fd == -2)
+        fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || pread(fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%llu %llu", &ran, &waited) != 2)
+        return 0;
+    return waited;
+}
+
+static bool contended(uint64_t now)
+{
+    static uint64_t waited_before, checked;
+    uint64_t waited = waited_ns(), window = now - checked;
+    if (!active && window < 2 * WINDOW && waited - waited_before > window / 20)
+        contended_until = now + 2 * NS_PER_S;
+    waited_before = waited;
+    checked = now;
+    if (now - load_checked >= LOAD_EVERY) {
+        unsigned running = 0;
+        FILE *f = fopen("/proc/loadavg", "re");
+        if (f && fscanf(f, "%*s %*s %*s %u/", &running) == 1)
+            runnable += 0.3 * (running - runnable);
+        if (f)
+            fclose(f);
+        load_checked = now;
+        if (runnable > (double)sysconf(_SC_NPROCESSORS_ONLN) - 0.5)
+            contended_until = now + NS_PER_S;
+    }
+    return now < contended_until;
+}
+
+void priority_turn(uint64_t now, bool fast)
 {
     if (!wanted || now - window_start < WINDOW)
         return;
@@ -74,9 +120,14 @@ void priority_turn(uint64_t now)
     double share = (double)(cpu - window_cpu) / (double)(now - window_start);
     window_start = now;
     window_cpu = cpu;
-    if (active && share > HOT) {
+    bool realtime = fast ? contended(now) : active || share < COOL;
+    if (active && share > HOT)
+        not_before = now + BACK_OFF;
+    if (now < not_before)
+        realtime = false;
+    if (active && !realtime) {
         be_ordinary();
-    } else if (!active && share < COOL) {
+    } else if (!active && realtime) {
         active = set_policy(SCHED_RR, 0);
         if (!active) {
             log_info("no real-time priority: %s", strerror(errno));

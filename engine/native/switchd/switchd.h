@@ -250,8 +250,9 @@ void pcap_flush(struct switchd *sw);
 /* ---- priority.c: when to run ---- */
 
 void priority_start(int nice, bool realtime);
-/* Once per turn: real-time priority while the process sleeps most of the time, ordinary priority under load. */
-void priority_turn(uint64_t now);
+/* Once per turn; `fast`: packets come quicker than a sleep and a wake-up take. */
+void priority_turn(uint64_t now, bool fast);
+bool priority_realtime(void); /* a real-time thread wakes up at once and must not burn its core waiting */
 
 /* ---- the process ---- */
 
