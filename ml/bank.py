@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Trend
 from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
 
+STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
 KEPT_BYTES = 16 << 20
 FAR = 1e15  # units: no time is further from the epoch
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
@@ -61,7 +62,7 @@ class Bank:
         taus = [QUICK] * signals + [SLOW] * signals
         self.trend = Trend(rows, 2 * signals, tau=taus, jump=self.JUMP * 2, jump_rate=self.JUMP_RATE * 2)
         self.cusum = Cusum(rows, signals)
-        self.counters = CounterRate(rows, counters, tau=QUICK)
+        self.counters = CounterRate(rows, counters, tau=QUICK, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
         self._late = np.zeros(rows, dtype=np.int64)
@@ -139,7 +140,8 @@ class Bank:
         fresh: Flags = np.asarray(ok.any(axis=-1))
         if fresh.any():
             self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
-        values = self._signals(pick, raw, np.where(ok, counters[2], np.nan))
+        rates = np.where(ok & (counters[6] > 0.0), counters[5] / np.maximum(counters[6], 1e-6), np.nan)
+        values = self._signals(pick, raw, rates)
         ok, elapsed = tick(last, time, values)
         if ok.any():
             fresh = np.asarray(fresh | ok.any(axis=-1))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.bank import BASE, DOUBT, QUICK, SLOW, Bank
+from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank
 from ml.estimators.base import Floats, Rows
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
@@ -33,7 +33,7 @@ class Feature:
 def schema_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
     jumps = [[bank.JUMP, bank.JUMP_RATE] for bank in (PortBank, DeviceBank)]
-    content = [QUICK, SLOW, BASE, DOUBT, MARGIN_OK, jumps, [[f.name, f.signal, f.bound] for f in features]]
+    content = [QUICK, SLOW, BASE, STEADY, DOUBT, MARGIN_OK, jumps, [[f.name, f.signal, f.bound] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

@@ -96,6 +96,15 @@ def _times(rng: np.random.Generator, count: int) -> Floats:
     return times
 
 
+def _told(rng: np.random.Generator, time: Floats) -> Floats:
+    """Sample times as the receiver is told them. Half of the elements stamp the reading itself; the others stamp a
+    little late, much on a busy machine, so that a rate computed from them wavers while the counter is steady."""
+    late = rng.exponential(0.001, time.shape) + (rng.random(time.shape) < 0.05) * rng.uniform(0.0, 0.04, time.shape)
+    late *= rng.random(time.shape[1]) < 0.5
+    told: Floats = np.maximum.accumulate(time + late, axis=0) + 1e-6 * np.arange(len(time))[:, None]
+    return told
+
+
 def _ramp(time: Floats, onset: Floats, length: Floats, power: Floats) -> Floats:
     """0 before ``onset``, 1 after ``length``, growing on beyond; ``power`` 1 is a straight line."""
     share: Floats = np.maximum(time - onset, 0.0) / length
@@ -226,9 +235,10 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
     dark = (raw[..., 5] == 0.0) & (rng.random(count) < 0.5)  # all that is left is a port that says it is down
     raw[..., [0, 1, 3]] = np.where(dark[..., None], np.nan, raw[..., [0, 1, 3]])
     raw[..., 6:] = np.where(dark[..., None], np.nan, raw[..., 6:])
-    link = Runs(time, raw, kind, _first(time, link_failing), link_failing)
+    told = _told(rng, time)
+    link = Runs(told, raw, kind, _first(time, link_failing), link_failing)
     full = dropped > 0.0
-    return PortRuns(link, Runs(time, raw, kind, _first(time, full), full))
+    return PortRuns(link, Runs(told, raw, kind, _first(time, full), full))
 
 
 def _blind(rng: np.random.Generator, raw: Floats) -> None:
@@ -280,4 +290,4 @@ def devices(seed: int, count: int, shares: Mapping[str, float] = DEVICE_KINDS) -
     raw[..., 2], raw[..., 3] = longest, np.cumsum(dropped, axis=0)
     raw[cut] = np.nan  # a dead device says nothing
     raw[rng.random(raw.shape) < 0.003] = np.nan
-    return Runs(time, raw, kind, _first(time, failing), failing)
+    return Runs(_told(rng, time), raw, kind, _first(time, failing), failing)

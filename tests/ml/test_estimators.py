@@ -268,6 +268,19 @@ def test_counter_reset_is_no_burst_and_no_negative_rate() -> None:
     assert float(score.recent[0]) == pytest.approx(400.0, abs=0.1)
 
 
+def test_a_steady_rate_hardly_notices_a_late_stamp() -> None:
+    counter = CounterRate(tau=1.0, steady_tau=0.2)
+    single, steady = [], []
+    for i in range(60):
+        late = 0.03 if i % 10 == 5 else 0.0
+        counter.learn_one(0, 0.05 * i + late, 100.0 * i)  # 2,000 a second
+        score = counter.score_one(0)
+        single.append(float(score.rate[0]))
+        steady.append(float(score.steady[0]))
+    assert max(single[30:]) > 4500.0
+    assert min(steady[30:]) > 1600.0 and max(steady[30:]) < 2500.0
+
+
 def test_silence_counts_from_the_last_sample_and_knows_the_pace() -> None:
     silence = Silence(2)
     for i in range(20):
