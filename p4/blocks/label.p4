@@ -1,10 +1,11 @@
 // Packets on a shadow path carry a path label; every switch on it knows the next hop by heart.
 //
-//   labelled ──exact──┬─ label_forward: port, MACs      port dead ──> DROP_LABEL_PORT_DEAD
+//   labelled ──exact──┬─ label_forward: port, MACs      port seems dead: counted in label_dead_port
 //                     └─ label_pop: last hop; the packet beneath is routed as usual
 //
 // The path of a diverted packet is fixed where it was diverted, so it cannot meet a switch that sends it
-// back. That is also why it is dropped, not diverted again, when its path breaks.
+// back. That is also why it isn't diverted again when its path breaks. It is sent all the same: if the port
+// is dead, it is lost either way; if the neighbour was only held up, it is saved.
 //
 // The TTL model is the uniform one (RFC 3443): the label's TTL continues the packet's, and is written back
 // by label_pop. A trace route or a loop counter sees every switch.
@@ -20,6 +21,7 @@
 
 control Label(inout headers_t hdr, inout metadata_t meta) {
     PortLiveness() port_liveness;
+    CountLabelDeadPort() count_dead_port;
 
     @name(".label_forward") @id(ID_ACTION_LABEL_FORWARD)
     action label_forward(@id(1) port_t port, @id(2) mac_t src_mac, @id(3) mac_t dst_mac) {
@@ -56,14 +58,13 @@ control Label(inout headers_t hdr, inout metadata_t meta) {
                 if (meta.verdict == UNDECIDED) {
                     if (meta.nexthop.present == 1) {
                         bit<1> dead;
-                        port_liveness.apply(meta.nexthop.port, meta.intake.now, dead);
+                        time_us_t last_seen;
+                        port_liveness.apply(meta.nexthop.port, meta.intake.now, dead, last_seen);
                         if (dead == 1) {
-                            meta.verdict = DROP;
-                            meta.drop_reason = DROP_LABEL_PORT_DEAD;
-                        } else {
-                            meta.verdict = FORWARD;
-                            meta.egress_port = meta.nexthop.port;
+                            count_dead_port.apply(meta.nexthop.port);
                         }
+                        meta.verdict = FORWARD;
+                        meta.egress_port = meta.nexthop.port;
                     } else if (hdr.mpls.bottom == 0) {
                         meta.verdict = DROP;
                         meta.drop_reason = DROP_UNSUPPORTED;

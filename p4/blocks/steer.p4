@@ -3,12 +3,18 @@
 //   failover bit ──┐
 //   primary dead ──┴─ neither ───────────────────────────────> primary
 //                     one of them ─┬─ shadow there and alive ─> shadow
-//                                  ├─ primary alive ──────────> primary, counted in group_fallback
-//                                  └─ else ───────────────────> DROP_NEXTHOP_DEAD, DROP_NO_NEXTHOP
+//                                  ├─ primary alive ──────────> primary        ┐ counted in
+//                                  ├─ last resort ────────────> heard of last  ┘ group_fallback
+//                                  └─ no entry at all ────────> DROP_NO_NEXTHOP
 //
 // One register bit moves every prefix of the group, and holds for the very next packet. A port that died
-// moves them without anybody's order. A missing primary entry counts as dead. Packets are counted per group
-// and way, so that a controller can verify a flip by looking.
+// moves them without anybody's order. A missing entry counts as dead.
+//
+// Last resort: where both ways seem dead, dropping would be certain loss. A neighbour that was only held up
+// still gets its packets later, so the packet goes the way whose port gave a sign of life more recently
+// (none since the carrier was lost); if neither ever did, the way that the bit asks for.
+//
+// Packets are counted per group and way, so that a controller can verify a flip by looking.
 //
 // Deliberately not here: capacity, health other than liveness, and hysteresis. They need memory and
 // judgement; the controller decides about them by writing the bit.
@@ -71,40 +77,55 @@ control Steer(inout headers_t hdr, inout metadata_t meta) {
     apply {
         primary_nexthop.apply();
         nexthop_t primary = meta.nexthop;
-        bit<1> primary_usable = 0;
+        bit<1> primary_alive = 0;
+        time_us_t primary_seen = 0;
         if (primary.present == 1) {
             bit<1> primary_dead;
-            primary_liveness.apply(primary.port, meta.intake.now, primary_dead);
-            primary_usable = primary_dead ^ 1;
+            primary_liveness.apply(primary.port, meta.intake.now, primary_dead, primary_seen);
+            primary_alive = primary_dead ^ 1;
         }
 
         bit<1> flipped;
         failover_read.apply(meta.group_id, flipped);
 
+        bit<1> by_shadow = 0;
+        bit<1> fallback = 0;
         meta.verdict = FORWARD;
-        if (flipped == 1 || primary_usable == 0) {
+        if (flipped == 1 || primary_alive == 0) {
             shadow_nexthop.apply();
-            bit<1> shadow_usable = 0;
+            bit<1> shadow_alive = 0;
+            time_us_t shadow_seen = 0;
             if (meta.nexthop.present == 1) {
                 bit<1> shadow_dead;
-                shadow_liveness.apply(meta.nexthop.port, meta.intake.now, shadow_dead);
-                shadow_usable = shadow_dead ^ 1;
+                shadow_liveness.apply(meta.nexthop.port, meta.intake.now, shadow_dead, shadow_seen);
+                shadow_alive = shadow_dead ^ 1;
             }
-            if (shadow_usable == 1) {
-                count_group.apply(meta.group_id, 1);
-            } else if (primary_usable == 1) {
-                meta.nexthop = primary;
-                count_group.apply(meta.group_id, 0);
-                count_fallback.apply(meta.group_id);
-            } else {
+            if (shadow_alive == 1) {
+                by_shadow = 1;
+            } else if (primary_alive == 1) {
+                fallback = 1;
+            } else if (primary.present == 0 && meta.nexthop.present == 0) {
                 meta.verdict = DROP;
-                meta.drop_reason = DROP_NEXTHOP_DEAD;
-                if (primary.present == 0 && meta.nexthop.present == 0) {
-                    meta.drop_reason = DROP_NO_NEXTHOP;
+                meta.drop_reason = DROP_NO_NEXTHOP;
+            } else {
+                fallback = 1;
+                if (primary.present == 0) {
+                    by_shadow = 1;
+                } else if (meta.nexthop.present == 1) {
+                    if (shadow_seen > primary_seen || (shadow_seen == primary_seen && flipped == 1)) {
+                        by_shadow = 1;
+                    }
                 }
             }
-        } else {
-            count_group.apply(meta.group_id, 0);
+            if (by_shadow == 0) {
+                meta.nexthop = primary;
+            }
+        }
+        if (meta.verdict == FORWARD) {
+            count_group.apply(meta.group_id, by_shadow);
+            if (fallback == 1) {
+                count_fallback.apply(meta.group_id);
+            }
         }
         meta.egress_port = meta.nexthop.port;
     }

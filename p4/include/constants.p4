@@ -50,7 +50,8 @@ const bit<8> EVENT_CHANGE   = 1;
 const bit<8> EVENT_DEAD     = 2;
 const bit<8> EVENT_ALIVE    = 3;
 
-// Drop reasons: index into the counter `drops`. 0 is never counted.
+// Drop reasons: index into the counter `drops`. 0 is never counted, 9 and 11 mean nothing: a port that only
+// seems dead is no reason to drop.
 const reason_t DROP_NONE              = 0;
 const reason_t DROP_MALFORMED         = 1;   // truncated, or a header that contradicts itself
 const reason_t DROP_BAD_CHECKSUM      = 2;   // IPv4 header checksum
@@ -60,9 +61,7 @@ const reason_t DROP_ACL_DENY          = 5;
 const reason_t DROP_NO_ROUTE          = 6;   // no prefix covers the destination
 const reason_t DROP_ROUTE_DROP        = 7;   // a prefix that says: discard
 const reason_t DROP_NO_NEXTHOP        = 8;   // the group has neither primary nor shadow
-const reason_t DROP_NEXTHOP_DEAD      = 9;   // primary dead, shadow missing or dead
 const reason_t DROP_UNKNOWN_LABEL     = 10;
-const reason_t DROP_LABEL_PORT_DEAD   = 11;  // the labelled path ends here: no second detour
 const reason_t DROP_BAD_COMMAND       = 12;  // opcode unknown, or not allowed from this port
 const reason_t DROP_UNSUPPORTED       = 13;  // IPv4 options, or more than one label
 const reason_t DROP_BAD_HEARTBEAT     = 14;  // version or op unknown

@@ -263,7 +263,12 @@ def same(pair: Pair, port: int, data: bytes) -> None:
 def counters(pair: Pair) -> None:
     """Counters of both, but for what BMv2's sentinel adds on its own port."""
     engine, bmv2 = pair
-    for name, cells in (("drops", range(1, 16)), ("group_tx", range(2, 8)), ("group_fallback", range(1, 4))):
+    for name, cells in (
+        ("drops", range(1, 16)),
+        ("group_tx", range(2, 8)),
+        ("group_fallback", range(1, 4)),
+        ("label_dead_port", PORTS),
+    ):
         for index in cells:
             ours, theirs = engine.counter(name, index), bmv2.counter(name, index)
             assert ours == theirs, f"{name}[{index}]"

@@ -22,9 +22,7 @@ DROPS = {
     "no_route": 6,
     "route_drop": 7,
     "no_nexthop": 8,
-    "nexthop_dead": 9,
     "unknown_label": 10,
-    "label_port_dead": 11,
     "bad_command": 12,
     "unsupported": 13,
     "bad_heartbeat": 14,
@@ -62,6 +60,13 @@ def dropped(switch: Target, port: int, frame: bytes, reason: str) -> None:
     packets, octets = before[DROPS[reason]]
     before[DROPS[reason]] = (packets + 1, octets + len(frame))
     assert after == before
+
+
+def pause(switch: Target) -> None:
+    """Let a port with an interval of 1 us die: BMv2's clock does it by itself."""
+    wait = getattr(switch, "wait", None)
+    if wait is not None:
+        wait(1_000)
 
 
 def onward4(port: int, **changes: Any) -> bytes:
@@ -198,15 +203,36 @@ class TestSteering:
         assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
         assert routed.counter("group_fallback", GROUP)[0] == 1
 
-    def test_both_dead(self, routed: Target) -> None:
+    def test_both_dead_since_ever_leaves_it_to_the_bit(self, routed: Target) -> None:
         kill(routed, PRIMARY)
         kill(routed, SHADOW)
-        dropped(routed, IN, f.udp4(), "nexthop_dead")
+        assert routed.send(IN, f.udp4())[0][0] == PRIMARY
+        flip(routed, GROUP, 1)
+        assert routed.send(IN, f.udp4())[0][0] == SHADOW
+        assert routed.counter("group_fallback", GROUP)[0] == 2
 
-    def test_dead_primary_without_shadow(self, routed: Target) -> None:
+    def test_both_dead_goes_where_life_was_seen_last(self, routed: Target) -> None:
+        kill(routed, PRIMARY)
+        kill(routed, SHADOW)
+        for bit in (0, 1):
+            flip(routed, GROUP, bit)
+            for port in (PRIMARY, SHADOW, PRIMARY):
+                assert routed.send(port, f.heartbeat(f.REPLY)) == []
+                pause(routed)
+                assert routed.send(IN, f.udp4())[0][0] == port
+        assert routed.counter("group_fallback", GROUP)[0] == 6
+
+    def test_dead_primary_without_shadow_is_better_than_nothing(self, routed: Target) -> None:
         routed.delete("shadow_nexthop", {"group_id": GROUP})
         kill(routed, PRIMARY)
-        dropped(routed, IN, f.udp4(), "nexthop_dead")
+        assert routed.send(IN, f.udp4()) == [(PRIMARY, onward4(PRIMARY))]
+        assert routed.counter("group_fallback", GROUP)[0] == 1
+
+    def test_dead_shadow_without_primary_is_better_than_nothing(self, routed: Target) -> None:
+        routed.delete("primary_nexthop", {"group_id": GROUP})
+        kill(routed, SHADOW)
+        assert routed.send(IN, f.udp4())[0][0] == SHADOW
+        assert routed.counter("group_fallback", GROUP)[0] == 1
 
     def test_missing_primary_counts_as_dead(self, routed: Target) -> None:
         routed.delete("primary_nexthop", {"group_id": GROUP})
@@ -216,7 +242,7 @@ class TestSteering:
         """Bit, primary and shadow in all their states against the table in p4/README.md."""
         kill(switch, 3)
         kill(switch, 4)
-        ports = {"missing": None, "alive": (1, 2), "dead": (3, 4)}
+        ports = {"missing": None, "alive": (1, 2), "dead": (3, 4)}  # (as primary, as shadow)
         group = 100
         for bit in (0, 1):
             for primary, primary_ports in ports.items():
@@ -229,14 +255,26 @@ class TestSteering:
                     if shadow_ports:
                         switch.insert("shadow_nexthop", {"group_id": group}, "set_nexthop", nexthop(shadow_ports[1]))
                     flip(switch, group, bit)
-                    wanted = [2] if shadow == "alive" and (bit or primary != "alive") else []
-                    if not wanted and primary == "alive":
-                        wanted = [1]
+                    wanted, fallback = self.wanted(bit, primary, shadow)
                     where = [port for port, _ in switch.send(IN, f.udp4(destination))]
                     assert where == wanted, f"bit {bit}, primary {primary}, shadow {shadow}"
-                    assert switch.counter("group_tx", 2 * group)[0] == (wanted == [1])
-                    assert switch.counter("group_tx", 2 * group + 1)[0] == (wanted == [2])
-                    assert switch.counter("group_fallback", group)[0] == (wanted == [1] and bit == 1)
+                    assert switch.counter("group_tx", 2 * group)[0] == (wanted in ([1], [3]))
+                    assert switch.counter("group_tx", 2 * group + 1)[0] == (wanted in ([2], [4]))
+                    assert switch.counter("group_fallback", group)[0] == fallback
+
+    def wanted(self, bit: int, primary: str, shadow: str) -> tuple[list[int], bool]:
+        """Where the packet goes, and whether that counts as falling back."""
+        if primary == "alive" and not bit:
+            return [1], False
+        if shadow == "alive":
+            return [2], False
+        if primary == "alive":
+            return [1], True
+        if primary == shadow == "missing":
+            return [], False
+        if primary == "missing" or (bit and shadow == "dead"):
+            return [4], True
+        return [3], True
 
 
 class TestLabels:
@@ -271,10 +309,14 @@ class TestLabels:
     def test_unknown_label(self, routed: Target) -> None:
         dropped(routed, IN, f.udp4(labels=f.mpls(LABEL)), "unknown_label")
 
-    def test_dead_port_ends_the_path(self, routed: Target) -> None:
+    def test_dead_port_is_counted_and_tried(self, routed: Target) -> None:
         routed.insert("label", {"label": LABEL}, "label_forward", nexthop(4))
+        assert len(routed.send(IN, f.udp4(labels=f.mpls(LABEL)))) == 1
+        assert routed.counter("label_dead_port", 4) == (0, 0)
         kill(routed, 4)
-        dropped(routed, IN, f.udp4(labels=f.mpls(LABEL)), "label_port_dead")
+        frame = f.udp4(labels=f.mpls(LABEL))
+        assert [port for port, _ in routed.send(IN, frame)] == [4]
+        assert routed.counter("label_dead_port", 4) == (1, len(frame))
 
     def test_pop_of_a_stack(self, routed: Target) -> None:
         routed.insert("label", {"label": LABEL}, "label_pop")

@@ -46,9 +46,17 @@ control CountGroup(in group_t group, in bit<1> shadow) {
 @name(".group_fallback") @id(ID_COUNTER_GROUP_FALLBACK)
 counter<bit<32>>(GROUPS, CounterType.packets_and_bytes) group_fallback_counter;
 
-// One packet whose bit asked for the shadow had to stay on the primary.
+// One packet went a way that it should not have: nothing better was left.
 control CountFallback(in group_t group) {
     apply { group_fallback_counter.count((bit<32>) group); }
+}
+
+@name(".label_dead_port") @id(ID_COUNTER_LABEL_DEAD_PORT)
+counter<bit<32>>(PORTS, CounterType.packets_and_bytes) label_dead_port_counter;
+
+// One labelled packet left by a port that seems dead.
+control CountLabelDeadPort(in port_t port) {
+    apply { label_dead_port_counter.count((bit<32>) port); }
 }
 
 // ---- liveness --------------------------------------------------------------------------------------
