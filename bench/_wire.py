@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,23 +114,29 @@ def _blast(sender: str, receivers: Sequence[str], rate: float, count: int, frame
     return summary
 
 
+def _insert(program: ProgramInfo, table: str, key: Match, action: str, *params: bytes) -> TableUpdate:
+    number = [item.name for item in program.tables].index(table)
+    # The compiler may repeat an action for each table: take the table's own.
+    index = next(i for i in program.tables[number].actions if program.actions[i].name == action)
+    return TableUpdate(Op.INSERT, number, (key,), ActionCall(index, params))
+
+
 def entries(program: ProgramInfo) -> list[TableUpdate]:
     """One route, one group with a primary and a shadow next hop."""
-    tables = {table.name: index for index, table in enumerate(program.tables)}
-
-    def insert(table: str, key: Match, action: str, *params: bytes) -> TableUpdate:
-        # The compiler may repeat an action for each table: take the table's own.
-        index = next(i for i in program.tables[tables[table]].actions if program.actions[i].name == action)
-        return TableUpdate(Op.INSERT, tables[table], (key,), ActionCall(index, params))
-
     group = GROUP.to_bytes(2, "big")
     return [
-        insert("route_ipv4", Match(socket.inet_aton(DESTINATION), prefix_len=24), "set_group", group),
+        _insert(program, "route_ipv4", Match(socket.inet_aton(DESTINATION), prefix_len=24), "set_group", group),
         *(
-            insert(table, Match(group), "set_nexthop", port.to_bytes(2, "big"), SOURCE_MAC, HOST_MAC)
+            _insert(program, table, Match(group), "set_nexthop", port.to_bytes(2, "big"), SOURCE_MAC, HOST_MAC)
             for table, port in (("primary_nexthop", PRIMARY), ("shadow_nexthop", SHADOW))
         ),
     ]
+
+
+def liveness_entries(program: ProgramInfo, ports: Iterable[int], heartbeat_us: int) -> list[TableUpdate]:
+    """Monitor ``ports``: dead after three heartbeats, reported every 100 ms."""
+    times = ((3 * heartbeat_us).to_bytes(6, "big"), (100_000).to_bytes(6, "big"), (1000).to_bytes(4, "big"))
+    return [_insert(program, "liveness_config", Match(port.to_bytes(2, "big")), "monitor", *times) for port in ports]
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""What an idle switch costs: two embedded switches with heartbeats every 10 ms on three cables, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench._common import Result, write
+from bench._program import shared_object
+from bench._wire import liveness_entries, unusable
+from engine.api import PortStatus
+from engine.dataplane import Client, spawn
+
+CABLES = 3
+SECONDS = 5.0
+HEARTBEAT_US = 10_000
+CARRIER_ROUNDS = 10
+
+
+def cpu_ns(pid: int) -> int:
+    """Time on a core, softirq work in its context included."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """(resident, of that: mapped receive rings and program files) in MB."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) / 1024, int(fields["RssFile"].split()[0]) / 1024
+
+
+def carrier_loss_us(client: Client, far_end: str) -> list[float]:
+    """From just before the command that takes the far end down to the event's time, of several rounds."""
+    events: list[PortStatus] = []
+    client.subscribe(lambda event: events.append(event) if isinstance(event, PortStatus) else None)
+    took = []
+    for _ in range(CARRIER_ROUNDS):
+        events.clear()
+        began = time.time_ns()
+        subprocess.run(["ip", "link", "set", far_end, "down"], check=True)
+        deadline = time.monotonic() + 5
+        while not events and time.monotonic() < deadline:
+            time.sleep(0.001)
+        took.append((events[0].time_ns - began) / 1e3)
+        subprocess.run(["ip", "link", "set", far_end, "up"], check=True)
+        time.sleep(0.05)
+    return took
+
+
+def main() -> int:
+    if reason := unusable():
+        print(f"switch_idle: {reason}")
+        return 1
+    tag = f"sw{os.getpid() % 1000000}"
+    names = {side: {n: f"{tag}{side}{n}" for n in range(1, CABLES + 1)} for side in "ab"}
+    processes = []
+    program = shared_object()
+    with tempfile.TemporaryDirectory(prefix="sw-idle-") as folder:
+        try:
+            for n in range(1, CABLES + 1):
+                ends = (names["a"][n], names["b"][n])
+                subprocess.run(["ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1]], check=True)
+                for name in ends:
+                    quiet = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+                    if quiet.exists():
+                        quiet.write_text("1")
+                    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+            clients = []
+            for side in "ab":
+                path = Path(folder) / side
+                log = Path(folder) / f"{side}.log"
+                processes.append(spawn(names[side], path, load=program, log_file=log, pktgen_interval_us=HEARTBEAT_US))
+                clients.append(Client(path))
+                assert clients[-1].program is not None
+                clients[-1].table_write(liveness_entries(clients[-1].program, range(1, CABLES + 1), HEARTBEAT_US))
+            time.sleep(1)
+            pid = processes[0].pid
+            used, began = cpu_ns(pid), time.monotonic()
+            time.sleep(SECONDS)
+            share = (cpu_ns(pid) - used) / (time.monotonic() - began) / 1e7
+            resident, mapped = memory(pid)
+            carrier = carrier_loss_us(clients[0], names["b"][1])
+            for client in clients:
+                client.close()
+        finally:
+            for process in processes:
+                process.terminate()
+                process.wait(10)
+            for name in names["a"].values():
+                subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+    notes = f"{CABLES} ports, heartbeats both ways every {HEARTBEAT_US // 1000} ms"
+    write(
+        "switch_idle",
+        [
+            Result("processor", "% of a core", share, "< 1", "", 1, notes),
+            Result("resident memory", "MB", resident, "<= 60", "the target is for the whole switch", 1,
+                   f"{mapped:.1f} MB of it receive rings and files; without the P4Runtime server"),
+            Result("carrier loss to event, median", "us", sorted(carrier)[len(carrier) // 2], "<= 5000",
+                   "FRRouting 12 ms", len(carrier), "`ip link set down` included"),
+        ],
+    )  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
