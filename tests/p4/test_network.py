@@ -48,6 +48,7 @@ class Network:
         self.switches = {name: Embedded() for name in ("s1", "s2", "s3", "s4")}
         self.now = START_US
         self.broken: set[tuple[str, int]] = set()  # transmitting ends whose frames vanish
+        self.held: dict[str, int] = {}  # switches that handle nothing until then, and everything after
         self.delivered: list[tuple[int, int, str]] = []  # (number, time, last switch)
         self.visits: dict[int, list[str]] = {}
         self._order = count()
@@ -100,6 +101,10 @@ class Network:
         end = self.now + duration
         while self._queue and self._queue[0][0] < end:
             self.now, _, name, port, frame = heapq.heappop(self._queue)
+            if self.now < self.held.get(name, 0):
+                if port != f.PKTGEN_PORT:  # ticks of a switch that stands still are not made up for
+                    self.at(self.held[name], name, port, frame)
+                continue
             self._trace(name, port, frame)
             switch = self.switches[name]
             switch.now_us = self.now
@@ -200,6 +205,20 @@ def test_cut_in_the_sending_direction_only_is_noticed(network: Network) -> None:
     network.broken.add(("s1", 2))
     network.run(250_000)
     assert lost(network, sent) <= (DEAD + 2 * HEARTBEAT + 2 * DELAY) // SPACING + 1
+
+
+def test_neighbour_held_up_while_the_other_way_is_cut_costs_nothing(network: Network) -> None:
+    """The shadow's neighbour stands still for twice the dead interval; its packets wait, and none is given up."""
+    network.flip("s1", 4, 1)
+    network.broken |= {("s1", 2), ("s2", 1)}
+    network.run(100_000)
+    sent = network.traffic(200_000)
+    network.run(50_000)
+    network.held["s3"] = network.now + 2 * DEAD
+    network.run(300_000)
+    assert lost(network, sent) == 0
+    no_loops(network)
+    assert network.switches["s1"].counter("group_fallback", 4)[0] > 0
 
 
 def test_repair_brings_the_primary_back(network: Network) -> None:
