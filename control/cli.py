@@ -118,7 +118,7 @@ def lab(
 
     try:
         found = server.open_topology(topology)
-        server.parse_address(api)
+        address = server.parse_address(api)
     except ControlError as error:
         _fail(error)
     if dry_run:
@@ -132,7 +132,7 @@ def lab(
 
     extra = ["--strategy", strategy.value, "--api", api, "--heartbeat-ms", str(heartbeat_ms or 10.0)]
     code = run_lab(
-        found, topology, target=target, run_dir=run_dir, heartbeat_ms=heartbeat_ms, pcap=pcap,
+        found, topology, target=target, run_dir=run_dir, heartbeat_ms=heartbeat_ms, pcap=pcap, api=address,
         serve_flags=extra if with_service else None,
     )  # fmt: skip
     raise typer.Exit(code)

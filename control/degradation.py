@@ -7,6 +7,7 @@ a counter that went backwards (a restarted switch) starts anew and is no evidenc
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isnan
 
@@ -25,16 +26,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """How much loss is evidence.
+    """How much loss is evidence, counted over ``window_s``.
 
-    A single missing heartbeat says little: it can be an overrun receive ring. Frames lost to bit errors and
-    packets dropped by a full queue are counted by the port itself and speak at once.
+    Frames lost to bit errors are counted by the port itself and speak at once. A single missing heartbeat says
+    little, and one full queue may be the burst after a stall: drops count once they come in two samples, or in
+    numbers (``burst``) no stall explains.
     """
 
     errors: float = 1.0
-    drops: float = 1.0
-    heartbeats: float = 3.0
-    window_s: float = 0.5
+    drops: float = 5.0
+    burst: float = 500.0
+    heartbeats: float = 2.0  # of both directions of a link together
+    window_s: float = 0.4
 
 
 _LINK = (("rx_errors_total", "frames lost to bit errors"), ("uncorrected_total", "uncorrectable code words"))
@@ -42,21 +45,18 @@ _LINK = (("rx_errors_total", "frames lost to bit errors"), ("uncorrected_total",
 
 @dataclass(slots=True)
 class DegradationDetector:
-    """Remembers the last counters of every port and device."""
+    """Remembers the last counters of every port and device. ``link_of`` names the link of a port."""
 
+    link_of: Callable[[str], str] = str
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
     _last: dict[tuple[str, str], float] = field(default_factory=dict)
-    _gaps: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
+    _recent: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     _losses: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
 
     def observe(self, sample: PortSample | DeviceSample) -> list[Evidence]:
         """Evidence in one sample; usually none."""
         if isinstance(sample, DeviceSample):
-            step = self._step(sample.element, "dropped_total", sample.dropped_total)
-            if step < self.sensitivity.drops:
-                return []
-            self._book(sample.element, sample.time_s, step)
-            return [Evidence(sample.element, "device_overload", f"{step:.0f} packets dropped by a full backlog", step)]
+            return self._drops(sample, "dropped_total", sample.dropped_total, "device_overload", "a full backlog")
         found = []
         for name, text in _LINK:
             step = self._step(sample.element, name, getattr(sample, name))
@@ -64,19 +64,34 @@ class DegradationDetector:
                 found.append(Evidence(sample.element, "link_failure", f"{step:.0f} {text}", step))
                 if name == "rx_errors_total":
                     self._book(sample.element, sample.time_s, step)
-        step = self._step(sample.element, "tx_dropped_total", sample.tx_dropped_total)
-        if step >= self.sensitivity.drops:
-            self._book(sample.element, sample.time_s, step)
-            found.append(Evidence(sample.element, "congestion", f"{step:.0f} packets dropped by a full queue", step))
+        if sample.up:
+            found += self._drops(sample, "tx_dropped_total", sample.tx_dropped_total, "congestion", "a full queue")
         gaps = self._step(sample.element, "heartbeat_lost_total", sample.heartbeat_lost_total)
         if gaps > 0:
-            recent = self._gaps.setdefault(sample.element, deque(maxlen=64))
-            recent.append((sample.time_s, gaps))
-            total = sum(count for time_s, count in recent if sample.time_s - time_s <= self.sensitivity.window_s)
+            _, total = self._within("gaps " + self.link_of(sample.element), sample.time_s, gaps)
             if total >= self.sensitivity.heartbeats:
                 text = f"{total:.0f} heartbeats missing within {self.sensitivity.window_s:.1f} s"
                 found.append(Evidence(sample.element, "link_failure", text, total))
         return found
+
+    def _drops(
+        self, sample: PortSample | DeviceSample, name: str, value: float, mode: str, where: str
+    ) -> list[Evidence]:
+        step = self._step(sample.element, name, value)
+        if step <= 0:
+            return []
+        self._book(sample.element, sample.time_s, step)
+        samples, total = self._within(f"{name} {sample.element}", sample.time_s, step)
+        if not (total >= self.sensitivity.burst or (samples >= 2 and total >= self.sensitivity.drops)):
+            return []
+        return [Evidence(sample.element, mode, f"{total:.0f} packets dropped by {where}", total)]
+
+    def _within(self, key: str, time_s: float, count: float) -> tuple[int, float]:
+        """Enter a count; (number of entries, sum) within the window."""
+        recent = self._recent.setdefault(key, deque(maxlen=64))
+        recent.append((time_s, count))
+        counts = [value for when, value in recent if time_s - when <= self.sensitivity.window_s]
+        return len(counts), sum(counts)
 
     def lost(self, elements: set[str], since_s: float) -> int:
         """Packets that these ports and devices are known to have lost since a time."""
@@ -87,7 +102,7 @@ class DegradationDetector:
     def forget(self) -> None:
         """Start anew; the next sample of each element sets its baseline."""
         self._last.clear()
-        self._gaps.clear()
+        self._recent.clear()
         self._losses.clear()
 
     def _step(self, element: str, name: str, value: float) -> float:

@@ -19,6 +19,7 @@ def run_lab(
     run_dir: Path,
     heartbeat_ms: float,
     pcap: bool,
+    api: tuple[str, int],
     serve_flags: list[str] | None,
 ) -> int:
     """Start the lab, open its command line, clean up; returns the exit code.
@@ -26,7 +27,14 @@ def run_lab(
     ``serve_flags``: run ``python -m control.serve`` with these flags inside the lab (the switches' addresses are
     on its loopback, which differs from the machine's when the lab runs in a user namespace).
     """
-    userns.ensure()
+    try:
+        userns.ensure([api] if serve_flags is not None else [])
+    except OSError as error:
+        print(f"shadowplane: the API cannot listen on {api[0]}:{api[1]}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except userns.PrivilegeError as error:
+        print(f"shadowplane: {error}", file=sys.stderr)
+        return 1
     service: subprocess.Popen[bytes] | None = None
     try:
         with Lab(
@@ -37,7 +45,7 @@ def run_lab(
                     run_dir.mkdir(parents=True, exist_ok=True)
                     with (run_dir / "control.log").open("wb") as log:
                         command = [sys.executable, "-m", "control.serve", "--topology", name, *serve_flags]
-                        service = subprocess.Popen(command, stderr=log)
+                        service = subprocess.Popen(command, stderr=log, close_fds=False)  # the API's socket
                     print(f"control plane: log in {run_dir / 'control.log'}")
                 lab.cli()
             finally:

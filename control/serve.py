@@ -22,6 +22,7 @@ from control import api
 from control.errors import ControlError, InputError, PathError
 from control.service import Service
 from control.settings import Settings
+from topo import userns
 from topo.load import load
 from topo.spec import Topology, TopologyError
 
@@ -75,10 +76,13 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def listen(address: str) -> socket.socket:
-    """The API's socket; raises :class:`InputError` when the port is taken."""
+    """The API's socket; raises :class:`InputError` when the port is taken.
+
+    Inside a lab's user namespace it is the one that was opened outside, so that people reach it.
+    """
     host, port = parse_address(address)
     try:
-        return socket.create_server((host, port))
+        return userns.inherited_socket(host, port) or socket.create_server((host, port))
     except OSError as error:
         raise InputError(f"the API cannot listen on {address}: {error.strerror or error}") from error
 

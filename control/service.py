@@ -52,6 +52,8 @@ from topo.spec import Endpoint, Topology
 LOG = structlog.get_logger("shadowplane.service")
 T = TypeVar("T")
 REPLAN_PAUSE_S = 0.1
+IDLE_RATES_S = 1.0
+BUSY = 0.2  # share of a link's capacity from which its switch's groups are watched closely
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NOTICE_POLL_S = 0.2
 
@@ -87,7 +89,7 @@ class Service:
         self.book = ThreatBook(self.network, stable_s=settings.stable_s)
         self.tse = SteeringEngine(self.book, self.loads, self.spm.carrying, settings.tuning)
         self.analyzer = HealthAnalyzer(topology)
-        self.detector = DegradationDetector()
+        self.detector = DegradationDetector(self._link_of)
         self.inbox = Inbox()
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None
         self.rerouter = Rerouter(self.network)
@@ -335,6 +337,11 @@ class Service:
         if not isnan(item.rate_bps):
             self.loads.line_rate[end] = item.rate_bps
 
+    def _link_of(self, element: str) -> str:
+        with suppress(PathError):
+            return display(self.network, element)
+        return element
+
     def _port_event(self, event: PortEvent, now: float) -> None:
         switch, _, port = event.element.rpartition(":")
         end = Endpoint(switch, int(port))
@@ -448,23 +455,34 @@ class Service:
     # -- helpers' tasks -----------------------------------------------------------------------------------
 
     async def _poll_rates(self) -> None:
-        """Group counters, for capacity decisions; only where someone uses them."""
+        """Group counters, for capacity decisions: often where a port fills up, seldom elsewhere."""
+        last: dict[str, float] = {}
         while True:
             await asyncio.sleep(self.settings.rates_ms / 1000)
             if self.strategy is not Strategy.PREDICTIVE:
                 continue
-            for name, session in self.fleet.sessions.items():
-                if not session.ready:
-                    continue
-                groups = {group.id: group.key for group in self.plan.of(name) if not group.local}
-                try:
-                    totals = await session.read_group_bytes(list(groups))
-                except ControlError as error:
-                    LOG.debug("group counters not read", switch=name, reason=str(error))
-                    continue
-                now = self.clock.time()
-                for group_id, total in totals.items():
-                    self.loads.observe_group(groups[group_id], total, now)
+            now = self.clock.monotonic()
+            due = [
+                name
+                for name, session in self.fleet.sessions.items()
+                if session.ready and (self._busy(name) or now - last.get(name, -1e9) >= IDLE_RATES_S)
+            ]
+            last.update(dict.fromkeys(due, now))
+            await asyncio.gather(*(self._read_rates(name) for name in due))
+
+    def _busy(self, switch: str) -> bool:
+        return any(self.loads.utilization(hop.out) > BUSY for hop in self.network.hops_from(switch))
+
+    async def _read_rates(self, switch: str) -> None:
+        groups = {group.id: group.key for group in self.plan.of(switch) if not group.local}
+        try:
+            totals = await self.fleet.sessions[switch].read_group_bytes(list(groups))
+        except ControlError as error:
+            LOG.debug("group counters not read", switch=switch, reason=str(error))
+            return
+        now = self.clock.time()
+        for group_id, total in totals.items():
+            self.loads.observe_group(groups[group_id], total, now)
 
     async def _watch_notices(self, folder: NoticeFolder) -> None:
         while True:

@@ -36,7 +36,7 @@ class Settings:
     report_ms: float = 100.0  # a silent port still reports this often
     rtt_delta_us: int = 5000  # a larger step is told at once
     sample_ms: float = 50.0  # gNMI
-    rates_ms: float = 250.0  # group counters
+    rates_ms: float = 100.0  # group counters, where a port fills up
     tick_ms: float = 20.0  # steering wakes at least this often; samples wake it at once
     gap_ms: float = 2.0  # and at most this often
     stable_s: float = 5.0

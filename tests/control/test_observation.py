@@ -76,29 +76,39 @@ def sample(element: str = "s1:2", time_s: float = 0.0, **fields: float) -> PortS
     return PortSample(element, time_s, **fields)
 
 
-def test_rising_errors_drops_and_gaps_are_evidence() -> None:
+def test_rising_errors_are_evidence_at_once() -> None:
     detector = DegradationDetector()
-    assert detector.observe(sample(rx_errors_total=100, tx_dropped_total=5, uncorrected_total=3)) == []
-    (errors,) = detector.observe(sample(time_s=1, rx_errors_total=112, tx_dropped_total=5, uncorrected_total=3))
+    assert detector.observe(sample(rx_errors_total=100, uncorrected_total=3)) == []
+    (errors,) = detector.observe(sample(time_s=1, rx_errors_total=112, uncorrected_total=3))
     assert (errors.mode, errors.lost) == ("link_failure", 12) and "12 frames" in errors.text
-    (drops,) = detector.observe(sample(time_s=2, tx_dropped_total=9))
-    assert drops.mode == "congestion"
     (words,) = detector.observe(sample(time_s=3, uncorrected_total=4))
     assert "uncorrectable" in words.text
-    assert detector.lost({"s1:2"}, 0.5) == 16 and detector.lost({"s1:2"}, 1.5) == 4
-    detector.observe(DeviceSample("s1", 0.0, dropped_total=1))
-    (full,) = detector.observe(DeviceSample("s1", 1.0, dropped_total=8))
-    assert full.mode == "device_overload"
+    assert detector.lost({"s1:2"}, 0.5) == 12 and detector.lost({"s1:2"}, 1.5) == 0
 
 
-def test_one_missing_heartbeat_is_no_evidence_three_in_a_moment_are() -> None:
+def test_drops_are_evidence_when_they_last_or_are_many() -> None:
     detector = DegradationDetector()
-    detector.observe(sample(heartbeat_lost_total=0))
+    detector.observe(sample(tx_dropped_total=0))
+    assert detector.observe(sample(time_s=1.0, tx_dropped_total=200)) == []  # the burst after a stall
+    assert detector.observe(sample(time_s=2.0, tx_dropped_total=210)) == []
+    (drops,) = detector.observe(sample(time_s=2.05, tx_dropped_total=230))
+    assert drops.mode == "congestion" and drops.lost == 30
+    assert detector.observe(sample(time_s=9.0, tx_dropped_total=730))  # more than a stall explains
+    assert detector.observe(PortSample("s1:2", 9.05, tx_dropped_total=2000, up=False)) == []  # no carrier
+    detector.observe(DeviceSample("s1", 0.0, dropped_total=1))
+    assert detector.observe(DeviceSample("s1", 1.0, dropped_total=8)) == []
+    (full,) = detector.observe(DeviceSample("s1", 1.1, dropped_total=18))
+    assert full.mode == "device_overload" and detector.lost({"s1"}, 0.5) == 17
+
+
+def test_one_missing_heartbeat_is_no_evidence_two_on_a_link_are() -> None:
+    detector = DegradationDetector(lambda element: "s1-s2")
+    for element in ("s1:2", "s2:1"):
+        detector.observe(sample(element, heartbeat_lost_total=0))
     assert detector.observe(sample(time_s=0.1, heartbeat_lost_total=1)) == []
     assert detector.observe(sample(time_s=5.0, heartbeat_lost_total=2)) == []
-    assert detector.observe(sample(time_s=5.1, heartbeat_lost_total=3)) == []
-    (gaps,) = detector.observe(sample(time_s=5.2, heartbeat_lost_total=4))
-    assert "3 heartbeats" in gaps.text
+    (gaps,) = detector.observe(sample("s2:1", time_s=5.1, heartbeat_lost_total=1))
+    assert gaps.element == "s2:1" and "2 heartbeats" in gaps.text
 
 
 @given(st.lists(st.floats(0, 1e12), max_size=20))
