@@ -42,20 +42,15 @@ static uint64_t sp_prefix_bit(const uint64_t *key, unsigned words, unsigned pos,
 /* Where a node keeps its results: a single one needs no array. */
 static void **sp_results(struct sp_lpm_node *n) { return sp_result_total(n) == 1 ? (void **)&n->results : n->results; }
 
-static void sp_free_results(struct sp_lpm_node *n)
-{
-    if (sp_result_total(n) > 1)
-        free(n->results);
-    n->results = NULL;
-}
-
 /* Room for one more result at `at`; the caller sets the bit and the result afterwards. */
-static bool sp_widen(struct sp_lpm_node *n, unsigned at)
+static bool sp_widen(struct sp_arena *arena, struct sp_lpm_node *n, unsigned at)
 {
     unsigned total = sp_result_total(n);
     if (total == 0)
         return true;
-    void **results = total == 1 ? malloc(2 * sizeof *results) : realloc(n->results, (total + 1) * sizeof *results);
+    void **results = total == 1 ? sp_arena_alloc(arena, 2 * sizeof *results)
+                                : sp_arena_resize(arena, n->results, total * sizeof *results,
+                                                  (total + 1) * sizeof *results);
     if (!results)
         return false;
     if (total == 1)
@@ -66,7 +61,7 @@ static bool sp_widen(struct sp_lpm_node *n, unsigned at)
 }
 
 /* Removes the result at `at`; the caller clears its bit afterwards. */
-static void sp_narrow(struct sp_lpm_node *n, unsigned at)
+static void sp_narrow(struct sp_arena *arena, struct sp_lpm_node *n, unsigned at)
 {
     unsigned total = sp_result_total(n);
     if (total == 1) {
@@ -76,9 +71,13 @@ static void sp_narrow(struct sp_lpm_node *n, unsigned at)
     memmove(n->results + at, n->results + at + 1, (total - at - 1) * sizeof *n->results);
     if (total == 2) {
         void *last = n->results[0];
-        free(n->results);
+        sp_arena_free(arena, n->results, 2 * sizeof *n->results);
         n->results = last;
+        return;
     }
+    /* a smaller block may be out of reach when memory is short; then the larger one must keep its size */
+    void **smaller = sp_arena_resize(arena, n->results, total * sizeof *n->results, (total - 1) * sizeof *n->results);
+    n->results = smaller ? smaller : n->results;
 }
 
 static void *sp_value(const struct sp_table *t, const struct sp_entry *e)
@@ -88,7 +87,7 @@ static void *sp_value(const struct sp_table *t, const struct sp_entry *e)
 
 static bool sp_node_is_empty(const struct sp_lpm_node *n) { return !(n->child_map | n->inner | n->leaf); }
 
-static struct sp_lpm_node *sp_child(struct sp_lpm_node *n, unsigned b, bool create)
+static struct sp_lpm_node *sp_child(struct sp_arena *arena, struct sp_lpm_node *n, unsigned b, bool create)
 {
     uint64_t bit = 1ull << b;
     unsigned at = sp_count(n->child_map, bit), total = (unsigned)__builtin_popcountll(n->child_map);
@@ -96,7 +95,9 @@ static struct sp_lpm_node *sp_child(struct sp_lpm_node *n, unsigned b, bool crea
         return &n->children[at];
     if (!create)
         return NULL;
-    struct sp_lpm_node *children = realloc(n->children, (total + 1) * sizeof *children);
+    struct sp_lpm_node *children =
+        total ? sp_arena_resize(arena, n->children, total * sizeof *children, (total + 1) * sizeof *children)
+              : sp_arena_alloc(arena, sizeof *children);
     if (!children)
         return NULL;
     memmove(children + at + 1, children + at, (total - at) * sizeof *children);
@@ -106,51 +107,52 @@ static struct sp_lpm_node *sp_child(struct sp_lpm_node *n, unsigned b, bool crea
     return &children[at];
 }
 
-static void sp_remove_child(struct sp_lpm_node *n, unsigned b)
+/* The child is empty: it has neither children nor results. */
+static void sp_remove_child(struct sp_arena *arena, struct sp_lpm_node *n, unsigned b)
 {
     uint64_t bit = 1ull << b;
     unsigned at = sp_count(n->child_map, bit), total = (unsigned)__builtin_popcountll(n->child_map);
-    free(n->children[at].children);
-    sp_free_results(&n->children[at]);
     memmove(n->children + at, n->children + at + 1, (total - at - 1) * sizeof *n->children);
     n->child_map &= ~bit;
     if (total == 1) {
-        free(n->children);
+        sp_arena_free(arena, n->children, sizeof *n->children);
         n->children = NULL;
+        return;
     }
+    struct sp_lpm_node *smaller =
+        sp_arena_resize(arena, n->children, total * sizeof *smaller, (total - 1) * sizeof *smaller);
+    n->children = smaller ? smaller : n->children;
 }
 
 /* Removes empty nodes on the key's path below n, which sits at `pos`. */
-static void sp_prune(struct sp_lpm_node *n, const uint64_t *key, unsigned words, unsigned pos, unsigned prefix)
+static void sp_prune(struct sp_arena *arena, struct sp_lpm_node *n, const uint64_t *key, unsigned words, unsigned pos,
+                     unsigned prefix)
 {
     if (prefix <= pos + SP_LPM_STRIDE)
         return;
     unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
-    struct sp_lpm_node *child = sp_child(n, b, false);
+    struct sp_lpm_node *child = sp_child(arena, n, b, false);
     if (!child)
         return;
-    sp_prune(child, key, words, pos + SP_LPM_STRIDE, prefix);
+    sp_prune(arena, child, key, words, pos + SP_LPM_STRIDE, prefix);
     if (sp_node_is_empty(child))
-        sp_remove_child(n, b);
+        sp_remove_child(arena, n, b);
 }
 
-static void sp_prune_root(struct sp_lpm_root *root, const uint64_t *key, unsigned words, unsigned prefix)
+/* Slots of 64 bytes, each in a cache line of its own. */
+static struct sp_lpm_root *sp_root_new(void)
 {
-    if (!root->node)
-        return;
-    sp_prune(root->node, key, words, SP_LPM_ROOT, prefix);
-    if (sp_node_is_empty(root->node)) {
-        free(root->node->children);
-        sp_free_results(root->node);
-        free(root->node);
-        root->node = NULL;
-    }
+    void *root = NULL;
+    _Static_assert(sizeof(struct sp_lpm_root) <= 64, "a slot is one cache line");
+    if (posix_memalign(&root, 64, SLOTS * sizeof(struct sp_lpm_root)))
+        return NULL;
+    return memset(root, 0, SLOTS * sizeof(struct sp_lpm_root));
 }
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
 {
     unsigned words = t->desc->key_words;
-    if (!t->lpm.root && !(t->lpm.root = calloc(SLOTS, sizeof *t->lpm.root)))
+    if (!t->lpm.root && !(t->lpm.root = sp_root_new()))
         return false;
     unsigned first = (unsigned)(e->key[0] >> (64 - SP_LPM_ROOT));
     if (e->prefix <= SP_LPM_ROOT) {
@@ -163,14 +165,13 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
         return true;
     }
     struct sp_lpm_root *root = &t->lpm.root[first];
-    if (!root->node && !(root->node = calloc(1, sizeof *root->node)))
-        return false;
-    struct sp_lpm_node *n = root->node;
+    struct sp_arena *arena = &t->lpm.arena;
+    struct sp_lpm_node *n = &root->node;
     unsigned pos = SP_LPM_ROOT;
     for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE) {
-        n = sp_child(n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), true);
+        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), true);
         if (!n) {
-            sp_prune_root(root, e->key, words, e->prefix);
+            sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
             return false;
         }
     }
@@ -178,8 +179,8 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
     uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
     unsigned at = sp_result_index(n, leaf, bit);
     if (!((leaf ? n->leaf : n->inner) & bit)) {
-        if (!sp_widen(n, at)) {
-            sp_prune_root(root, e->key, words, e->prefix);
+        if (!sp_widen(arena, n, at)) {
+            sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
             return false;
         }
         *(leaf ? &n->leaf : &n->inner) |= bit;
@@ -220,33 +221,21 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
         return;
     }
     struct sp_lpm_root *root = &t->lpm.root[first];
-    struct sp_lpm_node *n = root->node;
+    struct sp_arena *arena = &t->lpm.arena;
+    struct sp_lpm_node *n = &root->node;
     unsigned pos = SP_LPM_ROOT;
     for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE)
-        n = sp_child(n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
+        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
     bool leaf;
     uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
-    sp_narrow(n, sp_result_index(n, leaf, bit));
+    sp_narrow(arena, n, sp_result_index(n, leaf, bit));
     *(leaf ? &n->leaf : &n->inner) &= ~bit;
-    sp_prune_root(root, e->key, words, e->prefix);
-}
-
-static void sp_node_clear(struct sp_lpm_node *n)
-{
-    unsigned total = (unsigned)__builtin_popcountll(n->child_map);
-    for (unsigned i = 0; i < total; i++)
-        sp_node_clear(&n->children[i]);
-    free(n->children);
-    sp_free_results(n);
+    sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
 }
 
 void sp_lpm_clear(struct sp_lpm *lpm)
 {
-    for (unsigned i = 0; lpm->root && i < SLOTS; i++)
-        if (lpm->root[i].node) {
-            sp_node_clear(lpm->root[i].node);
-            free(lpm->root[i].node);
-        }
+    sp_arena_clear(&lpm->arena);
     free(lpm->root);
     lpm->root = NULL;
 }

@@ -181,12 +181,25 @@ struct sp_lpm_node {
 
 struct sp_lpm_root {
     void *value; /* of the longest prefix of at most SP_LPM_ROOT bits */
-    struct sp_lpm_node *node;
-    struct sp_entry *entry; /* that prefix */
+    struct sp_entry *entry;  /* that prefix */
+    struct sp_lpm_node node; /* what is longer; in place, so that a lookup reads one cache line */
+} __attribute__((aligned(64)));
+
+#define SP_ARENA_UNITS 64u
+
+struct sp_chunk;
+
+/* See arena.c. */
+struct sp_arena {
+    void *free[SP_ARENA_UNITS + 1]; /* by number of units */
+    uint8_t *fresh;
+    size_t left, chunk_size; /* units; bytes of the last chunk */
+    struct sp_chunk *chunks;
 };
 
 struct sp_lpm {
     struct sp_lpm_root *root;
+    struct sp_arena arena;
 };
 
 struct sp_tuple {
@@ -462,8 +475,8 @@ SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, con
         return NULL;
     const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
     void *const *best = &root->value;
-    const struct sp_lpm_node *n = root->node;
-    for (unsigned pos = SP_LPM_ROOT; n; pos += SP_LPM_STRIDE) {
+    const struct sp_lpm_node *n = &root->node;
+    for (unsigned pos = SP_LPM_ROOT;; pos += SP_LPM_STRIDE) {
         unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
         uint64_t bit = 1ull << b, inner = n->inner & sp_lpm_ancestors[b];
         unsigned total = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf));
@@ -554,6 +567,11 @@ void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entr
 /* Shares an action with an equal one, freeing the given one, or adds it; NULL when out of memory (act is freed). */
 struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act);
 void sp_act_release(struct sp_act *act);
+
+void *sp_arena_alloc(struct sp_arena *a, size_t bytes); /* at most SP_ARENA_UNITS LPM nodes */
+void *sp_arena_resize(struct sp_arena *a, void *block, size_t old, size_t bytes);
+void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
+void sp_arena_clear(struct sp_arena *a);
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e); /* or update, after a change of e's action */
 void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
