@@ -55,12 +55,12 @@ class Target:
         self._requests = [p4r.StreamMessageRequest()]
         self._requests[0].arbitration.device_id = 1
         self._requests[0].arbitration.election_id.low = 1
-        stream = self.channel.stream_stream(
+        stream: Any = self.channel.stream_stream(
             "/p4.v1.P4Runtime/StreamChannel",
             p4r.StreamMessageRequest.SerializeToString,
             p4r.StreamMessageResponse.FromString,
         )
-        self._stream: Any = stream(self._hold())
+        self._stream = stream(self._hold())
         next(self._stream)
 
     def _hold(self) -> Iterator[p4r.StreamMessageRequest]:
@@ -74,7 +74,9 @@ class Target:
 
     def install(self, info: p4i.P4Info) -> float:
         """Push the steering program; seconds it took."""
-        request = p4r.SetForwardingPipelineConfigRequest(device_id=1, action="VERIFY_AND_COMMIT")
+        request = p4r.SetForwardingPipelineConfigRequest(
+            device_id=1, action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT
+        )
         request.election_id.low = 1
         request.config.p4info.CopyFrom(info)
         request.config.p4_device_config = (BUILD / "shadowplane.json").read_bytes()

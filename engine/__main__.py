@@ -9,6 +9,8 @@ import sys
 def main() -> int:
     """The exit status: 0 after a clean stop, 1 when the data plane died, 2 for a command line that can't be obeyed."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log would bury the one line that matters
+    # gRPC's older poller takes a tenth off the time of a single write (bench/p4runtime.py: 0.36 against 0.40 ms)
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     from engine.server import main as serve
 
     return serve()

@@ -202,6 +202,7 @@ class GnmiService:
             raise invalid("the first message of Subscribe must hold a SubscriptionList")
         wanted = first.subscribe
         groups = self._groups(wanted)
+        seen = self._changes  # before the first look, so that no change falls between it and the stream
         if not wanted.updates_only:
             yield from self._reports(groups)
         yield _SYNC
@@ -215,7 +216,7 @@ class GnmiService:
                 yield _SYNC
             return
         context.add_callback(self._wake)
-        yield from self._stream(groups, context)
+        yield from self._stream(groups, context, seen)
 
     def _groups(self, wanted: gnmi.SubscriptionList) -> list[_Group]:
         # JSON is 0, so it cannot be told from "not set"; Stratum then sends scalars, and clients (finsy) rely on it.
@@ -261,13 +262,12 @@ class GnmiService:
         with self._changed:
             self._changed.notify_all()
 
-    def _stream(self, groups: list[_Group], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def _stream(self, groups: list[_Group], context: grpc.ServicerContext, seen: int) -> Iterator[bytes]:
         now = time.monotonic_ns()
         for group in groups:
             group.due_ns = now + group.interval_ns
         sampled = [group for group in groups if group.interval_ns]
         changing = [group for group in groups if not group.interval_ns]
-        seen = self._changes
         while context.is_active():
             due = min((group.due_ns for group in sampled), default=None)
             with self._changed:

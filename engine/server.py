@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -138,6 +139,7 @@ class _DataPlane:
     def __init__(self, settings: Settings) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = self._take_over(settings) or self._start(settings)
+        self._pid: int = self.client.hello()["pid"]
 
     def _take_over(self, settings: Settings) -> Client | None:
         if not settings.control_socket.exists():
@@ -176,6 +178,15 @@ class _DataPlane:
             log_level=settings.log_level,
         )
         return Client(settings.control_socket)
+
+    def alive(self) -> bool:
+        if self.process is not None:
+            return self.process.poll() is None
+        try:
+            os.kill(self._pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def stop(self) -> None:
         with contextlib.suppress(DatapathError):
@@ -255,8 +266,8 @@ def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
 
 def _wait(stop: threading.Event, plane: _DataPlane) -> int:
     while not stop.wait(0.5):
-        if plane.process is not None and plane.process.poll() is not None:
-            log.error("the data plane ended unexpectedly (status %s)", plane.process.returncode)
+        if not plane.alive():
+            log.error("the data plane ended unexpectedly")
             return 1
     return 0
 

@@ -320,7 +320,11 @@ class Device:
                 self._pipeline = pipelines.reconcile(old, config, self.backend)
             else:
                 self._pipeline = None
-                self._pipeline = pipelines.activate(config, self.backend)
+                try:
+                    self._pipeline = pipelines.activate(config, self.backend)
+                except P4Error:
+                    self._pipeline = old  # what could not be loaded has not replaced anything
+                    raise
             keep_config(self.backend, CONFIG, config)
             self._pipeline.extras.dirty = True
             self._keep_extras(force=True)

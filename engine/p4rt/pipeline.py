@@ -94,7 +94,14 @@ def reconcile(old: Pipeline, config: p4r.ForwardingPipelineConfig, backend: Back
         return old
     saved = _Snapshot(old, backend)
     new = activate(config, backend)
-    saved.restore(new, backend)
+    try:
+        saved.restore(new, backend)
+    except (P4Error, EngineError):
+        again = activate(old.config, backend)  # the spec: what cannot be reconciled leaves everything as it was
+        saved.restore(again, backend)
+        old.schema, old.extras, old.digests = again.schema, again.extras, again.digests
+        old.writer, old.reader = again.writer, again.reader
+        raise
     return new
 
 

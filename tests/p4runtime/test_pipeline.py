@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import grpc
@@ -120,6 +121,26 @@ def test_reconcile_keeps_unchanged_objects_only(raw: RawClient, primary: Stream,
     assert cell.register_entry.data.bitstring == b"\1"
     assert len(raw.read(digest_entry=p4r.DigestEntry())) == 1
     assert len(raw.read(packet_replication_engine_entry=p4r.PacketReplicationEngineEntry())) == 1
+
+
+def test_a_failed_reconciliation_leaves_everything_as_it_was(
+    raw: RawClient, primary: Stream, backend: FakeBackend
+) -> None:
+    """The new program says that its unchanged table takes no entries."""
+    raw.insert(exact(1, metadata=b"m"), prefix(0x0A000000, 8))
+    changed = sample()
+    changed.registers[1].size = 17
+    config = config_of(changed)
+    program = json.loads(config.p4_device_config)
+    program["tables"][0]["size"] = 0
+    config.p4_device_config = json.dumps(program).encode()
+    with pytest.raises(grpc.RpcError) as caught:
+        raw.set_config(config, "RECONCILE_AND_COMMIT")
+    assert "exact_t" in caught.value.details()
+    assert raw.get_config() == config_of(SAMPLE)
+    entries = [entity.table_entry for entity in raw.read(table_entry=p4r.TableEntry())]
+    assert len(entries) == 2 and entries[0].metadata == b"m"
+    raw.insert(exact(2))
 
 
 def _width(info: p4i.P4Info) -> None:
