@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.p4 import bmv2
-from tests.p4.target import Target
+from tests.p4.scenario import GROUP, LABEL, PRIMARY, SHADOW
+from tests.p4.target import Target, nexthop
 
 if TYPE_CHECKING:
     from tests.p4.embedded import Embedded
@@ -43,3 +44,13 @@ def switch(request: pytest.FixtureRequest) -> Target:
         return running
     embedded: Embedded = request.getfixturevalue("engine")
     return embedded
+
+
+@pytest.fixture
+def routed(switch: Target) -> Target:
+    """10.0.1.0/24 and fd00:1::/64 in one group with a labelled shadow."""
+    switch.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": GROUP})
+    switch.insert("route_ipv6", {"dst": ("fd00:1::", 64)}, "set_group", {"group_id": GROUP})
+    switch.insert("primary_nexthop", {"group_id": GROUP}, "set_nexthop", nexthop(PRIMARY))
+    switch.insert("shadow_nexthop", {"group_id": GROUP}, "set_nexthop_label", nexthop(SHADOW) | {"label": LABEL})
+    return switch
