@@ -471,7 +471,7 @@ def spawn(
         if log_file is not None and not isinstance(sink, int):
             sink.close()
     try:
-        if _became_ready(ready, 10.0):
+        if _became_ready(ready, 30.0):
             return process
     finally:
         os.close(ready)

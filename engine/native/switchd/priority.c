@@ -25,12 +25,13 @@
 static const uint64_t WINDOW = 20 * NS_PER_MS;
 static const uint64_t LOAD_EVERY = 100 * NS_PER_MS;
 static const uint64_t BACK_OFF = NS_PER_S; /* after real-time priority would have filled the core */
-static const double HOT = 0.85, COOL = 0.4; /* share of a core */
+static const double HOT = 0.93, COOL = 0.4; /* share of a core; HOT over some 200 ms */
 
 static bool wanted, active;
 static int ordinary_nice;
 static uint64_t window_start, window_cpu, load_checked, contended_until, not_before;
 static double runnable; /* threads that want to run on this machine, smoothed */
+static double sustained; /* share of a core since real-time priority was taken, smoothed */
 
 static bool set_policy(uint32_t policy, int nice)
 {
@@ -121,7 +122,8 @@ void priority_turn(uint64_t now, bool fast)
     window_start = now;
     window_cpu = cpu;
     bool realtime = fast ? contended(now) : active || share < COOL;
-    if (active && share > HOT)
+    sustained += 0.1 * (share - sustained);
+    if (active && sustained > HOT)
         not_before = now + BACK_OFF;
     if (now < not_before)
         realtime = false;
@@ -129,6 +131,7 @@ void priority_turn(uint64_t now, bool fast)
         be_ordinary();
     } else if (!active && realtime) {
         active = set_policy(SCHED_RR, 0);
+        sustained = 0;
         if (!active) {
             log_info("no real-time priority: %s", strerror(errno));
             wanted = false;
