@@ -32,11 +32,14 @@ class Rate:
     """Bits per second from a cumulative byte counter, and how fast they grow.
 
     The rate is that of the last ``window_s`` seconds or a little more; the growth compares it with the window before.
+    Reading times are not exact (10 ms late is 5 % of a 0.2 s window), so growth that was seen counts for ``hold_s``.
     """
 
     window_s: float = 0.2
+    hold_s: float = 1.0
     bps: float = 0.0
     growth: float = 0.0  # bits per second, per second
+    _seen: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=64))  # time, rate, growth
     _readings: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=64))
 
     def update(self, total_bytes: float, time_s: float) -> None:
@@ -44,6 +47,7 @@ class Rate:
         readings = self._readings
         if readings and total_bytes < readings[-1][1]:
             readings.clear()
+            self._seen.clear()
         if readings and time_s <= readings[-1][0]:
             return
         readings.append((time_s, total_bytes))
@@ -58,10 +62,15 @@ class Rate:
             return
         past = (middle[1] - oldest[1]) * 8 / (middle[0] - oldest[0])
         self.growth = (self.bps - past) / ((time_s - oldest[0]) / 2)
+        self._seen.append((time_s, self.bps, self.growth))
 
     def ahead(self, seconds: float) -> float:
         """The rate to reckon with so many seconds from now: growth is carried on, decline is not trusted."""
-        return self.bps + max(0.0, self.growth) * seconds
+        if not self._readings:
+            return 0.0
+        since = self._readings[-1][0] - self.hold_s
+        held = [bps + max(0.0, growth) * seconds for time_s, bps, growth in self._seen if time_s >= since]
+        return max([self.bps, *held])
 
     def _before(self, time_s: float) -> tuple[float, float] | None:
         """The newest reading that is at least as old as ``time_s``."""
@@ -90,7 +99,7 @@ class Loads:
         self._ports.setdefault(end, Rate()).update(tx_bytes, time_s)
 
     def observe_group(self, key: GroupKey, tx_bytes: float, time_s: float) -> None:
-        self._groups.setdefault(key, Rate()).update(tx_bytes, time_s)
+        self._groups.setdefault(key, Rate(window_s=0.4)).update(tx_bytes, time_s)
 
     def forget(self) -> None:
         self._ports.clear()
@@ -113,10 +122,6 @@ class Loads:
     def group_ahead(self, key: GroupKey) -> float:
         rate = self._groups.get(key)
         return rate.ahead(self.ahead_s) if rate is not None else 0.0
-
-    def group_growth(self, key: GroupKey) -> float:
-        """Bits per second that the group will have gained ``ahead_s`` from now; 0 if it shrinks."""
-        return self.group_ahead(key) - self.group_rate(key)
 
     def capacity(self, end: Endpoint) -> float:
         """Bits per second that a port can send: the smaller of topology and telemetry; 0: unlimited."""

@@ -43,7 +43,7 @@ from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
 from control.spm import SETTLE_S, ShadowManager, depths
 from control.store import FlipRecord, Store
-from control.telemetry import GnmiSource, Inbox, Item, PortEvent, from_report
+from control.telemetry import GnmiSource, Inbox, Item, PortEvent, Reports
 from control.threats import Cause, ThreatBook, display
 from control.tse import Decision, Kind, Side, SteeringEngine
 from ml.schema import DeviceSample, PortSample
@@ -94,6 +94,7 @@ class Service:
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None
         self.rerouter = Rerouter(self.network)
         self.sources: dict[str, GnmiSource] = {}
+        self.reports = {switch.name: Reports(switch.name) for switch in topology.switches}
         self.started_s = self.clock.time()
         self.changed = asyncio.Event()
         known = recall_numbers(self.ledger.store, topology, self.spm)
@@ -178,7 +179,7 @@ class Service:
     def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None:
         now = self.clock.time()
         for report in reports:
-            for item in from_report(switch, report, now):
+            for item in self.reports[switch].decode(report, now):
                 self.inbox.put(item)
 
     def _forget_ports(self, switch: str) -> None:
@@ -252,7 +253,7 @@ class Service:
     async def _install(self, strategy: Strategy, *, clear_history: bool) -> Outcome:
         now = self.clock.time()
         self.strategy = strategy
-        self.book.clear()
+        self.book.clear(now)
         self.tse.reset()
         self.rerouter.clear()
         self.detector.forget()
@@ -475,12 +476,13 @@ class Service:
 
     async def _read_rates(self, switch: str) -> None:
         groups = {group.id: group.key for group in self.plan.of(switch) if not group.local}
+        before = self.clock.time()
         try:
             totals = await self.fleet.sessions[switch].read_group_bytes(list(groups))
         except ControlError as error:
             LOG.debug("group counters not read", switch=switch, reason=str(error))
             return
-        now = self.clock.time()
+        now = (before + self.clock.time()) / 2
         for group_id, total in totals.items():
             self.loads.observe_group(groups[group_id], total, now)
 

@@ -81,27 +81,45 @@ class Inbox:
 EVENT_PERIODIC, EVENT_CHANGE, EVENT_DEAD, EVENT_ALIVE = range(4)
 
 
-def from_report(switch: str, report: Mapping[str, Any], now_s: float) -> list[Item]:
-    """Samples and events of one ``port_report_t`` digest.
+class Reports:
+    """Turns ``port_report_t`` digests of one switch into samples and events.
 
-    The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used.
-    Every report says whether the port is alive, so a lost one does no harm.
+    The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used. Every
+    report says whether the port is alive, so a lost one does no harm. Heartbeats that went missing while a port was
+    dead are left out of the count of lost ones: the outage has been reported, and its gap is no news when it ends.
     """
-    element = f"{switch}:{int(report['port'])}"
-    event = int(report.get("event", EVENT_PERIODIC))
-    items: list[Item] = []
-    items.append(PortEvent(element, now_s, event != EVENT_DEAD, "heartbeat"))
-    if event != EVENT_DEAD:
+
+    def __init__(self, switch: str) -> None:
+        self.switch = switch
+        self._raw: dict[int, float] = {}
+        self._excused: dict[int, float] = {}
+        self._dead: set[int] = set()
+
+    def decode(self, report: Mapping[str, Any], now_s: float) -> list[Item]:
+        """Samples and events of one report that arrived at ``now_s``."""
+        port = int(report["port"])
+        element = f"{self.switch}:{port}"
+        alive = int(report.get("event", EVENT_PERIODIC)) != EVENT_DEAD
+        event = PortEvent(element, now_s, alive, "heartbeat")
+        if not alive:
+            self._dead.add(port)
+            return [event]
+        lost = float(report.get("lost", 0))
+        before = self._raw.get(port, lost)
+        if port in self._dead:
+            self._dead.discard(port)
+            self._excused[port] = self._excused.get(port, 0.0) + max(0.0, lost - before)
+        elif lost < before:
+            self._excused.pop(port, None)  # the switch started anew
+        self._raw[port] = lost
         rtt = float(report.get("rtt", 0))
-        items.append(
+        counted = lost - self._excused.get(port, 0.0)
+        return [
+            event,
             PortSample(
-                element,
-                now_s,
-                heartbeat_rtt_us=rtt if rtt > 0 else nan,
-                heartbeat_lost_total=float(report.get("lost", nan)),
-            )
-        )
-    return items
+                element, now_s, heartbeat_rtt_us=rtt if rtt > 0 else nan, heartbeat_lost_total=max(0.0, counted)
+            ),
+        ]
 
 
 _PORT_FIELDS = {

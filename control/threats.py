@@ -227,10 +227,11 @@ class ThreatBook:
             return True
         return any(threat.hits_path(path) and not threat.congestion for threat in self.threats.values())
 
-    def clear(self) -> None:
+    def clear(self, now: float) -> None:
+        """Forget all threats. A port that is dead stays dead: that is a fact, and it counts from now on."""
         self.threats.clear()
-        self.suspects.clear()
         self.unknown.clear()
+        self.suspects = dict.fromkeys(self.suspects, now)
 
     def _put(self, key: tuple[str, str, str], threat: Threat) -> bool:
         known = self.threats.get(key)

@@ -73,7 +73,7 @@ class Tuning:
     relief_target: float = 0.7  # of a congested port's capacity
     relief_pause_s: float = 0.3  # between two rounds of moving groups off a congested port
     relief_floor: float = 0.5  # a standing alarm less probable than this moves no more groups
-    swelling: float = 0.3  # a group that will have grown by this share is the cause rather than the victim
+    swelling: float = 0.4  # a group that will have grown by this share is the cause rather than the victim
     sure: float = 0.95  # a prediction this certain overrides hold-down
 
 
@@ -221,7 +221,7 @@ class SteeringEngine:
             return sorted(found, key=lambda group: group.key)
         excess = loads.load_ahead(end) - tuning.relief_target * capacity
         chosen = []
-        for group in sorted(busy, key=lambda item: (self._swells(item), -loads.group_rate(item.key), item.key)):
+        for group in sorted(busy, key=self._relief_order):
             if excess <= 0:
                 break
             chosen.append(group)
@@ -229,9 +229,11 @@ class SteeringEngine:
                 excess -= loads.group_ahead(group.key)
         return chosen
 
-    def _swells(self, group: Group) -> bool:
-        growth = self.loads.group_growth(group.key)
-        return growth > self.tuning.swelling * self.loads.group_rate(group.key)
+    def _relief_order(self, group: Group) -> tuple[bool, float, GroupKey]:
+        """Steady groups, the largest first; then those that swell, the smallest first."""
+        rate, ahead = self.loads.group_rate(group.key), self.loads.group_ahead(group.key)
+        swells = ahead - rate > self.tuning.swelling * rate
+        return swells, ahead if swells else -rate, group.key
 
     def _consider_flip(
         self, now: float, plan: Plan, group: Group, threat: Threat, extra: dict[Endpoint, float]

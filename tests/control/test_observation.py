@@ -16,7 +16,7 @@ from control.degradation import DegradationDetector
 from control.paths import Network
 from control.plan import GroupKey
 from control.spm import ShadowManager
-from control.telemetry import Decoder, Inbox, PortEvent, from_report
+from control.telemetry import Decoder, Inbox, PortEvent, Reports
 from ml.schema import DeviceSample, PortSample
 from topo.spec import Endpoint
 
@@ -40,7 +40,7 @@ def test_growth_is_carried_on_and_decline_is_not_trusted() -> None:
         rate.update(1e6 / 8 * time_s**2 / 2, time_s)  # grows by 1 Mbit/s each second
     assert rate.growth == pytest.approx(1e6, rel=0.01)
     assert rate.ahead(2.0) == pytest.approx(rate.bps + 2e6, rel=0.01)
-    for step in range(10):
+    for step in range(20):
         rate.update(1e6 / 8 * 4.9**2 / 2, 5.0 + step * 0.1)
     assert rate.ahead(2.0) == rate.bps == 0.0
 
@@ -172,11 +172,28 @@ def test_an_implausible_time_is_replaced_by_the_time_of_arrival() -> None:
 
 
 def test_reports_become_samples_and_events() -> None:
-    dead = from_report("s1", {"port": 3, "event": 2, "rtt": 100, "lost": 5}, 7.0)
+    reports = Reports("s1")
+    dead = reports.decode({"port": 3, "event": 2, "rtt": 100, "lost": 5}, 7.0)
     assert dead == [PortEvent("s1:3", 7.0, False, "heartbeat")]
-    event, found = from_report("s1", {"port": 3, "event": 1, "rtt": 100, "lost": 5}, 7.0)
+    event, found = Reports("s1").decode({"port": 3, "event": 1, "rtt": 100, "lost": 5}, 7.0)
     assert isinstance(event, PortEvent) and event.up
     assert isinstance(found, PortSample) and (found.heartbeat_rtt_us, found.heartbeat_lost_total) == (100, 5)
+
+
+def test_heartbeats_missed_during_a_reported_outage_are_no_news_when_it_ends() -> None:
+    reports = Reports("s1")
+
+    def lost(event: int, total: int) -> float:
+        (*_, found) = reports.decode({"port": 3, "event": event, "rtt": 1, "lost": total}, 0.0)
+        assert isinstance(found, PortSample)
+        return found.heartbeat_lost_total
+
+    assert lost(0, 2) == 2
+    reports.decode({"port": 3, "event": 2, "lost": 2}, 0.0)
+    assert lost(3, 238) == 2
+    assert lost(1, 240) == 4
+    assert lost(0, 0) == 0  # the switch started anew
+    assert lost(1, 1) == 1
 
 
 def test_the_inbox_is_bounded_drops_the_oldest_and_counts() -> None:

@@ -329,7 +329,7 @@ def test_reset_forgets_everything() -> None:
     rig = Rig()
     alarm = rig.forecast(threatened(rig))
     rig.step([alarm])
-    rig.book.clear()
+    rig.book.clear(rig.clock.time())
     rig.tse.reset()
     assert rig.tse.flipped() == [] and rig.book.standing() == []
     assert KEY in {d.group for d in rig.step([alarm])}  # no hold-down left over
