@@ -40,8 +40,8 @@ def margin_db(ber: Value, limit: float = FEC_LIMIT_BER) -> Floats:
 
 
 def ber(q: Value) -> Floats:
-    """Bit error ratio of a Q factor, by the rational approximation of erfc (Abramowitz and Stegun 7.1.26 [abs.
-    error 1.5e-7], replaced by its asymptote for Q > 3).
+    """Bit error ratio of a Q factor: Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7), and for Q above 3.6,
+    where that is not enough, the asymptotic series 7.1.23.
 
     >>> f"{float(ber(2.2412)):.2e}", f"{float(ber(5.612)):.1e}"
     ('1.25e-02', '1.0e-08')

@@ -125,7 +125,7 @@ def evaluate(folder: Path, *, seed: int = 1) -> Report:
     x, y = features(data), data.label
     cut = int(len(y) * (1.0 - HELD_OUT))
     model = ExtraTreesClassifier(
-        n_estimators=400, min_samples_leaf=1, max_features=0.3, class_weight="balanced", random_state=seed, n_jobs=2
+        n_estimators=200, min_samples_leaf=1, max_features=0.3, class_weight="balanced", random_state=seed, n_jobs=2
     )
     model.fit(x[: cut - WINDOW], y[: cut - WINDOW])
     said, true = model.predict(x[cut:]), y[cut:]
