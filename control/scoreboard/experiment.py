@@ -14,6 +14,7 @@ from control.scoreboard.rows import Flip, Row, judge_flips
 from control.scoreboard.service import ServiceError, ServiceProcess
 from control.settings import Strategy
 from topo.faults import FaultPlan, load_scenario, plan
+from topo.impairments import constant
 from topo.lab import Lab
 from topo.play import play
 from topo.spec import Topology
@@ -72,6 +73,7 @@ class Experiment:
             heartbeat_interval_us=self.lab.heartbeat_interval_us,
             primaries=self.primaries,
         )
+        self._arm(drawn)
         self.service.post("/reset", {"history": "clear", "strategy": strategy.value})
         self._settle()
         traffic = Traffic(self.lab, self.flows, self.run_dir / "traffic", duration_s=drawn.duration_s)
@@ -127,6 +129,15 @@ class Experiment:
             foreseeable=drawn.foreseeable,
         )
         return Run(row, drawn, reports, flips, tuple(ledger), began_s, traffic.overflow, traffic.late_ms)
+
+    def _arm(self, drawn: FaultPlan) -> None:
+        """Give every port and device of the plan its first values before the analyzer's memory is cleared.
+
+        A device's capacity or a receiver's noise is how the network is, not something that happens: it must not look
+        like a sudden change at the start.
+        """
+        for item in drawn.impairments:
+            self.lab.impair(item.target, {name: constant(points[0][1]) for name, points in item.schedule})
 
     def _ledger(self, since_s: float) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = self.service.get("/ledger", since_s=since_s, limit=10_000)
