@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ml.datasets.errors import DataError
 from ml.estimators import RobustLevel, Trend, Variance
@@ -183,8 +184,9 @@ def evaluate(path: Path, *, folds: int = 5, repeats: int = 60) -> list[Report]:
             test = known & (group == k) & test_time
             if not coming[train].any() or not test.any():
                 continue
-            model = _model(k).fit(x[train], coming[train])
-            p[test] = model.predict_proba(x[test])[:, 1]
+            with threadpool_limits(limits=1, user_api="openmp"):  # threads that wait for a busy core cost minutes
+                model = _model(k).fit(x[train], coming[train])
+                p[test] = model.predict_proba(x[test])[:, 1]
         judged = ~np.isnan(p)
         y, score = coming[judged], p[judged]
         runs = np.broadcast_to(place, known.shape)[judged]
