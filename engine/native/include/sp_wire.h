@@ -61,6 +61,8 @@ uint32_t sp_fail(struct sp_switch *sw, uint32_t code, const char *format, ...) _
 void sp_write_entry(struct sp_switch *sw, const struct sp_table *t, const struct sp_entry *e, uint64_t now_ns);
 void sp_write_act(struct sp_switch *sw, const struct sp_act *act);
 uint32_t sp_read_act(struct sp_switch *sw, struct sp_reader *r, struct sp_act **act); /* after kind 1 */
+/* Reads a full key into e; returns a code. */
+uint32_t sp_read_key(struct sp_switch *sw, struct sp_reader *r, const struct sp_table *t, struct sp_entry *e);
 uint32_t sp_apply_initial(struct sp_switch *sw, struct sp_reader *r);
 
 uint32_t sp_cmd_table_write(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns);

@@ -1,0 +1,169 @@
+/* Entries and default actions as replies, and commands that name one entry by its key. */
+#include "sp_wire.h"
+
+#include <stdlib.h>
+
+static void sp_key_bytes(const uint64_t *words, unsigned n, uint8_t *out)
+{
+    for (unsigned w = 0; w < n; w++)
+        sp_store(out + 8 * w, words[w], 8);
+}
+
+void sp_write_act(struct sp_switch *sw, const struct sp_act *act)
+{
+    if (!act) {
+        sp_reply_u8(sw, 0);
+        return;
+    }
+    const struct sp_action_desc *d = &sw->program->actions[act->action];
+    const uint64_t *word = act->data;
+    sp_reply_u8(sw, 1);
+    sp_reply_u32(sw, act->action);
+    for (uint16_t i = 0; i < d->params; i++) {
+        uint16_t bytes = (uint16_t)((d->widths[i] + 7) / 8);
+        uint8_t value[16];
+        if (bytes <= 8) {
+            sp_store(value, *word++, bytes);
+        } else if (bytes <= 16) {
+            sp_store128(value, (sp_u128)word[0] << 64 | word[1], bytes);
+            word += 2;
+        } else {
+            sp_reply_bytes(sw, word, bytes);
+            word += (bytes + 7) / 8;
+            continue;
+        }
+        sp_reply_bytes(sw, value, bytes);
+    }
+}
+
+static void sp_write_key(struct sp_switch *sw, const struct sp_table *t, const struct sp_entry *e)
+{
+    const struct sp_table_desc *d = t->desc;
+    uint8_t value[512], mask[512];
+    sp_key_bytes(e->key, d->key_words, value);
+    if (d->match == SP_TERNARY)
+        sp_key_bytes(e->key + d->key_words, d->key_words, mask);
+    for (uint16_t i = 0; i < d->fields; i++) {
+        const struct sp_field_desc *f = &d->field[i];
+        if (f->kind == SP_RANGE) {
+            const uint64_t *range = e->key + 2 * d->key_words + 4 * f->range;
+            uint8_t bound[16];
+            for (unsigned end = 0; end < 4; end += 2) {
+                if (f->bytes > 8)
+                    sp_store128(bound, (sp_u128)range[end] << 64 | range[end + 1], f->bytes);
+                else
+                    sp_store(bound, range[end + 1], f->bytes);
+                sp_reply_bytes(sw, bound, f->bytes);
+            }
+            continue;
+        }
+        sp_reply_bytes(sw, value + f->offset, f->bytes);
+        unsigned padding = f->bytes * 8u - f->width;
+        if (f->kind == SP_LPM && d->match == SP_LPM) {
+            sp_reply_u16(sw, (uint16_t)(e->prefix - f->offset * 8u - padding));
+        } else if (f->kind == SP_LPM) {
+            unsigned ones = 0;
+            for (uint16_t b = 0; b < f->bytes; b++)
+                ones += (unsigned)__builtin_popcount(mask[f->offset + b]);
+            sp_reply_u16(sw, (uint16_t)(ones ? ones - padding : 0));
+        } else if (f->kind != SP_EXACT) {
+            mask[f->offset] &= (uint8_t)(0xffu >> padding);
+            sp_reply_bytes(sw, mask + f->offset, f->bytes);
+        }
+    }
+}
+
+void sp_write_entry(struct sp_switch *sw, const struct sp_table *t, const struct sp_entry *e, uint64_t now_ns)
+{
+    sp_reply_u32(sw, t->index);
+    sp_write_key(sw, t, e);
+    sp_reply_u32(sw, (uint32_t)e->priority);
+    sp_reply_u64(sw, e->idle_ns);
+    sp_reply_u64(sw, e->packets);
+    sp_reply_u64(sw, e->bytes);
+    sp_reply_u64(sw, now_ns > e->last_hit ? now_ns - e->last_hit : 0);
+    if (e->kind == 1) {
+        sp_write_act(sw, e->act);
+    } else {
+        sp_reply_u8(sw, e->kind);
+        sp_reply_u32(sw, e->kind == 2 ? e->member->id : e->group->id);
+    }
+}
+
+static struct sp_table *sp_pick_table(struct sp_switch *sw, struct sp_reader *r)
+{
+    uint32_t table = sp_u32(r);
+    return r->ok && table < sw->program->n_tables ? &sw->tables[table] : NULL;
+}
+
+/* Reads a key and priority and finds the entry; NULL with *code set otherwise. */
+static struct sp_entry *sp_find_keyed(struct sp_switch *sw, struct sp_reader *r, struct sp_table *t, uint32_t *code)
+{
+    struct sp_entry *like = calloc(1, sizeof *like + sp_key_room(t->desc)), *found = NULL;
+    if (!like) {
+        *code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        return NULL;
+    }
+    *code = sp_read_key(sw, r, t, like);
+    like->priority = (int32_t)sp_u32(r);
+    if (*code == SP_OK && !r->ok)
+        *code = sp_fail(sw, SP_INVALID_ARGUMENT, "table %s: truncated key", t->desc->name);
+    if (*code == SP_OK && !(found = sp_table_find(t, like)))
+        *code = sp_fail(sw, SP_NOT_FOUND, "table %s: no such entry", t->desc->name);
+    sp_entry_free(like);
+    return found;
+}
+
+uint32_t sp_cmd_table_read(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns)
+{
+    struct sp_table *t = sp_pick_table(sw, r);
+    uint32_t cursor = sp_u32(r), limit = sp_u32(r), count = 0, code;
+    uint8_t keyed = sp_u8(r);
+    if (!t || !r->ok || !limit)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "TABLE_READ: unknown table or malformed");
+    if (keyed) {
+        struct sp_entry *found = sp_find_keyed(sw, r, t, &code);
+        if (!found)
+            return code;
+        sp_reply_u32(sw, 0);
+        sp_reply_u32(sw, 1);
+        sp_write_entry(sw, t, found, now_ns);
+        return SP_OK;
+    }
+    sp_reply_u64(sw, 0); /* cursor and count, filled in below */
+    for (; cursor < t->pool_len && count < limit; cursor++)
+        if (t->pool[cursor]) {
+            sp_write_entry(sw, t, t->pool[cursor], now_ns);
+            count++;
+        }
+    uint32_t head[2] = {cursor < t->pool_len ? cursor : 0, count};
+    if (!sw->reply.failed)
+        memcpy(sw->reply.data, head, sizeof head);
+    return SP_OK;
+}
+
+uint32_t sp_cmd_default_read(struct sp_switch *sw, struct sp_reader *r)
+{
+    struct sp_table *t = sp_pick_table(sw, r);
+    if (!t)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "DEFAULT_READ: unknown table");
+    sp_write_act(sw, t->default_act);
+    return SP_OK;
+}
+
+uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r)
+{
+    struct sp_table *t = sp_pick_table(sw, r);
+    uint32_t code;
+    if (!t)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "DIRECT_WRITE: unknown table");
+    struct sp_entry *found = sp_find_keyed(sw, r, t, &code);
+    if (!found)
+        return code;
+    uint64_t packets = sp_u64(r), bytes = sp_u64(r);
+    if (!r->ok)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "DIRECT_WRITE: truncated");
+    found->packets = packets;
+    found->bytes = bytes;
+    return SP_OK;
+}

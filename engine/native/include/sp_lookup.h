@@ -1,0 +1,150 @@
+/* Internal to a pipeline: table lookups, inlined into generated code with constant key sizes. */
+#ifndef SP_LOOKUP_H
+#define SP_LOOKUP_H
+
+#include "sp_core.h"
+
+SP_INLINE uint64_t sp_mix(uint64_t h, uint64_t w)
+{
+    sp_u128 m = (sp_u128)(h ^ w ^ 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull;
+    return (uint64_t)m ^ (uint64_t)(m >> 64);
+}
+
+SP_INLINE uint64_t sp_hash_words(const uint64_t *w, unsigned n)
+{
+    uint64_t h = 0x2545f4914f6cdd1dull;
+    for (unsigned i = 0; i < n; i++)
+        h = sp_mix(h, w[i]);
+    return h;
+}
+
+SP_INLINE bool sp_equal_words(const uint64_t *a, const uint64_t *b, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+SP_INLINE struct sp_entry *sp_lookup_exact(const struct sp_table *t, const uint64_t *key, const unsigned words)
+{
+    if (!t->count)
+        return NULL;
+    uint64_t h = sp_hash_words(key, words);
+    for (uint32_t i = (uint32_t)h & t->hash.mask;; i = (i + 1) & t->hash.mask) {
+        struct sp_entry *e = t->hash.slots[i].entry;
+        if (!e)
+            return NULL;
+        if (t->hash.slots[i].hash == h && sp_equal_words(e->key, key, words))
+            return e;
+    }
+}
+
+/* key: one field of `width` <= 16 bits */
+SP_INLINE struct sp_entry *sp_lookup_direct(const struct sp_table *t, uint64_t value)
+{
+    return t->direct ? t->direct[value] : NULL;
+}
+
+extern const uint64_t sp_lpm_ancestors[64];
+
+/* `bits` from bit `pos` of a key of `words` words; bits behind its end are zero */
+SP_INLINE unsigned sp_key_bits(const uint64_t *key, const unsigned words, unsigned pos, unsigned bits)
+{
+    unsigned w = pos >> 6, o = pos & 63;
+    uint64_t v = w < words ? key[w] << o : 0;
+    if (o && w + 1 < words)
+        v |= key[w + 1] >> (64 - o);
+    return (unsigned)(v >> (64 - bits));
+}
+
+/* The entry, or in bare tables its action. */
+SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words)
+{
+    if (!t->count)
+        return NULL;
+    const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
+    void *const *best = &root->value;
+    const struct sp_lpm_node *n = &root->node;
+    for (unsigned pos = SP_LPM_ROOT;; pos += SP_LPM_STRIDE) {
+        unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
+        uint64_t bit = 1ull << b, inner = n->inner & sp_lpm_ancestors[b];
+        unsigned total = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf));
+        if (n->leaf & bit) {
+            unsigned at = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf & (bit - 1)));
+            best = total == 1 ? (void *const *)&n->results : &n->results[at];
+        } else if (inner) {
+            uint64_t top = 1ull << (63 - __builtin_clzll(inner));
+            best = total == 1 ? (void *const *)&n->results : &n->results[__builtin_popcountll(n->inner & (top - 1))];
+        }
+        if (!(n->child_map & bit))
+            break;
+        n = &n->children[__builtin_popcountll(n->child_map & (bit - 1))];
+    }
+    return *best;
+}
+
+/* ranges: the values of the range fields, each (high word, low word) */
+SP_INLINE bool sp_in_ranges(const struct sp_entry *e, const unsigned words, const uint64_t *ranges, const unsigned n)
+{
+    const uint64_t *r = e->key + 2 * words;
+    for (unsigned i = 0; i < n; i++, r += 4, ranges += 2) {
+        sp_u128 v = (sp_u128)ranges[0] << 64 | ranges[1];
+        if (v < ((sp_u128)r[0] << 64 | r[1]) || v > ((sp_u128)r[2] << 64 | r[3]))
+            return false;
+    }
+    return true;
+}
+
+SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uint64_t *key, const unsigned words,
+                                             const uint64_t *ranges, const unsigned n_ranges)
+{
+    struct sp_entry *best = NULL;
+    for (uint32_t i = 0; i < t->tuples.count; i++) {
+        const struct sp_tuple *tuple = t->tuples.tuple[i];
+        if (best && best->priority >= tuple->priority)
+            break;
+        uint64_t masked[words];
+        for (unsigned w = 0; w < words; w++)
+            masked[w] = key[w] & tuple->mask[w];
+        uint64_t h = sp_hash_words(masked, words);
+        for (uint32_t s = (uint32_t)h & tuple->hash.mask;; s = (s + 1) & tuple->hash.mask) {
+            struct sp_entry *e = tuple->hash.slots[s].entry;
+            if (!e)
+                break;
+            if (tuple->hash.slots[s].hash != h || !sp_equal_words(e->key, masked, words))
+                continue;
+            while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges))
+                e = e->next;
+            if (e && (!best || e->priority > best->priority))
+                best = e;
+            break;
+        }
+    }
+    return best;
+}
+
+/* The action of an entry; hash: of the selector's input. NULL: a group without live members. */
+SP_INLINE const struct sp_act *sp_entry_act(const struct sp_entry *e)
+{
+    return SP_LIKELY(e->kind == 1) ? e->act : e->member->act;
+}
+
+SP_INLINE const struct sp_act *sp_group_act(const struct sp_group *g, uint64_t hash)
+{
+    return g->live ? g->choice[hash % g->live]->act : NULL;
+}
+
+SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)
+{
+    if (!m->used)
+        return NULL;
+    for (uint32_t i = (uint32_t)(sp_mix(0, id)) & m->mask;; i = (i + 1) & m->mask) {
+        if (!m->values[i])
+            return NULL;
+        if (m->ids[i] == id)
+            return m->values[i];
+    }
+}
+
+#endif
