@@ -1,12 +1,13 @@
 """Loss-free packet rate between two veths, the embedded switch against simple_switch_grpc.
 
 Same program (p4/build/shadowplane.json), same entries, same sender and receiver, same run. A rate holds when one of
-three streams of a second loses nothing: on a shared machine a stream may meet a pause that is not the switch's.
-"Delivered" is the most packets that arrived in a second of any stream, whatever was lost.
+three short streams loses nothing: on a shared machine a stream may meet a pause that is not the switch's.
+"Delivered" is the highest rate at which packets arrived in any stream, whatever was lost.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from bench._common import Result, write
 from bench._program import shared_object
 from bench._wire import PRIMARY, SHADOW, Cables, blast, cables, engine_switch, udp_frame, unusable
 
-SECONDS = 1.0
+SECONDS = 0.7
 ATTEMPTS = 3
 STEP = 1.06  # the search ends when the bounds are this near
 SIZES = (64, 1400)
@@ -83,13 +84,16 @@ def compare(
     unit = "packets/s"
     if theirs is None:
         return [Result(f"{what}, {size} B", unit, ours, target, "simple_switch_grpc about 80,000", ATTEMPTS, notes)]
-    return [
-        Result(
-            f"{what}, {size} B", unit, ours, target, f"simple_switch_grpc {theirs:,.0f} in this run", ATTEMPTS, notes
-        ),
+    beside = f"simple_switch_grpc {theirs:,.0f} in this run"
+    results = [
+        Result(f"{what}, {size} B", unit, ours, target, beside, ATTEMPTS, notes),
         Result(f"{what}, {size} B, simple_switch_grpc", unit, theirs, "", version(), ATTEMPTS),
-        Result(f"{what}, {size} B, ratio", "times", ours / max(theirs, 1), ratio, "wanted 5 times, aim 10 times"),
     ]
+    if theirs >= 1:  # on a busy machine it may lose something at any rate
+        results.append(
+            Result(f"{what}, {size} B, ratio", "times", ours / theirs, ratio, "wanted 5 times, aim 10 times", 1, notes)
+        )
+    return results
 
 
 def main() -> int:
@@ -105,10 +109,11 @@ def main() -> int:
         if available():
             with bmv2_switch(made):
                 theirs = measure(made, 10_000)
+    notes = f"8 MiB rings, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     for size in SIZES:
         loss_free, delivered = theirs.get(size, (None, None))
-        results += compare("loss-free", size, ours[size][0], loss_free, ">= 300000", ">= 10", "8 MiB ring")
-        results += compare("delivered", size, ours[size][1], delivered, "", ">= 5", "")
+        results += compare("loss-free", size, ours[size][0], loss_free, ">= 300000", ">= 10", notes)
+        results += compare("delivered", size, ours[size][1], delivered, "", ">= 5", notes)
     if not theirs:
         print("simple_switch_grpc is not on the PATH: no ratio")
     write("live_throughput", results)

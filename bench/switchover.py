@@ -10,6 +10,7 @@ the sending of the packet, whichever is later. The figure from the change alone 
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -80,7 +81,8 @@ def main() -> int:
         flipper.join()
     latencies, raw, strays = judge(records, flips)
     commands = [duration for _, _, duration in flips]
-    rate = f"{summary['sent'] / summary['seconds']:,.0f} packets/s"
+    load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    rate = f"{summary['sent'] / summary['seconds']:,.0f} packets/s, {load}"
     where = "register change to first packet on the other path"
     write(
         "switchover",

@@ -248,6 +248,7 @@ BAD = [
     ({"port": 77, "clear": True}, Code.NOT_FOUND, "no such port"),
     ({"port": 1.5, "clear": True}, Code.NOT_FOUND, "no such port"),
     ({"port": 1, "clear": True, "loss": 1}, Code.INVALID_ARGUMENT, "unknown key 'loss'"),
+    ({"port": 1, "seed": 1e300}, Code.INVALID_ARGUMENT, "needs schedule"),
     ({"port": 1}, Code.INVALID_ARGUMENT, "needs schedule"),
     ([], Code.INVALID_ARGUMENT, "not a JSON object"),
 ]

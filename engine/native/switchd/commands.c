@@ -146,7 +146,8 @@ static int impair_command(struct switchd *sw, const struct json *request, struct
         return code;
     if (of_port && !port)
         return refuse(out, SP_NOT_FOUND, "no such port", NULL);
-    if ((schedule && schedule->type != JSON_OBJECT) || (seed && seed->type != JSON_NUMBER) ||
+    if ((schedule && schedule->type != JSON_OBJECT) ||
+        (seed && (seed->type != JSON_NUMBER || !(fabs(seed->number) < 0x1p53))) ||
         (!schedule && !seed && !is_true(json_get(request, "clear"))))
         return refuse(out, code, "needs schedule (an object), clear or seed (a number)", NULL);
     for (const struct json *m = schedule ? schedule->first : NULL; m; m = m->next) {
@@ -181,8 +182,10 @@ static int impair_command(struct switchd *sw, const struct json *request, struct
             schedule_set(&target->schedules[p], points[p], counts[p], now);
         points[p] = NULL;
     }
-    if (seed && port)
-        rng_seed(&port->optics.rng, (uint64_t)(int64_t)seed->number);
+    if (seed && port) {
+        rng_seed(&port->fate, (uint64_t)(int64_t)seed->number);
+        rng_seed(&port->optics.rng, ~(uint64_t)(int64_t)seed->number);
+    }
     if (port)
         stage_configure(port, now);
     else

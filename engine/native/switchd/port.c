@@ -63,7 +63,9 @@ struct port *port_add(struct switchd *sw, uint16_t number, const char *name, cha
         port->batch.messages[i].msg_hdr.msg_iovlen = 1;
     }
     uint64_t now = mono_ns();
-    optics_init(&port->optics, wall_ns(sw, now) * 512 + number, now);
+    uint64_t seed = wall_ns(sw, now) * MAX_PORTS + number;
+    optics_init(&port->optics, seed, now);
+    rng_seed(&port->fate, ~seed);
     sw->by_number[number] = port;
     sw->ports[sw->port_count++] = port;
     if (!port_open(sw, port))

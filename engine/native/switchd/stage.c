@@ -46,7 +46,7 @@ static bool happens(struct rng *r, double probability)
 void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time)
 {
     (void)sw;
-    struct rng *rng = &port->optics.rng;
+    struct rng *rng = &port->fate;
     struct impairment *base = &port->base, *fault = &port->fault;
     stage_optics(port, time);
     if (happens(rng, optics_frame_loss(port->optics.word_error, len))) {

@@ -118,6 +118,7 @@ struct port {
     struct impairment fault, base;
     bool rx_staged; /* frames must pass the delay queue */
     struct optics optics;
+    struct rng fate; /* of frames; readings of the transceiver have their own, so a seed repeats losses */
     struct fifo delayed;
     uint64_t last_release;
 
