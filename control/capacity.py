@@ -72,6 +72,15 @@ class Rate:
         held = [bps + max(0.0, growth) * seconds for time_s, bps, growth in self._seen if time_s >= since]
         return max([self.bps, *held])
 
+    def forget_growth(self) -> None:
+        """What grew was moved: only what comes from now on tells anything."""
+        self._seen.clear()
+
+    @property
+    def trend_known(self) -> bool:
+        """Whether growth could be told within the last ``hold_s``."""
+        return bool(self._readings and self._seen) and self._readings[-1][0] - self._seen[-1][0] < self.hold_s
+
     def _before(self, time_s: float) -> tuple[float, float] | None:
         """The newest reading that is at least as old as ``time_s``."""
         for reading in reversed(self._readings):
@@ -122,6 +131,18 @@ class Loads:
     def group_ahead(self, key: GroupKey) -> float:
         rate = self._groups.get(key)
         return rate.ahead(self.ahead_s) if rate is not None else 0.0
+
+    def relieved(self, end: Endpoint) -> None:
+        """Groups were moved off a port: the growth seen before says nothing about what is left."""
+        rate = self._ports.get(end)
+        if rate is not None:
+            rate.forget_growth()
+
+    def explained(self, end: Endpoint, groups: Iterable[GroupKey]) -> bool:
+        """Whether what is known of these groups explains the load of a port, trends included."""
+        rates = [rate for key in groups if (rate := self._groups.get(key)) is not None]
+        busy = [rate for rate in rates if rate.bps > 0]
+        return all(rate.trend_known for rate in busy) and sum(rate.bps for rate in busy) >= 0.6 * self.load(end)
 
     def capacity(self, end: Endpoint) -> float:
         """Bits per second that a port can send: the smaller of topology and telemetry; 0: unlimited."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from topo.load import load
 from topo.spec import Topology, TopologyError
 
 LOG = structlog.get_logger("shadowplane.serve")
+PRIORITY = -5  # nice value, where it may be set: a controller that waits for a compiler flips late
 
 
 class _Server(uvicorn.Server):
@@ -136,6 +138,8 @@ async def _announce(service: Service, address: str) -> None:
 def run(settings: Settings, address: str) -> int:
     """Blocking; returns the exit code and prints errors for people."""
     code = 0
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     try:
         asyncio.run(serve(settings, address))
     except* InputError as group:

@@ -52,6 +52,7 @@ from topo.spec import Endpoint, Topology
 LOG = structlog.get_logger("shadowplane.service")
 T = TypeVar("T")
 REPLAN_PAUSE_S = 0.1
+MAX_GAP_S = 0.01
 IDLE_RATES_S = 1.0
 BUSY = 0.2  # share of a link's capacity from which its switch's groups are watched closely
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
@@ -253,7 +254,7 @@ class Service:
     async def _install(self, strategy: Strategy, *, clear_history: bool) -> Outcome:
         now = self.clock.time()
         self.strategy = strategy
-        self.book.clear(now)
+        self.book.clear()
         self.tse.reset()
         self.rerouter.clear()
         self.detector.forget()
@@ -298,9 +299,9 @@ class Service:
                     await self._predict(now, oldest)
                 elif self.strategy is Strategy.REACTIVE:
                     await self._react(now)
-            rest = self.settings.gap_ms / 1000 - (time.perf_counter() - woken)
-            if rest > 0:
-                await asyncio.sleep(rest)
+            busy = time.perf_counter() - woken
+            # Samples that arrive meanwhile are judged together: on a crowded machine fewer, larger rounds.
+            await asyncio.sleep(min(MAX_GAP_S, max(self.settings.gap_ms / 1000, 2 * busy)))
 
     async def _obey(self, command: _Command) -> None:
         if command.answer.done():
@@ -354,7 +355,7 @@ class Service:
                 self.book.alive(now, end)
             self.rerouter.up(end, now)
         elif (end, event.source) in self._seen_up:
-            self.book.dead(now, end, certain=event.source == "carrier")
+            self.book.dead(now, end, certain=event.source == "carrier", clock_s=event.clock_s)
             self.rerouter.down(end, now)
 
     async def _predict(self, now: float, oldest: float) -> None:
@@ -463,10 +464,11 @@ class Service:
             if self.strategy is not Strategy.PREDICTIVE:
                 continue
             now = self.clock.monotonic()
+            filling = any(threat.congestion for threat in self.book.standing())
             due = [
                 name
                 for name, session in self.fleet.sessions.items()
-                if session.ready and (self._busy(name) or now - last.get(name, -1e9) >= IDLE_RATES_S)
+                if session.ready and (filling or self._busy(name) or now - last.get(name, -1e9) >= IDLE_RATES_S)
             ]
             last.update(dict.fromkeys(due, now))
             await asyncio.gather(*(self._read_rates(name) for name in due))

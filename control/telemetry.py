@@ -34,6 +34,7 @@ class PortEvent:
     time_s: float
     up: bool
     source: str  # "heartbeat" or "carrier"
+    clock_s: float | None = None  # the data plane's own clock, where it told
 
 
 Item: TypeAlias = PortSample | DeviceSample | PortEvent
@@ -100,7 +101,7 @@ class Reports:
         port = int(report["port"])
         element = f"{self.switch}:{port}"
         alive = int(report.get("event", EVENT_PERIODIC)) != EVENT_DEAD
-        event = PortEvent(element, now_s, alive, "heartbeat")
+        event = PortEvent(element, now_s, alive, "heartbeat", int(report.get("time", 0)) / 1e6)
         if not alive:
             self._dead.add(port)
             return [event]

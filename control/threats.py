@@ -31,6 +31,9 @@ class Cause(StrEnum):
     RESET = "reset"
 
 
+_BY_LOAD = ("congestion", "device_overload")
+
+
 @dataclass(slots=True)
 class Threat:
     """One threatened element. ``hop`` is set for congestion, which concerns one direction of a link only."""
@@ -47,6 +50,17 @@ class Threat:
     seen_s: float
     active: bool = True
     port: Endpoint | None = None  # the port whose signal it was, if one was named
+    peak: float = 0.0  # highest probability while it stood
+
+    def risk(self) -> float:
+        """How likely packets are lost here, 0..1, for comparing two bad sides.
+
+        Loss that is observed beats any prediction. A relieved element looks healthy because it was relieved, so
+        what was full or overloaded keeps its risk until it is struck out; a link that recovered is nearly well.
+        """
+        if self.active:
+            return 1.0 if self.cause is Cause.DEGRADATION else 0.8 * self.probability
+        return 0.8 * max(self.peak, self.probability) if self.mode in _BY_LOAD else 0.2
 
     @property
     def congestion(self) -> bool:
@@ -113,9 +127,11 @@ class ThreatBook:
 
     network: Network
     stable_s: float = 5.0
-    dead_confirm_s: float = 0.15
+    dead_confirm_s: float = 0.08  # less than the interval at which reports are repeated
+    evidence_s: float = 0.3  # observed loss stands this long without new evidence
     threats: dict[tuple[str, str, str], Threat] = field(default_factory=dict)
     suspects: dict[Endpoint, float] = field(default_factory=dict)  # ports declared dead, and since when
+    confirmed: set[Endpoint] = field(default_factory=set)  # those that stayed dead
     unknown: dict[str, str] = field(default_factory=dict)  # element -> why a forecast of it was not used
 
     def predictions(self, now: float, alarms: Iterable[Forecast]) -> bool:
@@ -145,18 +161,21 @@ class ThreatBook:
         threat = Threat(name, Cause.DEGRADATION, mode, avoid, hop, 1.0, 0.0, (reason,), now, now, port=port)
         return self._put(key, threat)
 
-    def dead(self, now: float, end: Endpoint, *, certain: bool = False) -> None:
-        """A port was declared dead. The data plane has acted already; shadows avoid its link from now on.
+    def dead(self, now: float, end: Endpoint, *, certain: bool = False, clock_s: float | None = None) -> None:
+        """A port was declared dead. The data plane has acted already; nothing moves on to its link from now on.
 
-        It becomes a degradation once it has stayed dead for ``dead_confirm_s``, or at once if ``certain`` (no
-        carrier): a switch that was held up for a moment is no reason to move traffic for good.
+        It becomes a degradation once it is said to be dead again, ``dead_confirm_s`` later on the data plane's own
+        clock (``clock_s``; reports are repeated), or at once if ``certain`` (no carrier). A switch that was held
+        up for a moment, or reports that were, are no reason to move traffic for good.
         """
-        self.suspects.setdefault(end, now)
-        if certain:
-            self.suspects[end] = min(self.suspects[end], now - self.dead_confirm_s)
+        since = self.suspects.setdefault(end, now if clock_s is None else clock_s)
+        told = now if clock_s is None else clock_s
+        if certain or told - since >= self.dead_confirm_s:
+            self.confirmed.add(end)
 
     def alive(self, now: float, end: Endpoint) -> None:
         """The port is heard again. A confirmed death of its link turns into a recovering threat."""
+        self.confirmed.discard(end)
         if self.suspects.pop(end, None) is None:
             return
         hop = self.network.hop_at(end)
@@ -173,12 +192,11 @@ class ThreatBook:
     def tick(self, now: float) -> bool:
         """Confirm deaths, age evidence, strike out what has been quiet; returns whether anything changed."""
         changed = False
-        for end, since in self.suspects.items():
-            if now - since >= self.dead_confirm_s:
-                changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead")
+        for end in self.confirmed:
+            changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead")
         for key, threat in list(self.threats.items()):
             if threat.active:
-                if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.dead_confirm_s * 2:
+                if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.evidence_s:
                     threat.active = False  # no new evidence: recovering
                     changed = True
             elif now - threat.seen_s >= self.stable_s:
@@ -221,17 +239,15 @@ class ThreatBook:
                 return threat.describe()
         return None
 
-    def failing(self, path: Path) -> bool:
-        """Whether something on the path is dying, as opposed to being full."""
-        if any(self.suspected(link) for link in path.links):
-            return True
-        return any(threat.hits_path(path) and not threat.congestion for threat in self.threats.values())
+    def risk(self, path: Path) -> float:
+        """The highest risk on a path; a link that went silent a moment ago does not count yet."""
+        return max((threat.risk() for threat in self.threats.values() if threat.hits_path(path)), default=0.0)
 
-    def clear(self, now: float) -> None:
-        """Forget all threats. A port that is dead stays dead: that is a fact, and it counts from now on."""
+    def clear(self) -> None:
+        """Forget all threats. A port that is dead stays suspect: that is a fact; the next report confirms it."""
         self.threats.clear()
         self.unknown.clear()
-        self.suspects = dict.fromkeys(self.suspects, now)
+        self.confirmed.clear()
 
     def _put(self, key: tuple[str, str, str], threat: Threat) -> bool:
         known = self.threats.get(key)
@@ -241,6 +257,7 @@ class ThreatBook:
         was_active = known.active
         known.active, known.seen_s = True, threat.seen_s
         known.probability, known.reasons, known.horizon_s = threat.probability, threat.reasons, threat.horizon_s
+        known.peak = max(known.peak, threat.probability)
         if not was_active:
             known.since_s = threat.since_s
         return not was_active

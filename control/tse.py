@@ -32,6 +32,8 @@ from control.plan import Group, GroupKey, Plan
 from control.threats import Cause, Threat, ThreatBook
 from topo.spec import Endpoint
 
+RECOVERED = 0.2  # the risk of a link that recovered (see Threat.risk)
+
 
 class Side(StrEnum):
     PRIMARY = "primary"
@@ -72,9 +74,11 @@ class Tuning:
     reuse_at: float = 1.5
     relief_target: float = 0.7  # of a congested port's capacity
     relief_pause_s: float = 0.3  # between two rounds of moving groups off a congested port
+    patience_s: float = 0.4  # to find out who fills a port, before groups are moved off it
     relief_floor: float = 0.5  # a standing alarm less probable than this moves no more groups
     swelling: float = 0.4  # a group that will have grown by this share is the cause rather than the victim
     sure: float = 0.95  # a prediction this certain overrides hold-down
+    margin: float = 0.15  # in risk: how much better the other side must be when both are bad
 
 
 @dataclass(slots=True)
@@ -108,6 +112,7 @@ class SteeringEngine:
     wanting: set[GroupKey] = field(default_factory=set)
     """Groups that another shadow path would help, as of the last :meth:`decide`."""
     _relieved_s: dict[Endpoint, float] = field(default_factory=dict)
+    _culprits: dict[Endpoint, set[GroupKey]] = field(default_factory=dict)
 
     def state(self, key: GroupKey) -> GroupState:
         return self.states.setdefault(key, GroupState())
@@ -126,6 +131,9 @@ class SteeringEngine:
         that is :meth:`done`'s, once the switch has confirmed.
         """
         self.wanting.clear()
+        full = {threat.hop for threat in self.book.standing()}
+        for end in [end for end in self._culprits if end not in full]:
+            del self._culprits[end]
         decisions: list[Decision] = []
         extra: dict[Endpoint, float] = {}
         taken: set[GroupKey] = set()
@@ -191,6 +199,7 @@ class SteeringEngine:
         """Forget every state: all on the primary, no damping."""
         self.states.clear()
         self._relieved_s.clear()
+        self._culprits.clear()
 
     def _threatened(self, now: float, plan: Plan, threat: Threat) -> list[Group]:
         """Groups on their primary that the threat hits; for congestion just enough of them to relieve the port."""
@@ -215,6 +224,10 @@ class SteeringEngine:
             return []
         if threat.cause is Cause.PREDICTION and threat.probability < tuning.relief_floor:
             return []  # an alarm that only lingers
+        culprits = self._culprits.setdefault(end, set())
+        own = [group.key for group in found if group.primary is not None and group.primary.out == end]
+        if not loads.explained(end, own) and now - threat.since_s < tuning.patience_s:
+            return []  # who causes it is not known yet
         busy = [group for group in found if loads.group_rate(group.key) > 0]
         capacity = loads.capacity(end)
         if capacity <= 0 or not busy:
@@ -224,9 +237,13 @@ class SteeringEngine:
         for group in sorted(busy, key=self._relief_order):
             if excess <= 0:
                 break
+            if group.key in culprits:
+                continue  # found too big or swelling before: so it stays for as long as the threat stands
             chosen.append(group)
             if self._obstacle(plan, group, {}) is None:
                 excess -= loads.group_ahead(group.key)
+            else:
+                culprits.add(group.key)
         return chosen
 
     def _relief_order(self, group: Group) -> tuple[bool, float, GroupKey]:
@@ -244,7 +261,7 @@ class SteeringEngine:
         held = now - state.reverted_s < tuning.hold_down_s
         if held and not threat.urgent and threat.probability < tuning.sure:
             return self._refuse_once(now, group, threat, "it came back only now (hold-down)", replan=False)
-        obstacle = self._obstacle(plan, group, extra)
+        obstacle = self._obstacle(plan, group, extra, risk=threat.risk())
         if obstacle is not None:
             return self._refuse_once(now, group, threat, obstacle[0], replan=obstacle[1])
         shadow = group.shadow
@@ -255,17 +272,25 @@ class SteeringEngine:
                 extra[hop.out] = extra.get(hop.out, 0.0) + self.loads.group_ahead(group.key)
         if threat.hop is not None:
             self._relieved_s[threat.hop] = now
+            self.loads.relieved(threat.hop)
         text = f"{group.key} moved to its shadow {shadow.path}: {threat.describe()}"
         return self._make(Kind.FLIP, now, group, threat, text)
 
-    def _obstacle(self, plan: Plan, group: Group, extra: dict[Endpoint, float]) -> tuple[str, bool] | None:
-        """Why the group cannot use its shadow, and whether another shadow might do; None if it can."""
+    def _obstacle(
+        self, plan: Plan, group: Group, extra: dict[Endpoint, float], *, risk: float = 0.0
+    ) -> tuple[str, bool] | None:
+        """Why the group cannot use its shadow, and whether another shadow might do; None if it can.
+
+        ``risk`` of the primary: a shadow with a link that has only just recovered is better than one that fails.
+        """
         shadow = group.shadow
         if shadow is None:
             return "it has no shadow", True
         why = self.book.unhealthy(shadow.path)
         if why is not None:
-            return f"its shadow {shadow.path} is not healthy: {why}", True
+            there, silent = self.book.risk(shadow.path), any(self.book.suspected(link) for link in shadow.path.links)
+            if silent or there > RECOVERED or there + self.tuning.margin >= risk:
+                return f"its shadow {shadow.path} is not healthy: {why}", True
         room = self.loads.room(group, shadow.path, self.carrying(plan, group), extra)
         if not room.fits:
             return f"its shadow {shadow.path} has no room: {room.text}", True
@@ -285,7 +310,7 @@ class SteeringEngine:
             state.element, Cause.RECOVERY, "recovery", self.book.avoid(), None, 0.0, 0.0, (), now, now, active=False
         )
         if sick is not None:
-            if suspect or self._no_better(group, standing):
+            if self._no_better(group, standing):
                 return self._refuse_once(
                     now, group, recovery, f"neither side is healthy; its shadow: {sick}", replan=True
                 )
@@ -306,14 +331,17 @@ class SteeringEngine:
     def _no_better(self, group: Group, standing: list[Threat]) -> bool:
         """Whether a group whose shadow is not healthy would be no better off on its primary.
 
-        Going back from a full shadow to a primary that was full a moment ago would only carry the congestion to
-        and fro; a full primary still beats a dying shadow.
+        Both sides are compared by risk; what was relieved keeps its risk, since it looks healthy only because the
+        group left.
         """
-        shadow = group.shadow
-        if shadow is None or self.book.failing(shadow.path):
-            return any(threat.active and not threat.congestion for threat in standing)
         assert group.primary is not None
-        return bool(standing) or not self.loads.room(group, Path((group.primary,)), ()).fits
+        if self.book.suspected(group.primary.link):
+            return True
+        here = max((threat.risk() for threat in standing), default=0.0)
+        there = self.book.risk(group.shadow.path) if group.shadow is not None else 1.0
+        if there <= here + self.tuning.margin:
+            return True
+        return not self.loads.room(group, Path((group.primary,)), ()).fits
 
     def _refuse_once(self, now: float, group: Group, threat: Threat, why: str, *, replan: bool) -> Decision | None:
         """A refusal, unless the same kind was given already. ``replan``: another shadow path might help."""

@@ -173,8 +173,8 @@ def test_an_implausible_time_is_replaced_by_the_time_of_arrival() -> None:
 
 def test_reports_become_samples_and_events() -> None:
     reports = Reports("s1")
-    dead = reports.decode({"port": 3, "event": 2, "rtt": 100, "lost": 5}, 7.0)
-    assert dead == [PortEvent("s1:3", 7.0, False, "heartbeat")]
+    dead = reports.decode({"port": 3, "event": 2, "time": 2_500_000, "rtt": 100, "lost": 5}, 7.0)
+    assert dead == [PortEvent("s1:3", 7.0, False, "heartbeat", 2.5)]
     event, found = Reports("s1").decode({"port": 3, "event": 1, "rtt": 100, "lost": 5}, 7.0)
     assert isinstance(event, PortEvent) and event.up
     assert isinstance(found, PortSample) and (found.heartbeat_rtt_us, found.heartbeat_lost_total) == (100, 5)

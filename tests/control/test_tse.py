@@ -15,7 +15,7 @@ from control.paths import Network
 from control.plan import GroupKey, Plan
 from control.spm import ShadowManager
 from control.threats import Cause, ThreatBook
-from control.tse import Decision, Kind, Side, SteeringEngine, Tuning
+from control.tse import RECOVERED, Decision, Kind, Side, SteeringEngine, Tuning
 from ml.schema import Forecast, Mode, Reason
 from topo.builtin import diamond
 from topo.spec import Endpoint, Topology
@@ -156,6 +156,35 @@ def test_a_failing_shadow_sends_the_group_back_at_once() -> None:
     assert [d.kind for d in decisions if d.group == KEY] == [Kind.REVERT]
 
 
+def test_a_relieved_primary_is_not_returned_to_because_the_shadow_looks_bad() -> None:
+    """It looks healthy only because the group left."""
+    rig = Rig()
+    rig.step([rig.forecast("s2", 0.95, Mode.DEVICE_OVERLOAD)])
+    moved = rig.tse.flipped()
+    assert KEY in moved or GroupKey("s4", "h1") in moved
+    key = moved[0]
+    shadow = rig.plan.groups[key].shadow
+    assert shadow is not None
+    rig.run(0.5)  # the overload is gone, the threat recovers
+    weak = rig.forecast(str(shadow.path.hops[0].out), 0.85)
+    assert [d.kind for d in rig.step([weak]) if d.group == key] == [Kind.REFUSE]
+    rig.book.dead(rig.clock.time(), shadow.path.hops[0].out, certain=True)
+    assert [d.kind for d in rig.step() if d.group == key] == [Kind.REVERT]  # certain loss is worse than that
+
+
+def test_one_dead_report_does_not_count_against_a_shadow_in_use() -> None:
+    rig = Rig()
+    rig.step([rig.forecast(threatened(rig))])
+    shadow = rig.plan.groups[KEY].shadow
+    assert shadow is not None
+    rig.book.dead(rig.clock.time(), shadow.path.hops[0].out, clock_s=77.0)
+    assert [d for d in rig.run(1.0) if d.group == KEY] == []
+    rig.book.dead(rig.clock.time(), shadow.path.hops[0].out, clock_s=77.02)
+    assert [d for d in rig.run(0.2) if d.group == KEY] == []
+    rig.book.alive(rig.clock.time(), shadow.path.hops[0].out)
+    assert rig.book.unhealthy(shadow.path) is None
+
+
 def test_both_sides_threatened_stays_and_says_so() -> None:
     rig = Rig()
     alarm = rig.forecast(threatened(rig))
@@ -262,7 +291,9 @@ def test_dead_port_counts_only_once_it_stays_dead() -> None:
     rig.book.alive(rig.clock.time(), primary.out)
     assert rig.run(1.0) == []
     rig.book.dead(rig.clock.time(), primary.out)
-    flips = rig.run(0.3)
+    assert rig.run(0.3) == []  # not said again: still one report
+    rig.book.dead(rig.clock.time(), primary.out)
+    flips = rig.step()
     assert KEY in {d.group for d in flips} and {d.cause for d in flips} == {Cause.DEGRADATION}
     assert rig.run(8.0) == []  # still dead: no revert
     rig.book.alive(rig.clock.time(), primary.out)
@@ -329,7 +360,7 @@ def test_reset_forgets_everything() -> None:
     rig = Rig()
     alarm = rig.forecast(threatened(rig))
     rig.step([alarm])
-    rig.book.clear(rig.clock.time())
+    rig.book.clear()
     rig.tse.reset()
     assert rig.tse.flipped() == [] and rig.book.standing() == []
     assert KEY in {d.group for d in rig.step([alarm])}  # no hold-down left over
@@ -362,7 +393,7 @@ def test_whatever_happens_the_rules_hold(events: list[tuple[str, float, bool]]) 
             for decision in rig.step(alarms, seconds=0.25):
                 group = rig.plan.groups[decision.group]
                 if decision.kind is Kind.FLIP:
-                    assert group.shadow is not None and rig.book.unhealthy(group.shadow.path) is None
+                    assert group.shadow is not None and rig.book.risk(group.shadow.path) <= RECOVERED
                     sides[decision.group] = Side.SHADOW
                 elif decision.kind is Kind.REVERT:
                     assert not any(
