@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend
 from engine.p4rt.device import MAX_STREAMS, Device
 from engine.p4rt.errors import P4Error
+from engine.p4rt.fastpath import Pool
 from engine.p4rt.service import P4RuntimeService
 from engine.p4rt.stubs import p4i, p4r
 
@@ -72,9 +72,8 @@ class Listener:
     def __init__(self, address: str, tls: Tls | None = None) -> None:
         threading.stack_size(_STACK_BYTES)
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        self.server = grpc.server(
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="grpc"), options=_OPTIONS, maximum_concurrent_rpcs=_WORKERS
-        )
+        self.pool = Pool(_WORKERS)
+        self.server = grpc.server(self.pool, options=_OPTIONS, maximum_concurrent_rpcs=_WORKERS)
         try:
             if tls is None:
                 self.port = self.server.add_insecure_port(address)
@@ -90,7 +89,9 @@ class Listener:
         device = Device(backend, device_id)
         gnmi = GnmiService(lambda keep: backend.device_state(keep_maxima=keep))
         device.on_port.append(gnmi.on_port)
-        self.server.add_generic_rpc_handlers((P4RuntimeService(device).handler(), gnmi.handler()))
+        service = P4RuntimeService(device)
+        self.pool.serve_quickly(service.write, device.write_quickly)
+        self.server.add_generic_rpc_handlers((service.handler(), gnmi.handler()))
         return Serving(self.server, device, gnmi, self.port)
 
 

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from google.protobuf.message import DecodeError
+
 from engine.api import DatapathError, Digest, EngineError, Event, IdleTimeout, PacketIn, PortStatus
 from engine.p4rt import pipeline as pipelines
 from engine.p4rt.arbitration import Arbiter, Client, Notice, election_of
@@ -243,6 +245,32 @@ class Device:
             raise P4Error(Rpc.UNIMPLEMENTED, "role_id is deprecated: use role")
         self.arbiter.check(request.role, election_of(request))
         return self._rules.get(request.role)
+
+    def write_quickly(self, data: bytes) -> bool:
+        """A serialized Write of one register cell or one plain table entry; False when :meth:`write` has to do it.
+
+        False also for whatever goes wrong: nothing was changed then, and :meth:`write` says what it is.
+        """
+        try:
+            request = p4r.WriteRequest.FromString(data)
+            updates = request.updates
+            running = self._pipeline
+            if len(updates) != 1 or running is None or request.atomicity or self._authorize(request) is not None:
+                return False
+            update = updates[0]
+            if update.entity.HasField("register_entry"):
+                if update.type != p4r.Update.MODIFY:
+                    return False
+                running.writer.register(update.entity.register_entry)
+                return True
+            if not update.entity.HasField("table_entry") or not self._write_lock.acquire(blocking=False):
+                return False
+            try:
+                return self._pipeline is running and running.writer.write_plain(update)
+            finally:
+                self._write_lock.release()
+        except (P4Error, EngineError, DecodeError):
+            return False
 
     def write(self, request: p4r.WriteRequest) -> None:
         """The Write RPC; :class:`P4Error` for the request, :class:`BatchError` for some of its updates."""

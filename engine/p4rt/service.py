@@ -1,7 +1,8 @@
 """The gRPC face of the P4Runtime server.
 
-The synchronous gRPC server is used: measured on one machine, a register write takes 0.40 ms at the median with it and
-0.43 ms with the asyncio server (``bench/p4runtime.py``), and commands to the data plane block anyway.
+The synchronous gRPC server is used: an empty write takes 0.40 ms at the median with it and 0.43 ms with the asyncio
+server on the same machine, and commands to the data plane block anyway. Single writes don't even change threads
+(:mod:`engine.p4rt.fastpath`): 0.39 instead of 0.53 ms for a register write, data plane included, on a busy machine.
 """
 
 from __future__ import annotations

@@ -67,6 +67,12 @@ class Writer:
         if any(errors):
             raise BatchError(errors)
 
+    def write_plain(self, update: p4r.Update) -> bool:
+        """One table entry without extras; False when it needs more, or was refused (and changed nothing)."""
+        op = _OPS.get(update.type)
+        encoded = self.tables.encode(op, update.entity.table_entry) if op is not None else None
+        return encoded is not None and not any(self.tables.send([encoded], atomic=False))
+
     # -- modes -----------------------------------------------------------------------------------------------------
 
     def _continue(self, updates: Any) -> list[P4Error | None]:

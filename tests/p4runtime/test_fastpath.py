@@ -1,0 +1,116 @@
+"""The short way of single writes: taken where it can be, and never different from the usual way."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import grpc
+import pytest
+
+from engine.api import Code, DatapathError
+from engine.p4rt import fastpath
+from engine.p4rt.stubs import p4r
+from tests.p4runtime.fake import FakeBackend
+from tests.p4runtime.harness import INSERT, MODIFY, SAMPLE, RawClient, config_of, errors_of, exact, register, served
+
+
+def test_gRPC_has_what_the_short_way_needs() -> None:
+    assert fastpath.available(), "another grpcio? check engine/p4rt/fastpath.py against its grpc/_server.py"
+
+
+@pytest.fixture
+def counted(backend: FakeBackend) -> Any:
+    """(client, function that tells how many writes took the short way)"""
+    with served(backend) as (serving, address):
+        raw = RawClient(address)
+        raw.become_primary()
+        raw.set_config(config_of(SAMPLE))
+        yield raw, lambda: serving.grpc._state.thread_pool.short_ways
+        raw.close()
+
+
+def test_who_takes_it(counted: Any) -> None:
+    raw, short_ways = counted
+    raw.write((MODIFY, register(1, b"\1")))
+    raw.insert(exact(1))
+    assert short_ways() == 2
+    raw.insert(exact(2), exact(3))
+    raw.insert(exact(4, metadata=b"m"))
+    raw.write((MODIFY, register(1, b"\0")), atomicity=1)
+    assert short_ways() == 2
+
+
+def test_refusals_read_the_same(counted: Any) -> None:
+    raw, short_ways = counted
+    raw.insert(exact(1))
+    for update, code, word in (
+        ((INSERT, {"table_entry": exact(1)}), 6, "exists already"),
+        ((MODIFY, register(99999, b"\1")), 11, "index 99999"),
+        ((INSERT, register(0, b"\1")), 3, "MODIFY"),
+        ((INSERT, {"table_entry": p4r.TableEntry(table_id=1)}), 5, "unknown table"),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            raw.write(update)
+        (error,) = errors_of(caught.value)
+        assert error.canonical_code == code and word in error.message
+    raw.election = 9
+    with pytest.raises(grpc.RpcError) as caught:
+        raw.write((MODIFY, register(1, b"\1")))
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    call = raw.channel.unary_unary("/p4.v1.P4Runtime/Write", None, None)
+    with pytest.raises(grpc.RpcError) as caught:
+        call(b"\xff\xff\xff", timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert short_ways() == 1
+
+
+def test_a_failing_data_plane_does_not_stop_the_server(counted: Any, backend: FakeBackend) -> None:
+    raw, _short_ways = counted
+    working = backend.switch.command
+
+    def broken(op: int, payload: bytes) -> bytes:
+        raise DatapathError(Code.UNAVAILABLE, "gone")
+
+    def absurd(op: int, payload: bytes) -> bytes:
+        raise ZeroDivisionError("a mistake of ours")
+
+    for fault, code in ((broken, 14), (absurd, None)):
+        backend.switch.command = fault  # type: ignore[method-assign]
+        with pytest.raises(grpc.RpcError) as caught:
+            raw.write((MODIFY, register(1, b"\1")))
+        if code is None:
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
+        else:
+            assert errors_of(caught.value)[0].canonical_code == code
+    backend.switch.command = working  # type: ignore[method-assign]
+    raw.write((MODIFY, register(1, b"\1")))
+
+
+def test_many_clients_at_once_and_cancelled_calls(counted: Any, backend: FakeBackend) -> None:
+    raw, short_ways = counted
+    failures: list[Exception] = []
+
+    def hammer(number: int) -> None:
+        try:
+            for value in range(100):
+                raw.write((MODIFY, register(number, bytes([value & 1]))), (MODIFY, register(number, b"\1")))
+                raw.write((MODIFY, register(number, bytes([value & 1]))))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    method = raw.call("Write", "unary_unary", p4r.WriteResponse)
+    request = p4r.WriteRequest(device_id=1, election_id=p4r.Uint128(low=1))
+    request.updates.add(type=MODIFY, entity=p4r.Entity(**register(100, b"\1")))
+    for _ in range(100):
+        method.future(request).cancel()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert short_ways() >= 800
+    assert [int.from_bytes(backend.switch.registers[0][n], "big") for n in range(8)] == [1] * 8
+    raw.write((MODIFY, register(1, b"\0")))
+    assert backend.switch.registers[0][1] == b"\0"
