@@ -21,6 +21,7 @@ from topo.spec import Topology
 from topo.traffic import FlowReport, FlowSpec, Traffic, total
 
 LEAD_S = 0.5  # from the reset to the first packet: the analyzer needs some samples of every element
+CALM_S = 0.4  # no dead port for so long: longer than a silent port waits before it reports
 SETTLE_TIMEOUT_S = 20.0
 
 
@@ -74,8 +75,7 @@ class Experiment:
             primaries=self.primaries,
         )
         self._arm(drawn)
-        self.service.post("/reset", {"history": "clear", "strategy": strategy.value})
-        self._settle()
+        self._heal(strategy)
         traffic = Traffic(self.lab, self.flows, self.run_dir / "traffic", duration_s=drawn.duration_s)
         start_s = traffic.start(lead_s=LEAD_S) / 1e9
         began_s = time.time() + start_s - time.monotonic()
@@ -110,8 +110,8 @@ class Experiment:
             for line in ledger
             if line["kind"] == "flip" and line["outcome"] == "done"
         )
-        first_loss_s = None if drawn.first_loss_s is None else began_s + drawn.first_loss_s
-        false, lead_ms, flip_ms = judge_flips(flips, drawn.elements, first_loss_s)
+        onset_s, first_loss_s = (None if at is None else began_s + at for at in (drawn.onset_s, drawn.first_loss_s))
+        false, lead_ms, flip_ms = judge_flips(flips, drawn.elements, onset_s, first_loss_s)
         row = Row(
             scenario=drawn.scenario,
             strategy=strategy.value,
@@ -143,19 +143,27 @@ class Experiment:
         lines: list[dict[str, Any]] = self.service.get("/ledger", since_s=since_s, limit=10_000)
         return lines
 
-    def _settle(self) -> None:
-        """Wait until no port is dead and no group is flipped: what the last run broke has healed."""
+    def _heal(self, strategy: Strategy) -> None:
+        """Bring the network back to rest, and only then let the strategy begin, without any memory of the last run.
+
+        What the last fault left behind (dead ports, reports on their way) would otherwise be taken for a sign of the next.
+        """
+        self.service.post("/reset", {"history": "clear", "strategy": Strategy.DATAPLANE.value})
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while True:
+        calm_since = None
+        while calm_since is None or time.monotonic() - calm_since < CALM_S:
             status = self.service.get("/status")
-            if status["ready"] and not status["dead_ports"] and not status["flipped"]:
-                return
+            if not status["ready"] or status["dead_ports"] or status["flipped"]:
+                calm_since = None
+            elif calm_since is None:
+                calm_since = time.monotonic()
             if time.monotonic() > deadline:
                 raise ServiceError(
                     f"the network did not heal within {SETTLE_TIMEOUT_S:g} s: dead ports {status['dead_ports']}, "
                     f"flipped groups {status['flipped']}, switches {status['waiting'] or 'ready'}"
                 )
             time.sleep(0.05)
+        self.service.post("/reset", {"history": "clear", "strategy": strategy.value})
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Row:
     duplicated: int
     outage_ms: float  # longest silence of a flow beyond its sending interval, worst flow
     flips: int  # steering groups moved by the controller, reverts not counted
-    false_flips: int  # those for an element that the fault plan does not touch
+    false_flips: int  # those for an element that the fault plan does not touch, or before its first sign
     lead_ms: float | None  # from the first true flip to the first moment at which the fault can cost a packet
     flip_ms: float | None  # median time from decision to verified write
     control_lost: int  # packets lost by the same strategy in the run without failure
@@ -49,18 +49,19 @@ class Flip:
 
 
 def judge_flips(
-    flips: Sequence[Flip], affected: Iterable[str], first_loss_s: float | None
+    flips: Sequence[Flip], affected: Iterable[str], onset_s: float | None, first_loss_s: float | None
 ) -> tuple[int, float | None, float | None]:
     """Number of false flips, lead in ms (negative: too late) and median flip time in ms.
 
-    ``affected`` are the elements that the fault plan touches. ``first_loss_s`` is the epoch time from which the
-    fault can cost packets; without it (a control run) every flip is false and there is no lead.
+    ``affected`` are the elements that the fault plan touches, ``onset_s`` is the epoch time of its first sign and
+    ``first_loss_s`` that from which it can cost packets. A flip for another element, or before the first sign, is
+    false; without an onset (a control run) every flip is.
 
-    >>> judge_flips([Flip(10.0, "s1-s2", 2.0), Flip(11.0, "s3-s4", 4.0)], ["s1-s2"], 11.5)
+    >>> judge_flips([Flip(10.0, "s1-s2", 2.0), Flip(11.0, "s3-s4", 4.0)], ["s1-s2"], 9.5, 11.5)
     (1, 1500.0, 2.0)
     """
     touched = set(affected)
-    true = [flip for flip in flips if flip.element in touched]
+    true = [flip for flip in flips if flip.element in touched and onset_s is not None and flip.time_s >= onset_s]
     lead = None
     if true and first_loss_s is not None:
         lead = round((first_loss_s - min(flip.time_s for flip in true)) * 1000, 3)

@@ -46,15 +46,19 @@ def test_only_foreseeable_scenarios_of_the_predictive_strategy_are_judged(change
 
 def test_flips_for_untouched_elements_are_false_and_do_not_count_as_lead() -> None:
     flips = [Flip(1.0, "s9", 1.0), Flip(5.0, "s1-s2", 3.0), Flip(4.5, "s1-s2", 2.0)]
-    assert judge_flips(flips, {"s1-s2"}, 6.0) == (1, 1500.0, 2.0)
+    assert judge_flips(flips, {"s1-s2"}, 4.0, 6.0) == (1, 1500.0, 2.0)
 
 
 def test_a_late_flip_has_a_negative_lead() -> None:
-    assert judge_flips([Flip(6.5, "s2", None)], {"s2"}, 6.0) == (0, -500.0, None)
+    assert judge_flips([Flip(6.5, "s2", None)], {"s2"}, 4.0, 6.0) == (0, -500.0, None)
+
+
+def test_a_flip_before_the_first_sign_is_false() -> None:
+    assert judge_flips([Flip(3.9, "s2", 1.0), Flip(5.0, "s2", 1.0)], {"s2"}, 4.0, 6.0) == (1, 1000.0, 1.0)
 
 
 def test_every_flip_of_a_control_run_is_false() -> None:
-    assert judge_flips([Flip(1.0, "s1-s2", 1.0)], (), None) == (1, None, 1.0)
+    assert judge_flips([Flip(1.0, "s1-s2", 1.0)], (), None, None) == (1, None, 1.0)
 
 
 @given(
@@ -62,7 +66,7 @@ def test_every_flip_of_a_control_run_is_false() -> None:
     st.sets(st.sampled_from("abc")),
 )
 def test_false_flips_are_those_outside_the_plan(flips: list[Flip], affected: set[str]) -> None:
-    false, lead, _ = judge_flips(flips, affected, 1e6)
+    false, lead, _ = judge_flips(flips, affected, 0.0, 1e6)
     assert false == sum(flip.element not in affected for flip in flips)
     assert (lead is None) == (false == len(flips))
 
