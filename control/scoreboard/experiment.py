@@ -146,7 +146,7 @@ class Experiment:
     def _heal(self, strategy: Strategy) -> None:
         """Bring the network back to rest, and only then let the strategy begin, without any memory of the last run.
 
-        What the last fault left behind (dead ports, reports on their way) would otherwise be taken for a sign of the next.
+        What the last fault left behind (dead ports, reports on their way) would else be taken for a sign of the next.
         """
         self.service.post("/reset", {"history": "clear", "strategy": Strategy.DATAPLANE.value})
         deadline = time.monotonic() + SETTLE_TIMEOUT_S

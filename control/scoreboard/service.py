@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import httpx
 
 from control.errors import ControlError
 from control.settings import Strategy
+from topo import marks
 
 READY_TIMEOUT_S = 60.0
 
@@ -44,11 +46,19 @@ class ServiceProcess:
         self._http = httpx.Client(base_url=f"http://{api}", timeout=20.0, trust_env=False)
 
     def start(self) -> None:
-        """Start the process; :meth:`wait_ready` waits for it."""
+        """Start the process; :meth:`wait_ready` waits for it.
+
+        It carries a lab's mark, so that ``make clean`` finds it when whoever started it was killed.
+        """
         self.notices_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, marks.VARIABLE: marks.new_id()},
+                start_new_session=True,
             )
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
