@@ -38,6 +38,7 @@ from control.paths import Avoid, Network
 from control.pha import HealthAnalyzer, MaintenanceNotice
 from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
+from control.rates import RatePoller
 from control.reactive import Rerouter
 from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
@@ -52,9 +53,7 @@ from topo.spec import Endpoint, Topology
 LOG = structlog.get_logger("shadowplane.service")
 T = TypeVar("T")
 REPLAN_PAUSE_S = 0.1
-MAX_GAP_S = 0.01
-IDLE_RATES_S = 1.0
-BUSY = 0.2  # share of a link's capacity from which its switch's groups are watched closely
+JUDGE_GAP_S = 0.008  # between two rounds of the analyzer; evidence of loss does not wait for it
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NOTICE_POLL_S = 0.2
 
@@ -110,10 +109,13 @@ class Service:
             self.sources[switch.name] = GnmiSource(
                 switch.name, address, self.inbox, self.clock, settings.sample_ms / 1000
             )
+        self.rates = RatePoller(self)
         self._commands: deque[_Command] = deque()
         self._met: set[str] = set()
         self._seen_up: set[tuple[Endpoint, str]] = set()  # what was never up cannot go down
         self._replanned_s = -1e9
+        self._judged = 0.0
+        self._ignore_before_s = 0.0
         self._wanted_replan = False
         self._verifying: set[asyncio.Task[None]] = set()
 
@@ -128,7 +130,7 @@ class Service:
                     group.create_task(self.sources[name].run(), name=f"gnmi:{name}")
                 group.create_task(self._steer(), name="steer")
                 group.create_task(self.fleet.run_sweeps(), name="sweep")
-                group.create_task(self._poll_rates(), name="rates")
+                group.create_task(self.rates.run(), name="rates")
                 if self.notices is not None:
                     group.create_task(self._watch_notices(self.notices), name="notices")
         finally:
@@ -269,6 +271,7 @@ class Service:
         self.plan = self.spm.build(self.settings.monitor(strategy))
         outcome = await self.fleet.apply(self.plan.entries(), depth=depths(self.plan))
         outcome.failed.update({name: str(r) for name, r in results.items() if isinstance(r, ControlError)})
+        self._ignore_before_s = self.clock.time()
         records = [
             bookkeeping.of_reset(now, group)
             for name, bits in wrong.items()
@@ -301,7 +304,7 @@ class Service:
                     await self._react(now)
             busy = time.perf_counter() - woken
             # Samples that arrive meanwhile are judged together: on a crowded machine fewer, larger rounds.
-            await asyncio.sleep(min(MAX_GAP_S, max(self.settings.gap_ms / 1000, 2 * busy)))
+            await asyncio.sleep(min(JUDGE_GAP_S, max(self.settings.gap_ms / 1000, 2 * busy)))
 
     async def _obey(self, command: _Command) -> None:
         if command.answer.done():
@@ -319,6 +322,8 @@ class Service:
         if isinstance(item, PortEvent):
             self._port_event(item, now)
             return
+        if item.time_s < self._ignore_before_s:
+            return  # measured before the reset, arrived after it
         self.analyzer.observe(item)
         self._measure(item)
         if self.strategy is not Strategy.PREDICTIVE:
@@ -360,7 +365,11 @@ class Service:
 
     async def _predict(self, now: float, oldest: float) -> None:
         """``oldest``: when the first of the samples now taken in had arrived (``time.perf_counter``)."""
-        raised = self.book.predictions(now, self.analyzer.alarms(now))
+        raised = False
+        pause = time.perf_counter() - self._judged
+        if pause >= JUDGE_GAP_S:
+            raised = self.book.predictions(now, self.analyzer.alarms(now))
+            self._judged = time.perf_counter()
         changed = self.book.tick(now)
         self._wanted_replan |= raised or changed
         if not self.book.threats and not self.tse.states:
@@ -455,38 +464,6 @@ class Service:
                 self.ledger.submit(self.ledger.store.mark, keys, mark, record.time_s, record.element, record.cause)
 
     # -- helpers' tasks -----------------------------------------------------------------------------------
-
-    async def _poll_rates(self) -> None:
-        """Group counters, for capacity decisions: often where a port fills up, seldom elsewhere."""
-        last: dict[str, float] = {}
-        while True:
-            await asyncio.sleep(self.settings.rates_ms / 1000)
-            if self.strategy is not Strategy.PREDICTIVE:
-                continue
-            now = self.clock.monotonic()
-            filling = any(threat.congestion for threat in self.book.standing())
-            due = [
-                name
-                for name, session in self.fleet.sessions.items()
-                if session.ready and (filling or self._busy(name) or now - last.get(name, -1e9) >= IDLE_RATES_S)
-            ]
-            last.update(dict.fromkeys(due, now))
-            await asyncio.gather(*(self._read_rates(name) for name in due))
-
-    def _busy(self, switch: str) -> bool:
-        return any(self.loads.utilization(hop.out) > BUSY for hop in self.network.hops_from(switch))
-
-    async def _read_rates(self, switch: str) -> None:
-        groups = {group.id: group.key for group in self.plan.of(switch) if not group.local}
-        before = self.clock.time()
-        try:
-            totals = await self.fleet.sessions[switch].read_group_bytes(list(groups))
-        except ControlError as error:
-            LOG.debug("group counters not read", switch=switch, reason=str(error))
-            return
-        now = (before + self.clock.time()) / 2
-        for group_id, total in totals.items():
-            self.loads.observe_group(groups[group_id], total, now)
 
     async def _watch_notices(self, folder: NoticeFolder) -> None:
         while True:

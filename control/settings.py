@@ -37,7 +37,7 @@ class Settings:
     rtt_delta_us: int = 5000  # a larger step is told at once
     sample_ms: float = 50.0  # gNMI
     rates_ms: float = 100.0  # group counters, where a port fills up
-    tick_ms: float = 20.0  # steering wakes at least this often; samples wake it at once
+    tick_ms: float = 10.0  # steering wakes at least this often; samples wake it at once
     gap_ms: float = 2.0  # and at most this often
     stable_s: float = 5.0
     capacity_limit: float = 0.9

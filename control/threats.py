@@ -31,6 +31,7 @@ class Cause(StrEnum):
     RESET = "reset"
 
 
+PARTIAL = 0.6  # of the packets: what errors, drops or gaps stand for, as opposed to a dead port
 _BY_LOAD = ("congestion", "device_overload")
 
 
@@ -55,11 +56,11 @@ class Threat:
     def risk(self) -> float:
         """How likely packets are lost here, 0..1, for comparing two bad sides.
 
-        Loss that is observed beats any prediction. A relieved element looks healthy because it was relieved, so
+        A dead port and announced work are certain. A relieved element looks healthy because it was relieved, so
         what was full or overloaded keeps its risk until it is struck out; a link that recovered is nearly well.
         """
         if self.active:
-            return 1.0 if self.cause is Cause.DEGRADATION else 0.8 * self.probability
+            return 0.8 * self.probability if self.cause is Cause.PREDICTION else self.probability
         return 0.8 * max(self.peak, self.probability) if self.mode in _BY_LOAD else 0.2
 
     @property
@@ -151,14 +152,17 @@ class ThreatBook:
                 threat.active = False
         return raised
 
-    def degradation(self, now: float, element: str, mode: str, reason: str) -> bool:
-        """Loss observed at an element; returns whether that is news. Raises :class:`PathError` for unknown ones."""
+    def degradation(self, now: float, element: str, mode: str, reason: str, share: float = PARTIAL) -> bool:
+        """Loss observed at an element, of about that ``share`` of the packets; returns whether that is news.
+
+        Raises :class:`PathError` for unknown elements.
+        """
         name = display(self.network, element)
         avoid = self.network.elements([element])
         port = _port(element)
         hop = port if mode == "congestion" else None
         key = (str(hop) if hop else name, mode, Cause.DEGRADATION.value)
-        threat = Threat(name, Cause.DEGRADATION, mode, avoid, hop, 1.0, 0.0, (reason,), now, now, port=port)
+        threat = Threat(name, Cause.DEGRADATION, mode, avoid, hop, share, 0.0, (reason,), now, now, port=port)
         return self._put(key, threat)
 
     def dead(self, now: float, end: Endpoint, *, certain: bool = False, clock_s: float | None = None) -> None:
@@ -193,7 +197,7 @@ class ThreatBook:
         """Confirm deaths, age evidence, strike out what has been quiet; returns whether anything changed."""
         changed = False
         for end in self.confirmed:
-            changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead")
+            changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead", 1.0)
         for key, threat in list(self.threats.items()):
             if threat.active:
                 if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.evidence_s:
