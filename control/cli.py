@@ -69,7 +69,7 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
     from control import serve as server
     from control.errors import ControlError
-    from control.settings import Settings, Strategy
+    from control.settings import Settings, Strategy, parse_address
 
     settings = Settings(
         topology=topology,
@@ -84,7 +84,7 @@ def serve(
     )
     try:
         server.configure_logs(log_level, stream_json=not sys.stderr.isatty())
-        server.parse_address(api)
+        parse_address(api)
         if dry_run:
             service = server.prepare(settings)
             rows = [
@@ -115,10 +115,11 @@ def lab(
     """Build the network and open Mininet's command line on it. Leaving it ends the lab."""
     from control import serve as server
     from control.errors import ControlError
+    from control.settings import parse_address
 
     try:
         found = server.open_topology(topology)
-        address = server.parse_address(api)
+        address = parse_address(api)
     except ControlError as error:
         _fail(error)
     if dry_run:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from topo import userns
+from topo import marks, userns
 from topo.lab import Lab, LabError
 from topo.spec import Topology
 
@@ -45,7 +46,8 @@ def run_lab(
                     run_dir.mkdir(parents=True, exist_ok=True)
                     with (run_dir / "control.log").open("wb") as log:
                         command = [sys.executable, "-m", "control.serve", "--topology", name, *serve_flags]
-                        service = subprocess.Popen(command, stderr=log, close_fds=False)  # the API's socket
+                        environment = {**os.environ, marks.VARIABLE: lab.id}  # `make clean` finds it after a crash
+                        service = subprocess.Popen(command, stderr=log, env=environment, close_fds=False)  # API socket
                     print(f"control plane: log in {run_dir / 'control.log'}")
                 lab.cli()
             finally:

@@ -22,7 +22,7 @@ import uvicorn
 from control import api
 from control.errors import ControlError, InputError, PathError
 from control.service import Service
-from control.settings import Settings
+from control.settings import Settings, parse_address
 from topo import userns
 from topo.load import load
 from topo.spec import Topology, TopologyError
@@ -69,24 +69,22 @@ def open_topology(name: str) -> Topology:
         raise InputError(str(error)) from error
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """``host:port``; raises :class:`InputError`."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise InputError(f"{text!r} is not an address; expected HOST:PORT, for example 127.0.0.1:8080")
-    return host, int(port)
+def listen(address: str) -> list[socket.socket]:
+    """The API's sockets; raises :class:`InputError` when the port is taken.
 
-
-def listen(address: str) -> socket.socket:
-    """The API's socket; raises :class:`InputError` when the port is taken.
-
-    Inside a lab's user namespace it is the one that was opened outside, so that people reach it.
+    Inside a lab's user namespace there is a second one, opened outside, so that people reach it as well.
     """
     host, port = parse_address(address)
+    outside = userns.inherited_socket(host, port)
     try:
-        return userns.inherited_socket(host, port) or socket.create_server((host, port))
+        return [*([outside] if outside is not None else []), socket.create_server((host, port))]
     except OSError as error:
         raise InputError(f"the API cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for item in sockets:
+        item.close()
 
 
 def prepare(settings: Settings) -> Service:
@@ -99,11 +97,11 @@ def prepare(settings: Settings) -> Service:
 
 async def serve(settings: Settings, address: str) -> None:
     """Serve until SIGINT or SIGTERM."""
-    sock = listen(address)
+    sockets = listen(address)
     try:
         service = prepare(settings)
     except BaseException:
-        sock.close()
+        _close(sockets)
         raise
     config = uvicorn.Config(api.create(service), log_config=None, access_log=False, lifespan="off")
     server = _Server(config)
@@ -115,14 +113,14 @@ async def serve(settings: Settings, address: str) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(), name="service")
-            group.create_task(server.serve(sockets=[sock]), name="api")
+            group.create_task(server.serve(sockets=sockets), name="api")
             group.create_task(_announce(service, address), name="announce")
     except asyncio.CancelledError:
         LOG.info("stopped")
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-        sock.close()
+        _close(sockets)
 
 
 async def _announce(service: Service, address: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from control.errors import InputError
 from control.plan import Monitor
 from control.tse import Tuning
 
@@ -54,3 +55,11 @@ class Settings:
 
     def address(self, device_id: int) -> str:
         return f"{self.host}:{self.base_port + device_id}"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``host:port``; raises :class:`InputError`."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise InputError(f"{text!r} is not an address; expected HOST:PORT, for example 127.0.0.1:8080")
+    return host, int(port)

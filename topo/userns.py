@@ -123,6 +123,11 @@ def inherited_socket(host: str, port: int) -> socket.socket | None:
     return found
 
 
+def inherited_fds() -> tuple[int, ...]:
+    """Descriptors of sockets opened by :func:`ensure` that nobody took yet: what to pass on to a child process."""
+    return tuple(int(item.rpartition("=")[2]) for item in os.environ.get(LISTEN, "").split())
+
+
 def probe() -> str:
     """Why an unprivileged namespace cannot be had, with advice; empty when it can. Tries it in a child."""
     done = subprocess.run(

@@ -25,7 +25,7 @@ from control.scoreboard import render, rows
 from control.scoreboard.experiment import Experiment, Run, session
 from control.scoreboard.rows import CONTROL_RUN, Row
 from control.scoreboard.watch import watch
-from control.settings import Strategy
+from control.settings import Strategy, parse_address
 from topo import faults, userns
 from topo.lab import LabError
 from topo.load import load
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         topology = load(options.topology)
         game = _game(options)
-        userns.ensure()
+        userns.ensure([parse_address(options.api)])
         return _run(console, topology, game, options)
     except (LabError, ControlError, NetworkError, TopologyError, TrafficError, faults.FaultError) as error:
         print(f"run: {error}", file=sys.stderr)
