@@ -13,9 +13,10 @@ context manager with its own, shorter back-off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,7 +24,6 @@ import structlog
 from finsy import (
     P4ClientError,
     P4CounterEntry,
-    P4PacketOut,
     P4RegisterEntry,
     P4Schema,
     P4TableEntry,
@@ -119,6 +119,7 @@ class SwitchSession:
         self._transport: Transport | None = None
         self._packets: PacketOutTransport | None = None
         self._write_lock = asyncio.Lock()
+        self._stream_lock = asyncio.Lock()  # gRPC allows one write on a stream at a time ("Internal error from Core")
 
     @property
     def ready(self) -> bool:
@@ -243,7 +244,7 @@ class SwitchSession:
         self._owner.on_ready(self.name)
 
     async def _restore(self, switch: Switch) -> None:
-        packets = PacketOutTransport(self._sender(switch))
+        packets = PacketOutTransport(partial(self._send, switch))
         self._packets = packets
         switch.create_task(self._read_packets(switch), name="packets")
         switch.create_task(self._read_digests(switch), name="digests")
@@ -305,7 +306,7 @@ class SwitchSession:
     async def _read_digests(self, switch: Switch) -> None:
         async for report in switch.read_digests(wire.PORT_REPORT, queue_size=1000):
             self._owner.on_reports(self.name, report.data)
-            await switch.write([report.ack()])
+            await self._send(switch, report.ack())
 
     async def _read_packets(self, switch: Switch) -> None:
         async for packet in switch.read_packets(queue_size=1000):
@@ -313,11 +314,10 @@ class SwitchSession:
             if packets is None or not packets.packet_in(int(packet.metadata.get("reason", 0)), packet.payload):
                 self.punted += 1
 
-    def _sender(self, switch: Switch) -> Callable[[P4PacketOut], Any]:
-        async def send(packet: P4PacketOut) -> None:
-            await switch.write([packet])
-
-        return send
+    async def _send(self, switch: Switch, message: Any) -> None:
+        """Send a stream message: a packet-out or an acknowledgement."""
+        async with self._stream_lock:
+            await switch.write([message])
 
     def _live(self) -> Switch:
         if self._switch is None or not self._switch.is_up:
