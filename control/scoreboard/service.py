@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import httpx
 
 from control.errors import ControlError
 from control.settings import Strategy
+from topo import userns
 from topo import marks
 
 READY_TIMEOUT_S = 60.0
@@ -48,8 +50,14 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the process; :meth:`wait_ready` waits for it.
 
-        It carries a lab's mark, so that ``make clean`` finds it when whoever started it was killed.
+        It carries a lab's mark, so that ``make clean`` finds it when whoever started it was killed. Raises
+        :class:`ServiceError` when the API's port is taken: whoever answers there must not be taken for ours.
         """
+        host, _, port = self._api.rpartition(":")
+        try:
+            socket.create_server((host, int(port))).close()
+        except OSError as error:
+            raise ServiceError(f"the API cannot listen on {self._api}: {error.strerror or error}") from error
         self.notices_dir.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -57,8 +65,8 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, marks.VARIABLE: marks.new_id()},
                 start_new_session=True,
+                pass_fds=userns.inherited_fds(),
             )
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
