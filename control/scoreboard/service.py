@@ -14,8 +14,7 @@ import httpx
 
 from control.errors import ControlError
 from control.settings import Strategy
-from topo import userns
-from topo import marks
+from topo import marks, userns
 
 READY_TIMEOUT_S = 60.0
 
@@ -65,6 +64,7 @@ class ServiceProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, marks.VARIABLE: marks.new_id()},
                 start_new_session=True,
                 pass_fds=userns.inherited_fds(),
             )
