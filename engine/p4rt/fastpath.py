@@ -86,7 +86,8 @@ class Pool(ThreadPoolExecutor):
         def parsed() -> Any:
             request = message()
             if request is None:
-                _server._abort(state, event.call, _cygrpc.StatusCode.internal, b"Exception deserializing request!")
+                with state.condition:  # else the status may be sent before gRPC knows that it is due
+                    _server._abort(state, event.call, _cygrpc.StatusCode.internal, b"Exception deserializing request!")
             return request
 
         def finish(_done: Future[Any]) -> None:

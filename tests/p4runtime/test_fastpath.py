@@ -65,6 +65,15 @@ def test_refusals_read_the_same(counted: Any) -> None:
     assert short_ways() == 1
 
 
+def test_bytes_that_are_no_message_never_end_the_serving_thread(counted: Any) -> None:
+    raw, _short_ways = counted
+    call = raw.channel.unary_unary("/p4.v1.P4Runtime/Write", None, None)
+    for _ in range(50):
+        pending = [call.future(b"\xff\xff\xff", timeout=20) for _ in range(20)]
+        assert {one.code() for one in pending} == {grpc.StatusCode.INTERNAL}
+    raw.write((MODIFY, register(1, b"\1")))
+
+
 def test_a_failing_data_plane_does_not_stop_the_server(counted: Any, backend: FakeBackend) -> None:
     raw, _short_ways = counted
     working = backend.switch.command
