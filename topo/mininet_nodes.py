@@ -11,6 +11,7 @@ given. The pipeline is left to the controller unless ``json`` names a compiled p
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import re
@@ -345,8 +346,8 @@ class Bmv2Switch(P4Switch):
             "--log-console",
             "--log-level",
             "warn" if self.log_level in ("info", "warning") else self.log_level,
-            "--thrift-port",
-            str(19_090 + self.device_id),
+            # Only builds with Thrift know the option, and they open its port whether it is wanted or not.
+            *(["--thrift-port", str(19_090 + self.device_id)] if self._knows("--thrift-port") else []),
             "--",
             "--grpc-server-addr",
             self.grpc_address,
@@ -354,7 +355,20 @@ class Bmv2Switch(P4Switch):
             "510",
             "--drop-port",
             "511",
+            # Without them a packet with a priority, such as a heartbeat, is dropped.
+            *(["--priority-queues", "8"] if self._knows("--priority-queues") else []),
         ]
+
+    @classmethod
+    def _knows(cls, option: str) -> bool:
+        """Whether this build of the switch has an option."""
+        return option in _help(cls.program)
+
+
+@functools.cache
+def _help(program: str) -> str:
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout + done.stderr
 
 
 def _port_taken(port: int) -> bool:
