@@ -157,8 +157,16 @@ class SwitchSession:
             except (P4ClientError, OSError, RuntimeError, ValueError, AssertionError) as error:
                 self.last_error = _plain(error)
             self._lost(self.last_error)
+            self._check_cancelled()
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
             failures += 1
+
+    @staticmethod
+    def _check_cancelled() -> None:
+        """finsy's clean-up can swallow a cancellation that arrives during it; it must not get lost."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Write one batch and mirror it; raises :class:`WriteRejected`, :class:`NotPrimary`,

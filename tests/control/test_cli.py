@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,26 @@ def test_a_taken_api_port_is_a_clear_error() -> None:
         port = sock.getsockname()[1]
         done = run("serve", "--topology", "diamond", "--api", f"127.0.0.1:{port}")
     assert done.returncode == 2 and "cannot listen" in done.stderr and str(port) in done.stderr
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.15, 0.4])
+def test_serve_ends_on_sigterm_while_no_switch_answers(wait_s: float) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    command = [sys.executable, "-m", "control", "serve", "-t", "abilene", "--api", f"127.0.0.1:{port}",
+               "--base-port", "26900"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if '"serving"' in line:
+                break
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_dry_runs_change_nothing(tmp_path: Path) -> None:
