@@ -185,7 +185,8 @@ class PacketOutTransport:
         try:
             packet = P4PacketOut(_COMMAND.pack(index, value, cookie), egress_port=0, opcode=opcode)
             await self._send(packet)
-            return await asyncio.wait_for(answer, self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await answer
         except TimeoutError:
             raise SwitchUnavailable(f"opcode {opcode} for group {index} was not acknowledged") from None
         finally:

@@ -147,7 +147,8 @@ class Service:
                 while not self.fleet.ready:
                     self.changed.clear()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self.changed.wait(), 0.5)
+                        async with asyncio.timeout(0.5):
+                            await self.changed.wait()
         except TimeoutError:
             return self.fleet.ready
         return True

@@ -11,6 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import nan
 from typing import Any, TypeAlias
@@ -69,11 +70,14 @@ class Inbox:
         return (self._since if items else time.perf_counter()), items
 
     async def wait(self, timeout_s: float) -> None:
-        """Until something is there, or the time is over."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout_s)
-        except TimeoutError:
-            return
+        """Until something is there, or the time is over.
+
+        Not ``asyncio.wait_for``: up to Python 3.11 it loses a cancellation that comes with the wake-up
+        (https://github.com/python/cpython/issues/86296), and something wakes this hundreds of times a second.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
 
     def wake(self) -> None:
         self._wake.set()

@@ -210,3 +210,20 @@ def test_the_inbox_is_bounded_drops_the_oldest_and_counts() -> None:
         await inbox.wait(60)
 
     asyncio.run(waits())
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_cancellation_that_comes_with_a_sample_is_not_lost(steps: int) -> None:
+    async def scenario() -> None:
+        inbox = Inbox()
+        task = asyncio.create_task(inbox.wait(60))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        inbox.put(sample())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if task.cancel():  # False: it was through already
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(scenario())
