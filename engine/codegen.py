@@ -73,6 +73,7 @@ def generate(program: ir.Program, info: ProgramInfo) -> str:
     out += parser.function()
     out += deparser.verification()
     out += controls.actions()
+    out += controls.prefetches(program.ingress)
     out += controls.pipeline(program.ingress)
     out += controls.pipeline(program.egress)
     out += deparser.function()

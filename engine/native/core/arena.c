@@ -1,4 +1,4 @@
-/* Memory of one LPM table: blocks of 1..64 units, carved from chunks that double up to 2 MiB and then ask for huge
+/* Memory of one LPM table's tree nodes: blocks of 1..64 units, carved from chunks that double up to 2 MiB and then ask for huge
  * pages. A million prefixes spread over tens of megabytes; with small pages, looking them up misses the TLB as often
  * as the cache. Freed blocks are kept by size and reused; all goes back when the table is cleared.
  */
@@ -9,7 +9,7 @@
 
 #define UNIT sizeof(struct sp_lpm_node)
 #define FIRST_CHUNK (64u << 10)
-#define HUGE_CHUNK (2u << 20)
+#define HUGE_CHUNK SP_HUGE
 
 struct sp_chunk {
     struct sp_chunk *next;
@@ -19,8 +19,7 @@ struct sp_chunk {
 
 static unsigned sp_units(size_t bytes) { return (unsigned)((bytes + UNIT - 1) / UNIT); }
 
-/* A mapping of HUGE_CHUNK bytes aligned to its size. */
-static void *sp_map_huge(void)
+void *sp_map_huge(void)
 {
     uint8_t *raw = mmap(NULL, 2 * HUGE_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw == MAP_FAILED)

@@ -149,6 +149,26 @@ static void sp_pool_grow(struct sp_act_pool *pool)
     pool->mask = capacity - 1;
 }
 
+/* Gives an action its id; room for it in by_id and free_ids. */
+static bool sp_id_take(struct sp_act_pool *pool, struct sp_act *act)
+{
+    if (!pool->free_len && pool->ids == pool->capacity) {
+        uint32_t capacity = pool->capacity ? pool->capacity * 2 : 64;
+        struct sp_act **by_id = realloc(pool->by_id, capacity * sizeof *by_id);
+        if (!by_id)
+            return false;
+        pool->by_id = by_id;
+        uint32_t *free_ids = realloc(pool->free_ids, capacity * sizeof *free_ids);
+        if (!free_ids)
+            return false;
+        pool->free_ids = free_ids;
+        pool->capacity = capacity;
+    }
+    act->id = pool->free_len ? pool->free_ids[--pool->free_len] : pool->ids++;
+    pool->by_id[act->id] = act;
+    return true;
+}
+
 struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act)
 {
     act->hash = sp_mix(sp_hash_words(act->data, act->words), act->action);
@@ -166,6 +186,10 @@ struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act)
             same->uses++;
             return same;
         }
+    if (!sp_id_take(pool, act)) {
+        free(act);
+        return NULL;
+    }
     act->pool = pool;
     act->uses = 1;
     act->next = *bucket;
@@ -183,6 +207,7 @@ void sp_act_release(struct sp_act *act)
         at = &(*at)->next;
     *at = act->next;
     act->pool->used--;
+    act->pool->free_ids[act->pool->free_len++] = act->id;
     free(act);
 }
 

@@ -1,14 +1,25 @@
-/* Longest prefix match: a root array over the first 14 bits, then a tree bitmap with 6-bit strides.
+/* Longest prefix match: two arrays over the first 16 and the next 8 bits, then a tree bitmap with 6-bit strides.
  *
- * An insert or delete touches one path of nodes and reallocates at most two arrays of at most 126 pointers; a prefix of
- * at most 14 bits rewrites up to 16384 root slots (a few microseconds). Memory grows with the number of prefixes, not
- * with the address space. After W. Eatherton, G. Varghese, Z. Dittia, "Tree Bitmap", SIGCOMM CCR 34(2), 2004.
+ * A lookup of an IPv4 address whose longest prefix has at most 24 bits reads two numbers: one of the root array (512
+ * KiB), one of a chunk (1 KiB for each 16-bit block that holds longer prefixes). Generated code prefetches the second
+ * at the start of the ingress, so that a large table costs hardly more than a small one. Slots hold 32-bit ids of
+ * actions or entries, and beside them the length of the prefix they come from, which only updates read.
+ *
+ * An update of a prefix of up to 16 bits rewrites up to 65536 neighbouring root slots (tens of microseconds for a
+ * default route), one of up to 24 bits up to 128 slots of one chunk, a longer one a path of tree nodes. Memory grows
+ * with the number of prefixes: about 1.3 KiB per 16-bit block in use, and up to 100 bytes per prefix beyond 24 bits.
+ *
+ * After P. Gupta, S. Lin, N. McKeown, "Routing lookups in hardware at memory access speeds", INFOCOM 1998 (arrays), and
+ * W. Eatherton, G. Varghese, Z. Dittia, "Tree Bitmap", SIGCOMM CCR 34(2), 2004 (the rest).
  */
 #include "sp_core.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
-#define SLOTS (1u << SP_LPM_ROOT)
+#define ROOTS (1u << SP_LPM_ROOT)
+#define CHUNK (1u << (SP_LPM_SECOND - SP_LPM_ROOT)) /* slots */
+#define BLOCK_BYTES (SP_LPM_BLOCK * CHUNK * sizeof(uint32_t))
 
 /* For the 6 bits b: the heap positions (1 << length) - 2 + (b >> (6 - length)) of its prefixes of length 1..5. */
 #define ANCESTORS(b)                                                                                                  \
@@ -80,11 +91,6 @@ static void sp_narrow(struct sp_arena *arena, struct sp_lpm_node *n, unsigned at
     n->results = smaller ? smaller : n->results;
 }
 
-static void *sp_value(const struct sp_table *t, const struct sp_entry *e)
-{
-    return t->desc->bare ? (void *)e->act : (void *)e;
-}
-
 static bool sp_node_is_empty(const struct sp_lpm_node *n) { return !(n->child_map | n->inner | n->leaf); }
 
 static struct sp_lpm_node *sp_child(struct sp_arena *arena, struct sp_lpm_node *n, unsigned b, bool create)
@@ -139,64 +145,238 @@ static void sp_prune(struct sp_arena *arena, struct sp_lpm_node *n, const uint64
         sp_remove_child(arena, n, b);
 }
 
-/* Slots of 64 bytes, each in a cache line of its own. */
-static struct sp_lpm_root *sp_root_new(void)
+/* -- arrays ------------------------------------------------------------------------------------------------------- */
+
+/* What slots hold for an entry: 1 + the index of its action (bare tables) or of itself. */
+static uint32_t sp_value_id(const struct sp_table *t, const struct sp_entry *e)
 {
-    void *root = NULL;
-    _Static_assert(sizeof(struct sp_lpm_root) <= 64, "a slot is one cache line");
-    if (posix_memalign(&root, 64, SLOTS * sizeof(struct sp_lpm_root)))
-        return NULL;
-    return memset(root, 0, SLOTS * sizeof(struct sp_lpm_root));
+    return 1 + (t->desc->bare ? e->act->id : e->slot);
+}
+
+static bool sp_root_new(struct sp_lpm *lpm)
+{
+    lpm->root = calloc(ROOTS, sizeof *lpm->root);
+    lpm->lengths = calloc(ROOTS, 1);
+    if (lpm->root && lpm->lengths)
+        return true;
+    free(lpm->root);
+    free(lpm->lengths);
+    lpm->root = NULL;
+    lpm->lengths = NULL;
+    return false;
+}
+
+/* Chunk slots of later blocks ask for huge pages: with small ones, lookups miss the TLB as often as the cache. */
+static bool sp_block_new(struct sp_lpm *lpm, uint32_t number)
+{
+    struct sp_lpm_block *block = &lpm->block[number];
+    block->lengths = calloc(SP_LPM_BLOCK, CHUNK);
+    block->used = calloc(SP_LPM_BLOCK, sizeof *block->used);
+    block->slots = block->lengths && block->used ? (number ? sp_map_huge() : calloc(BLOCK_BYTES, 1)) : NULL;
+    if (block->slots)
+        return true;
+    free(block->lengths);
+    free(block->used);
+    memset(block, 0, sizeof *block);
+    return false;
+}
+
+static uint32_t *sp_used(struct sp_lpm *lpm, uint32_t chunk)
+{
+    return &lpm->block[(chunk - 1) / SP_LPM_BLOCK].used[(chunk - 1) % SP_LPM_BLOCK];
+}
+
+/* The number of the root slot's chunk, made when missing; 0 when out of memory. */
+static uint32_t sp_chunk(struct sp_lpm *lpm, struct sp_lpm_root *root)
+{
+    if (root->chunk)
+        return root->chunk;
+    uint32_t chunk = lpm->free_chunk;
+    if (chunk) {
+        lpm->free_chunk = *sp_used(lpm, chunk);
+    } else {
+        if (lpm->chunks % SP_LPM_BLOCK == 0 && !lpm->block[lpm->chunks / SP_LPM_BLOCK].slots &&
+            !sp_block_new(lpm, lpm->chunks / SP_LPM_BLOCK))
+            return 0;
+        chunk = ++lpm->chunks;
+    }
+    *sp_used(lpm, chunk) = 0;
+    return root->chunk = chunk;
+}
+
+/* A prefix left the chunk; the last one leaves nothing but zeros. */
+static void sp_chunk_unuse(struct sp_lpm *lpm, struct sp_lpm_root *root)
+{
+    uint32_t *used = sp_used(lpm, root->chunk);
+    if (--*used)
+        return;
+    *used = lpm->free_chunk;
+    lpm->free_chunk = root->chunk;
+    root->chunk = 0;
+}
+
+static uint8_t *sp_slot_length(struct sp_lpm *lpm, uint32_t chunk, uint64_t first)
+{
+    return &lpm->block[(chunk - 1) / SP_LPM_BLOCK].lengths[sp_lpm_position(chunk, first)];
+}
+
+/* The tree below a chunk's slot, made when missing; NULL when out of memory. */
+static struct sp_lpm_longer *sp_longer_new(struct sp_lpm *lpm, uint32_t *slot)
+{
+    if (*slot & SP_LPM_LONGER)
+        return sp_lpm_longer_at(lpm, *slot);
+    uint32_t number = lpm->free_longer;
+    if (number) {
+        lpm->free_longer = sp_lpm_longer_at(lpm, number - 1)->value;
+        number--;
+    } else {
+        uint32_t block = lpm->longer_count / SP_LPM_LONGER_BLOCK;
+        if (lpm->longer_count % SP_LPM_LONGER_BLOCK == 0 && block == lpm->longer_blocks) {
+            struct sp_lpm_longer **grown = realloc(lpm->longer, (block + 1) * sizeof *grown);
+            if (!grown)
+                return NULL;
+            lpm->longer = grown;
+            grown[block] = malloc(SP_LPM_LONGER_BLOCK * sizeof **grown);
+            if (!grown[block])
+                return NULL;
+            lpm->longer_blocks++;
+        }
+        number = lpm->longer_count++;
+    }
+    struct sp_lpm_longer *longer = sp_lpm_longer_at(lpm, number);
+    *longer = (struct sp_lpm_longer){.value = *slot};
+    *slot = number | SP_LPM_LONGER;
+    return longer;
+}
+
+/* Drops an empty tree. */
+static void sp_longer_drop(struct sp_lpm *lpm, uint32_t *slot)
+{
+    struct sp_lpm_longer *longer = sp_lpm_longer_at(lpm, *slot);
+    if (!sp_node_is_empty(&longer->node))
+        return;
+    uint32_t number = *slot & ~SP_LPM_LONGER;
+    *slot = longer->value;
+    longer->value = lpm->free_longer;
+    lpm->free_longer = number + 1;
+}
+
+/* In the slots of a prefix that hold prefixes of `from` to `to` bits (stored plus one, 0: none), puts another. */
+static void sp_fill_root(struct sp_lpm *lpm, const struct sp_entry *range, unsigned from, unsigned to, uint32_t value,
+                         unsigned length)
+{
+    uint32_t first = (uint32_t)(range->key[0] >> (64 - SP_LPM_ROOT)), count = ROOTS >> range->prefix;
+    for (uint32_t i = first; i < first + count; i++)
+        if (lpm->lengths[i] >= from && lpm->lengths[i] <= to) {
+            lpm->root[i].value = value;
+            lpm->lengths[i] = (uint8_t)length;
+        }
+}
+
+static void sp_fill_chunk(struct sp_lpm *lpm, uint32_t chunk, const struct sp_entry *range, unsigned from, unsigned to,
+                          uint32_t value, unsigned length)
+{
+    uint32_t count = 1u << (SP_LPM_SECOND - range->prefix);
+    uint32_t *slot = sp_lpm_slot(lpm, chunk, range->key[0]);
+    uint8_t *lengths = sp_slot_length(lpm, chunk, range->key[0]);
+    for (uint32_t i = 0; i < count; i++)
+        if (lengths[i] >= from && lengths[i] <= to) {
+            *(slot[i] & SP_LPM_LONGER ? &sp_lpm_longer_at(lpm, slot[i])->value : &slot[i]) = value;
+            lengths[i] = (uint8_t)length;
+        }
+}
+
+/* -- prefixes ------------------------------------------------------------------------------------------------------ */
+
+static bool sp_tree_insert(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top)
+{
+    unsigned words = t->desc->key_words, pos = SP_LPM_SECOND;
+    struct sp_arena *arena = &t->lpm.arena;
+    struct sp_lpm_node *n = top;
+    for (; n && e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE)
+        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), true);
+    if (n) {
+        bool leaf;
+        uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
+        unsigned at = sp_result_index(n, leaf, bit);
+        if (((leaf ? n->leaf : n->inner) & bit) || sp_widen(arena, n, at)) {
+            *(leaf ? &n->leaf : &n->inner) |= bit;
+            sp_results(n)[at] = t->desc->bare ? (void *)e->act : (void *)e;
+            return true;
+        }
+    }
+    sp_prune(arena, top, e->key, words, SP_LPM_SECOND, e->prefix);
+    return false;
+}
+
+static void sp_tree_remove(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top)
+{
+    unsigned words = t->desc->key_words, pos = SP_LPM_SECOND;
+    struct sp_arena *arena = &t->lpm.arena;
+    struct sp_lpm_node *n = top;
+    for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE)
+        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
+    bool leaf;
+    uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
+    sp_narrow(arena, n, sp_result_index(n, leaf, bit));
+    *(leaf ? &n->leaf : &n->inner) &= ~bit;
+    sp_prune(arena, top, e->key, words, SP_LPM_SECOND, e->prefix);
+}
+
+static bool sp_insert_longer(struct sp_table *t, struct sp_entry *e, uint32_t *slot)
+{
+    struct sp_lpm_longer *longer = sp_longer_new(&t->lpm, slot);
+    if (!longer)
+        return false;
+    if (sp_tree_insert(t, e, &longer->node))
+        return true;
+    sp_longer_drop(&t->lpm, slot);
+    return false;
 }
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
 {
-    unsigned words = t->desc->key_words;
-    if (!t->lpm.root && !(t->lpm.root = sp_root_new()))
+    struct sp_lpm *lpm = &t->lpm;
+    if (!lpm->root && !sp_root_new(lpm))
         return false;
-    unsigned first = (unsigned)(e->key[0] >> (64 - SP_LPM_ROOT));
     if (e->prefix <= SP_LPM_ROOT) {
-        unsigned count = SLOTS >> e->prefix;
-        for (unsigned i = first; i < first + count; i++)
-            if (!t->lpm.root[i].entry || t->lpm.root[i].entry->prefix <= e->prefix) {
-                t->lpm.root[i].entry = e;
-                t->lpm.root[i].value = sp_value(t, e);
-            }
+        sp_lpm_update(t, e);
         return true;
     }
-    struct sp_lpm_root *root = &t->lpm.root[first];
-    struct sp_arena *arena = &t->lpm.arena;
-    struct sp_lpm_node *n = &root->node;
-    unsigned pos = SP_LPM_ROOT;
-    for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE) {
-        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), true);
-        if (!n) {
-            sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
-            return false;
-        }
+    struct sp_lpm_root *root = &lpm->root[e->key[0] >> (64 - SP_LPM_ROOT)];
+    uint32_t chunk = sp_chunk(lpm, root);
+    if (!chunk)
+        return false;
+    ++*sp_used(lpm, chunk);
+    if (e->prefix <= SP_LPM_SECOND) {
+        sp_lpm_update(t, e);
+        return true;
     }
-    bool leaf;
-    uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
-    unsigned at = sp_result_index(n, leaf, bit);
-    if (!((leaf ? n->leaf : n->inner) & bit)) {
-        if (!sp_widen(arena, n, at)) {
-            sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
-            return false;
-        }
-        *(leaf ? &n->leaf : &n->inner) |= bit;
-    }
-    sp_results(n)[at] = sp_value(t, e);
-    return true;
+    if (sp_insert_longer(t, e, sp_lpm_slot(lpm, chunk, e->key[0])))
+        return true;
+    sp_chunk_unuse(lpm, root);
+    return false;
 }
 
-/* The longest other prefix that covers a root slot range of e, found by its identity. */
-static struct sp_entry *sp_cover(struct sp_table *t, const struct sp_entry *e)
+void sp_lpm_update(struct sp_table *t, struct sp_entry *e)
 {
-    unsigned words = t->desc->key_words;
+    struct sp_lpm *lpm = &t->lpm;
+    uint32_t value = sp_value_id(t, e), chunk = lpm->root[e->key[0] >> (64 - SP_LPM_ROOT)].chunk;
+    if (e->prefix <= SP_LPM_ROOT)
+        sp_fill_root(lpm, e, 0, e->prefix + 1u, value, e->prefix + 1u);
+    else if (e->prefix <= SP_LPM_SECOND)
+        sp_fill_chunk(lpm, chunk, e, 0, e->prefix + 1u, value, e->prefix + 1u);
+    else
+        sp_tree_insert(t, e, &sp_lpm_longer_at(lpm, *sp_lpm_slot(lpm, chunk, e->key[0]))->node);
+}
+
+/* The longest shorter prefix of at least `least` bits that covers e, which is not longer than 64 bits; by identity. */
+static struct sp_entry *sp_cover(struct sp_table *t, const struct sp_entry *e, int least)
+{
     uint64_t room[sizeof(struct sp_entry) / 8 + 64];
     struct sp_entry *like = (struct sp_entry *)room;
-    memset(like, 0, sizeof *like + words * 8);
-    for (int length = e->prefix - 1; length >= 0; length--) {
+    memset(like, 0, sizeof *like + t->desc->key_words * 8u);
+    for (int length = e->prefix - 1; length >= least; length--) {
         like->key[0] = length ? e->key[0] & ~0ull << (64 - length) : 0;
         like->prefix = (uint16_t)length;
         struct sp_entry *found = sp_table_find(t, like);
@@ -209,33 +389,42 @@ static struct sp_entry *sp_cover(struct sp_table *t, const struct sp_entry *e)
 /* e has already left the table's identity hash. */
 void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
 {
-    unsigned words = t->desc->key_words, first = (unsigned)(e->key[0] >> (64 - SP_LPM_ROOT));
-    if (e->prefix <= SP_LPM_ROOT) {
-        struct sp_entry *by = sp_cover(t, e);
-        unsigned count = SLOTS >> e->prefix;
-        for (unsigned i = first; i < first + count; i++)
-            if (t->lpm.root[i].entry == e) {
-                t->lpm.root[i].entry = by;
-                t->lpm.root[i].value = by ? sp_value(t, by) : NULL;
-            }
-        return;
+    struct sp_lpm *lpm = &t->lpm;
+    unsigned own = e->prefix + 1u;
+    struct sp_lpm_root *root = &lpm->root[e->key[0] >> (64 - SP_LPM_ROOT)];
+    if (e->prefix <= SP_LPM_SECOND) {
+        bool in_root = e->prefix <= SP_LPM_ROOT;
+        struct sp_entry *by = sp_cover(t, e, in_root ? 0 : (int)SP_LPM_ROOT + 1);
+        uint32_t value = by ? sp_value_id(t, by) : 0;
+        unsigned length = by ? by->prefix + 1u : 0;
+        if (in_root) {
+            sp_fill_root(lpm, e, own, own, value, length);
+            return;
+        }
+        sp_fill_chunk(lpm, root->chunk, e, own, own, value, length);
+    } else {
+        uint32_t *slot = sp_lpm_slot(lpm, root->chunk, e->key[0]);
+        sp_tree_remove(t, e, &sp_lpm_longer_at(lpm, *slot)->node);
+        sp_longer_drop(lpm, slot);
     }
-    struct sp_lpm_root *root = &t->lpm.root[first];
-    struct sp_arena *arena = &t->lpm.arena;
-    struct sp_lpm_node *n = &root->node;
-    unsigned pos = SP_LPM_ROOT;
-    for (; e->prefix > pos + SP_LPM_STRIDE; pos += SP_LPM_STRIDE)
-        n = sp_child(arena, n, sp_key_bits(e->key, words, pos, SP_LPM_STRIDE), false);
-    bool leaf;
-    uint64_t bit = sp_prefix_bit(e->key, words, pos, e->prefix - pos, &leaf);
-    sp_narrow(arena, n, sp_result_index(n, leaf, bit));
-    *(leaf ? &n->leaf : &n->inner) &= ~bit;
-    sp_prune(arena, &root->node, e->key, words, SP_LPM_ROOT, e->prefix);
+    sp_chunk_unuse(lpm, root);
 }
 
 void sp_lpm_clear(struct sp_lpm *lpm)
 {
     sp_arena_clear(&lpm->arena);
+    for (uint32_t i = 0; i < SP_LPM_BLOCKS && lpm->block[i].slots; i++) {
+        if (i)
+            munmap(lpm->block[i].slots, BLOCK_BYTES);
+        else
+            free(lpm->block[i].slots);
+        free(lpm->block[i].lengths);
+        free(lpm->block[i].used);
+    }
+    for (uint32_t i = 0; i < lpm->longer_blocks; i++)
+        free(lpm->longer[i]);
+    free(lpm->longer);
+    free(lpm->lengths);
     free(lpm->root);
-    lpm->root = NULL;
+    memset(lpm, 0, sizeof *lpm);
 }

@@ -75,6 +75,8 @@ void sp_destroy(struct sp_switch *sw)
     free(sw->meters);
     free(sw->value_sets);
     free(sw->acts.buckets);
+    free(sw->acts.by_id);
+    free(sw->acts.free_ids);
     free(sw->reply.data);
     free(sw->out);
     free(sw->contexts);

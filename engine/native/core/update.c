@@ -251,7 +251,7 @@ static void sp_count_uses(struct sp_entry *e)
 static void sp_refresh(struct sp_table *t, struct sp_entry *e)
 {
     if (t->desc->bare)
-        sp_lpm_insert(t, e); /* its place exists: nothing is allocated */
+        sp_lpm_update(t, e); /* its place exists: nothing is allocated */
 }
 
 static uint32_t sp_apply(struct sp_switch *sw, struct sp_update *u, struct sp_undo *undo, uint64_t now_ns,

@@ -96,6 +96,7 @@ struct sp_act {
     uint32_t action;
     uint32_t words;
     uint32_t uses;
+    uint32_t id; /* index in the pool's by_id */
     uint64_t hash;
     struct sp_act *next; /* in the pool's bucket */
     struct sp_act_pool *pool;
@@ -105,6 +106,9 @@ struct sp_act {
 struct sp_act_pool {
     struct sp_act **buckets;
     uint32_t mask, used;
+    struct sp_act **by_id;
+    uint32_t *free_ids;
+    uint32_t ids, free_len, capacity; /* ids ever given, of these free now; room in by_id and free_ids */
 };
 
 struct sp_rate {
@@ -169,8 +173,14 @@ struct sp_hash {
     uint32_t used;
 };
 
-#define SP_LPM_ROOT 14u
-#define SP_LPM_STRIDE 6u
+/* Longest prefix match, see lpm.c. */
+#define SP_LPM_ROOT 16u               /* bits of the first level */
+#define SP_LPM_SECOND 24u             /* bits of the first two levels */
+#define SP_LPM_STRIDE 6u              /* of the tree below */
+#define SP_LPM_LONGER 0x80000000u     /* mark of a chunk's slot that holds the number of a sp_lpm_longer */
+#define SP_LPM_BLOCK 2048u            /* chunks; their slots fill one huge page */
+#define SP_LPM_BLOCKS 32u             /* room for a chunk below each root slot */
+#define SP_LPM_LONGER_BLOCK 1024u
 
 /* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
 struct sp_lpm_node {
@@ -179,11 +189,23 @@ struct sp_lpm_node {
     struct sp_lpm_node *children;
 };
 
+/* `value`s: 1 + index of an action (bare tables) or of an entry in the table's pool; 0: none. */
 struct sp_lpm_root {
-    void *value; /* of the longest prefix of at most SP_LPM_ROOT bits */
-    struct sp_entry *entry;  /* that prefix */
-    struct sp_lpm_node node; /* what is longer; in place, so that a lookup reads one cache line */
-} __attribute__((aligned(64)));
+    uint32_t value; /* of the longest prefix of at most SP_LPM_ROOT bits */
+    uint32_t chunk; /* 1 + number of the array over the next 8 bits; 0: no longer prefix */
+};
+
+/* Below a chunk's slot: prefixes longer than SP_LPM_SECOND bits. */
+struct sp_lpm_longer {
+    uint32_t value; /* what the slot held */
+    struct sp_lpm_node node;
+};
+
+struct sp_lpm_block {
+    uint32_t *slots;  /* value or SP_LPM_LONGER | number */
+    uint8_t *lengths; /* 1 + length of the prefix a slot's value comes from; 0: none */
+    uint32_t *used;   /* prefixes in a chunk; of a free one: the next free */
+};
 
 #define SP_ARENA_UNITS 64u
 
@@ -199,6 +221,11 @@ struct sp_arena {
 
 struct sp_lpm {
     struct sp_lpm_root *root;
+    uint8_t *lengths; /* of the root's values, as in sp_lpm_block */
+    struct sp_lpm_block block[SP_LPM_BLOCKS];
+    struct sp_lpm_longer **longer;
+    uint32_t chunks, free_chunk; /* ever made; first free one, 0: none */
+    uint32_t longer_count, longer_blocks, free_longer;
     struct sp_arena arena;
 };
 
@@ -427,8 +454,11 @@ void *sp_arena_alloc(struct sp_arena *a, size_t bytes); /* at most SP_ARENA_UNIT
 void *sp_arena_resize(struct sp_arena *a, void *block, size_t old, size_t bytes);
 void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
 void sp_arena_clear(struct sp_arena *a);
+#define SP_HUGE (2u << 20)
+void *sp_map_huge(void); /* SP_HUGE zeroed bytes, aligned, on a huge page if there is one; munmap() frees them */
 
-bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e); /* or update, after a change of e's action */
+bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
+void sp_lpm_update(struct sp_table *t, struct sp_entry *e); /* after a change of e's action */
 void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_clear(struct sp_lpm *lpm);
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);

@@ -58,15 +58,42 @@ SP_INLINE unsigned sp_key_bits(const uint64_t *key, const unsigned words, unsign
     return (unsigned)(v >> (64 - bits));
 }
 
-/* The entry, or in bare tables its action. */
-SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words)
+/* Position of an address's slot in its block; `first`: the key's first word. */
+SP_INLINE uint32_t sp_lpm_position(uint32_t chunk, uint64_t first)
+{
+    return ((chunk - 1) % SP_LPM_BLOCK) << 8 | (uint32_t)(first >> (64 - SP_LPM_SECOND) & 0xff);
+}
+
+SP_INLINE uint32_t *sp_lpm_slot(const struct sp_lpm *lpm, uint32_t chunk, uint64_t first)
+{
+    return &lpm->block[(chunk - 1) / SP_LPM_BLOCK].slots[sp_lpm_position(chunk, first)];
+}
+
+SP_INLINE struct sp_lpm_longer *sp_lpm_longer_at(const struct sp_lpm *lpm, uint32_t slot)
+{
+    slot &= ~SP_LPM_LONGER;
+    return &lpm->longer[slot / SP_LPM_LONGER_BLOCK][slot % SP_LPM_LONGER_BLOCK];
+}
+
+/* Reads the slot that a lookup will read, so that it is in the cache by then; any key will do. A load whose result
+ * nobody waits for: unlike a prefetch instruction it also fetches what the TLB lacks. */
+SP_INLINE void sp_prefetch_lpm(const struct sp_table *t, uint64_t first)
 {
     if (!t->count)
-        return NULL;
-    const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
-    void *const *best = &root->value;
-    const struct sp_lpm_node *n = &root->node;
-    for (unsigned pos = SP_LPM_ROOT;; pos += SP_LPM_STRIDE) {
+        return;
+    uint32_t chunk = t->lpm.root[first >> (64 - SP_LPM_ROOT)].chunk;
+    if (chunk) {
+        uint32_t slot = *sp_lpm_slot(&t->lpm, chunk, first);
+        __asm__ volatile("" : : "r"(slot));
+    }
+}
+
+/* The longest match in a tree, NULL if there is none. */
+static inline __attribute__((unused)) void *sp_lookup_longer(const struct sp_lpm_node *n, const uint64_t *key,
+                                                             const unsigned words)
+{
+    void *const *best = NULL;
+    for (unsigned pos = SP_LPM_SECOND;; pos += SP_LPM_STRIDE) {
         unsigned b = sp_key_bits(key, words, pos, SP_LPM_STRIDE);
         uint64_t bit = 1ull << b, inner = n->inner & sp_lpm_ancestors[b];
         unsigned total = (unsigned)(__builtin_popcountll(n->inner) + __builtin_popcountll(n->leaf));
@@ -78,10 +105,30 @@ SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, con
             best = total == 1 ? (void *const *)&n->results : &n->results[__builtin_popcountll(n->inner & (top - 1))];
         }
         if (!(n->child_map & bit))
-            break;
+            return best ? *best : NULL;
         n = &n->children[__builtin_popcountll(n->child_map & (bit - 1))];
     }
-    return *best;
+}
+
+/* The entry, or in bare tables its action; values: the table's pool or the switch's actions by id. */
+SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words, void *values)
+{
+    if (!t->count)
+        return NULL;
+    const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
+    uint32_t value = root->value;
+    if (root->chunk) {
+        uint32_t slot = *sp_lpm_slot(&t->lpm, root->chunk, key[0]);
+        if (SP_UNLIKELY(slot & SP_LPM_LONGER)) {
+            const struct sp_lpm_longer *longer = sp_lpm_longer_at(&t->lpm, slot);
+            void *found = sp_lookup_longer(&longer->node, key, words);
+            if (found)
+                return found;
+            slot = longer->value;
+        }
+        value = slot ? slot : value;
+    }
+    return value ? ((void **)values)[value - 1] : NULL;
 }
 
 /* ranges: the values of the range fields, each (high word, low word) */

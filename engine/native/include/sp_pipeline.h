@@ -1,5 +1,5 @@
 /* The way of a packet through v1model as BMv2's simple_switch goes it; included at the end of a generated pipeline,
- * which defines struct sp_phv, sp_parse, sp_verify, sp_ingress, sp_egress, sp_deparse, sp_copy_fields, sp_learn and the
+ * which defines struct sp_phv, sp_parse, sp_prefetch, sp_verify, sp_ingress, sp_egress, sp_deparse, sp_copy_fields, sp_learn and the
  * accessors sp_get_* and sp_set_* of standard metadata (which do nothing where the program lacks a field).
  *
  * Order, as in simple_switch: parser, checksum verification, ingress, ingress clones, digest, resubmit, multicast,
@@ -223,6 +223,7 @@ static void sp_run(struct sp_switch *sw, struct sp_contexts *cs, const uint8_t *
     struct sp_context *c = &cs->context[0];
     struct sp_phv *p = &c->phv;
     sp_parse(sw, c, frame, len);
+    sp_prefetch(sw, c);
     sp_set_parser_error(p, c->parser_error);
     if (SP_HAS_VERIFY)
         sp_set_checksum_error(p, !sp_verify(c));
