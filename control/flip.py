@@ -25,6 +25,7 @@ import grpc
 from finsy import P4PacketOut, P4Schema
 from finsy.proto import p4r
 
+from control import refusals
 from control.entries import failover_update
 from control.errors import FlipUnavailable, NotPrimary, SwitchUnavailable, WriteRejected
 
@@ -100,7 +101,8 @@ class RegisterTransport:
         try:
             self._write(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            raise translate(error) from error
+            groups = list(bits)
+            raise translate(error, lambda index: f"failover[{groups[index]}]") from error
         return FlipResult(time.perf_counter() - start, self.name)
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
@@ -112,9 +114,10 @@ class RegisterTransport:
         try:
             self._write(self.request({PROBE_CELL: 0}), timeout=self._timeout)
         except grpc.RpcError as error:
-            if _code(error) is grpc.StatusCode.UNIMPLEMENTED or "UNIMPLEMENTED" in _details(error).upper():
+            codes = {refusal.code for refusal in refusals.of_call(error)}  # BMv2: UNKNOWN outside, the reason inside
+            if _code(error) is grpc.StatusCode.UNIMPLEMENTED or "UNIMPLEMENTED" in codes:
                 return False
-            raise translate(error) from error
+            raise translate(error, lambda _: f"failover[{PROBE_CELL}]") from error
         return True
 
     def close(self) -> None:
@@ -203,14 +206,15 @@ async def choose(register: RegisterTransport, packet: PacketOutTransport) -> Tra
     raise FlipUnavailable("the switch answers neither register writes nor steering packet-outs")
 
 
-def translate(error: grpc.RpcError) -> Exception:
-    """A gRPC error as one of ours."""
+def translate(error: grpc.RpcError, name: Callable[[int], str] = "update {}".format) -> Exception:
+    """A gRPC error as one of ours; ``name`` tells what the update at a place of the request was."""
     code, details = _code(error), _details(error)
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return NotPrimary(f"the switch does not accept our writes: {details}")
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
         return SwitchUnavailable(f"{code.name}: {details}")
-    return WriteRejected(f"{code.name if code else 'error'}: {details}")
+    told = refusals.describe(refusals.of_call(error), name)
+    return WriteRejected(told or f"{code.name if code else 'error'}: {details}")
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

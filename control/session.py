@@ -33,6 +33,7 @@ from finsy import (
 )
 
 from control import entries as wire
+from control import refusals
 from control.errors import ControlError, InputError, NotPrimary, SwitchUnavailable, VerifyError, WriteRejected
 from control.flip import FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
 from control.plan import Entries, EntryKey, Stage, Table, Update
@@ -155,7 +156,7 @@ class SwitchSession:
                     raise
                 self.last_error = self.last_error or "the switch closed the session during its start"
             except (P4ClientError, OSError, RuntimeError, ValueError, AssertionError) as error:
-                self.last_error = _plain(error)
+                self.last_error = refusals.plain(error)
             self._lost(self.last_error)
             self._check_cancelled()
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
@@ -243,7 +244,7 @@ class SwitchSession:
         try:
             await self._restore(switch)
         except (ControlError, P4ClientError) as error:
-            self.last_error = _plain(error)
+            self.last_error = refusals.plain(error)
             LOG.error("restore failed", switch=self.name, reason=self.last_error)
             raise
         self.state, self.last_error = State.READY, ""
@@ -306,10 +307,8 @@ class SwitchSession:
             return NotPrimary(f"{self.name}: another controller is primary")
         if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
             return SwitchUnavailable(f"{self.name}: {error.message or code}")
-        for index, detail in error.details.items():
-            text = f"{detail.canonical_code.name} {detail.message}".strip()
-            return WriteRejected(f"{self.name}: {updates[index].op.name} {updates[index].entry}: {text}")
-        return WriteRejected(f"{self.name}: {code} {error.message}")
+        told = refusals.describe(refusals.of_client(error), lambda i: f"{updates[i].op.name} {updates[i].entry}")
+        return WriteRejected(f"{self.name}: {told or refusals.plain(error)}")
 
     async def _read_digests(self, switch: Switch) -> None:
         async for report in switch.read_digests(wire.PORT_REPORT, queue_size=1000):
@@ -360,11 +359,4 @@ async def _read(
         async for entity in cast("AsyncIterator[Any]", switch.read(list(entities))):
             yield entity
     except P4ClientError as error:
-        raise SwitchUnavailable(f"{switch.name}: read failed: {_plain(error)}") from error
-
-
-def _plain(error: BaseException) -> str:
-    """One line for people."""
-    if isinstance(error, P4ClientError):
-        return f"{error.code.name}: {error.message}"
-    return str(error) or type(error).__name__
+        raise SwitchUnavailable(f"{switch.name}: read failed: {refusals.plain(error)}") from error

@@ -20,6 +20,7 @@ from finsy import P4Schema
 from finsy.proto import gnmi, gnmi_grpc, p4d, p4r, p4r_grpc, rpc_code, rpc_status
 
 COMMAND = struct.Struct("!IIQ")
+_WORDS = {int(rpc_code.UNIMPLEMENTED): "Register writes are not supported yet", int(rpc_code.RESOURCE_EXHAUSTED): "Full"}
 
 
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
@@ -186,15 +187,14 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         self.writes.append(request)
         errors = []
         for update in request.updates:
-            errors.append(p4r.Error(canonical_code=self._apply(update)))
-        if any(error.canonical_code == rpc_code.UNIMPLEMENTED for error in errors):
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "registers are not supported")
+            code = self._apply(update)
+            errors.append(p4r.Error(canonical_code=code, message=_WORDS.get(code, "")))
         if any(error.canonical_code for error in errors):
-            status = rpc_status.Status(code=rpc_code.UNKNOWN)
+            status = rpc_status.Status(code=rpc_code.UNKNOWN)  # without a text, as BMv2's
             for error in errors:
                 status.details.add().Pack(error)
             context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-            context.abort(grpc.StatusCode.UNKNOWN, "some updates failed")
+            context.abort(grpc.StatusCode.UNKNOWN, "")
         return p4r.WriteResponse()
 
     def _apply(self, update: Any) -> int:
