@@ -24,7 +24,6 @@ from tests.p4runtime.harness import DELETE, INSERT, MODIFY, RawClient, errors_of
 BUILD = ROOT / "p4" / "build"
 START_S = 90.0  # the first start may have to compile
 INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, OUT_OF_RANGE = 3, 5, 8, 11  # google.rpc.Code
-BALANCE_SIZE = 1024
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="the switch needs a C compiler"
@@ -135,45 +134,25 @@ def test_wrong_widths_name_field_and_width(switch: RawClient) -> None:
 
 
 def test_a_full_table_says_so_and_keeps_what_it_has(switch: RawClient) -> None:
-    def entry(number: int) -> p4r.TableEntry:
-        found = p4r.TableEntry(table_id=IDS["liveness_config"])
-        found.match.add(field_id=1).exact.value = number.to_bytes(2, "big").lstrip(b"\0") or b"\0"
-        found.action.action.action_id = IDS["monitor"]
-        for parameter in (1, 2, 3):
-            found.action.action.params.add(param_id=parameter, value=b"\1")
-        return found
+    (acl,) = [table for table in p4info().tables if table.preamble.name == "acl"]
+    (field,) = [item.id for item in acl.match_fields if item.name == "ip_proto"]
 
-    size = next(item.size for item in p4info().tables if item.preamble.name == "liveness_config")
-    switch.insert(*(entry(number) for number in range(size)))
-    try:
-        # Every value of the 9-bit key is in: only a wider table could overflow, so a duplicate is what is left.
-        assert refused(switch, entry(0)).canonical_code == 6
-    finally:
-        switch.write(*((DELETE, {"table_entry": entry(number)}) for number in range(size)))
-
-
-def test_a_full_ternary_table(switch: RawClient) -> None:
     def entry(number: int) -> p4r.TableEntry:
         found = p4r.TableEntry(table_id=IDS["acl"], priority=number + 1)
-        field = next(
-            item.id
-            for table in p4info().tables
-            if table.preamble.name == "acl"
-            for item in table.match_fields
-            if item.name == "ip_proto"
-        )
         ternary = found.match.add(field_id=field).ternary
         ternary.value, ternary.mask = b"\x11", b"\xff"
         found.action.action.action_id = IDS["acl_permit"]
         return found
 
-    size = next(item.size for item in p4info().tables if item.preamble.name == "acl")
-    switch.insert(*(entry(number) for number in range(size)))
+    everything = [entry(number) for number in range(acl.size)]
+    switch.insert(*everything)
     try:
-        error = refused(switch, entry(size))
-        assert error.canonical_code == RESOURCE_EXHAUSTED and "acl" in error.message and str(size) in error.message
+        error = refused(switch, entry(acl.size))
+        assert error.canonical_code == RESOURCE_EXHAUSTED
+        assert "acl" in error.message and str(acl.size) in error.message
+        assert len(switch.read(table_entry=p4r.TableEntry(table_id=IDS["acl"]))) == acl.size
     finally:
-        switch.write(*((DELETE, {"table_entry": entry(number)}) for number in range(size)))
+        switch.write(*((DELETE, {"table_entry": item}) for item in everything))
 
 
 def test_a_register_cell_that_does_not_exist(switch: RawClient) -> None:
