@@ -18,6 +18,8 @@ from control.plan import Entries, Entry, EntryKey, Op, Table, Update
 
 FAILOVER = "failover"
 GROUP_COUNTER = "group_tx"
+PORT_RX_COUNTER = "port_rx"
+PKTGEN_PORT = 509
 PORT_REPORT = "port_report_t"
 _ACTIONS: dict[Table, tuple[str, ...]] = {
     Table.LIVENESS: ("monitor", "observe"),
@@ -131,6 +133,11 @@ def failover_reads(group_ids: Sequence[int]) -> list[P4RegisterEntry]:
 def group_counter_reads(group_ids: Sequence[int]) -> list[P4CounterEntry]:
     """Both cells of each group: packets on the primary, packets on the shadow."""
     return [P4CounterEntry(GROUP_COUNTER, index=group_id * 2 + side) for group_id in group_ids for side in (0, 1)]
+
+
+def generator_counter_read() -> P4CounterEntry:
+    """Orders that a packet generator has given: what the pipeline received on its port."""
+    return P4CounterEntry(PORT_RX_COUNTER, index=PKTGEN_PORT)
 
 
 def digest_entry(max_list: int = 16, max_wait_ns: int = 1_000_000, ack_wait_ns: int = 1_000_000_000) -> P4DigestEntry:

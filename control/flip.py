@@ -186,7 +186,7 @@ class PacketOutTransport:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[cookie] = answer
         try:
-            packet = P4PacketOut(_COMMAND.pack(index, value, cookie), egress_port=0, opcode=opcode)
+            packet = P4PacketOut(command(index, value, cookie), egress_port=0, opcode=opcode)
             await self._send(packet)
             async with asyncio.timeout(self._timeout):
                 return await answer
@@ -194,6 +194,11 @@ class PacketOutTransport:
             raise SwitchUnavailable(f"opcode {opcode} for group {index} was not acknowledged") from None
         finally:
             self._waiting.pop(cookie, None)
+
+
+def command(index: int, value: int, cookie: int) -> bytes:
+    """The header that follows an opcode (p4/README.md, "Packet formats")."""
+    return _COMMAND.pack(index, value, cookie)
 
 
 async def choose(register: RegisterTransport, packet: PacketOutTransport) -> Transport:

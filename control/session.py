@@ -13,7 +13,7 @@ context manager with its own, shorter back-off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -31,11 +31,13 @@ from finsy import (
     SwitchEvent,
     SwitchOptions,
 )
+from finsy.proto import p4r
 
 from control import entries as wire
 from control import refusals
 from control.errors import ControlError, InputError, NotPrimary, SwitchUnavailable, VerifyError, WriteRejected
 from control.flip import FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
+from control.heartbeats import Heartbeats
 from control.plan import Entries, EntryKey, Stage, Table, Update
 from control.spm import changes
 
@@ -103,7 +105,9 @@ class Owner(Protocol):
 class SwitchSession:
     """The session with one switch. ``installed`` mirrors what the switch holds while the session is ready."""
 
-    def __init__(self, name: str, address: str, device_id: int, program: Program, owner: Owner) -> None:
+    def __init__(
+        self, name: str, address: str, device_id: int, program: Program, owner: Owner, *, heartbeat_s: float = 0.01
+    ) -> None:
         self.name = name
         self.address = address
         self.device_id = device_id
@@ -116,6 +120,8 @@ class SwitchSession:
         self.connected = asyncio.Event()
         self._program = program
         self._owner = owner
+        self._heartbeat_s = heartbeat_s
+        self._heartbeats: Heartbeats | None = None
         self._switch: Switch | None = None
         self._transport: Transport | None = None
         self._packets: PacketOutTransport | None = None
@@ -130,6 +136,11 @@ class SwitchSession:
     def transport(self) -> str:
         """Name of the flip transport in use; empty while not ready."""
         return self._transport.name if self._transport is not None else ""
+
+    @property
+    def heartbeats(self) -> str:
+        """Who orders heartbeats there; empty while that is not known."""
+        return self._heartbeats.source if self._heartbeats is not None else ""
 
     async def run(self) -> None:
         """Connect, serve, reconnect; ends only by cancellation."""
@@ -277,7 +288,38 @@ class SwitchSession:
             await switch.write([+entry])
         except P4ClientError:
             await switch.write([wire.digest_entry().__invert__()])
+        self._heartbeats = self._order_heartbeats(switch)
         LOG.info("switch restored", switch=self.name, written=count, bits=len(wrong), transport=self.transport)
+
+    def _order_heartbeats(self, switch: Switch) -> Heartbeats:
+        """Start the task that sees to heartbeats; it ends with finsy's other tasks of a primary."""
+
+        async def counted() -> int:
+            async for entity in _read(switch, [wire.generator_counter_read()]):
+                return int(entity.packet_count)
+            return 0
+
+        async def send(orders: Sequence[p4r.StreamMessageRequest]) -> None:
+            async with self._stream_lock:
+                await switch.write(list(orders))
+
+        heartbeats = Heartbeats(
+            self.name,
+            self._heartbeat_s,
+            self._program.schema,
+            ports=lambda: [int(match) for table, match in self.installed if table is Table.LIVENESS],
+            counted=counted,
+            send=send,
+        )
+        switch.create_task(self._guard(heartbeats.run()), name="heartbeats")
+        return heartbeats
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """A switch that goes away ends its tasks; their errors are the session's."""
+        try:
+            await work
+        except (SwitchUnavailable, P4ClientError) as error:
+            LOG.debug("heartbeats end", switch=self.name, reason=refusals.plain(error))
 
     async def _apply_stage(self, stage: Stage) -> int:
         if stage.settle_s:
@@ -346,6 +388,7 @@ class SwitchSession:
             self._transport.close()
         self._transport = None
         self._packets = None
+        self._heartbeats = None
 
 
 async def _read(

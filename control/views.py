@@ -39,6 +39,7 @@ def status(service: Service) -> dict[str, Any]:
                 "entries": len(session.installed),
                 "restores": session.restores,
                 "telemetry": service.sources[name].state,
+                "heartbeats": session.heartbeats,
                 "error": session.last_error,
             }
             for name, session in service.fleet.sessions.items()

@@ -20,11 +20,15 @@ from finsy import P4Schema
 from finsy.proto import gnmi, gnmi_grpc, p4d, p4r, p4r_grpc, rpc_code, rpc_status
 
 COMMAND = struct.Struct("!IIQ")
-_WORDS = {int(rpc_code.UNIMPLEMENTED): "Register writes are not supported yet", int(rpc_code.RESOURCE_EXHAUSTED): "Full"}
+_WORDS = {
+    int(rpc_code.UNIMPLEMENTED): "Register writes are not supported yet",
+    int(rpc_code.RESOURCE_EXHAUSTED): "Full",
+}
 
 
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
-    """``registers`` False: RegisterEntry is UNIMPLEMENTED, as on BMv2. ``opcodes`` False: no steering packets."""
+    """``registers`` False: RegisterEntry is UNIMPLEMENTED, as on BMv2. ``opcodes`` False: no steering packets.
+    ``generator`` False: nothing orders heartbeats in there."""
 
     def __init__(self, schema: P4Schema, port: int, device_id: int, *, registers: bool = True, opcodes: bool = True):
         self.schema = schema
@@ -32,6 +36,9 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         self.registers, self.opcodes = registers, opcodes
         self.address = f"127.0.0.1:{port}"
         self.lock = threading.Lock()
+        self.generator = True
+        self.ordered: list[int] = []  # ports of heartbeat orders by packet-out
+        self.generated = 0
         self.refuse: str = ""  # table name whose writes are refused
         self.writes: list[p4r.WriteRequest] = []
         self.up = {1: True, 2: True, 3: True, 4: True}
@@ -143,6 +150,9 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         names = {item.id: item.name for item in self.schema.controller_packet_metadata["packet_out"].metadata}
         opcode = next(value for number, value in meta.items() if names[number] == "opcode")
         index, value, cookie = COMMAND.unpack_from(packet.payload)
+        if opcode == 3:
+            self.ordered.append(index)
+            return
         if opcode == 1:
             self.bits[index] = value & 1
         reply = p4r.PacketIn(payload=COMMAND.pack(index, self.bits.get(index, 0), cookie))
@@ -240,6 +250,9 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
                 counter = reply.entities.add().counter_entry
                 counter.CopyFrom(entity.counter_entry)
                 counter.data.byte_count = 1000
+                if self.generator and counter.index.index == 509:
+                    self.generated += 1
+                    counter.data.packet_count = self.generated
         yield reply
 
     def _check_primary(self, election: int, context: Any) -> None:

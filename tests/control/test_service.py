@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fake_switch import FakeSwitch
 
-from control.errors import FlipUnavailable, InputError
+from control.errors import FlipUnavailable, InputError, WriteRejected
 from control.plan import GroupKey, Table
 from control.service import Service
 from control.session import Program, State
@@ -288,6 +288,35 @@ def test_without_registers_bits_go_by_packet_out(fakes: dict[str, FakeSwitch], p
     asyncio.run(scenario())
 
 
+def test_heartbeats_are_ordered_only_where_nothing_else_does(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    fakes["s1"].generator = False
+
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            sessions = service.fleet.sessions
+            await until(lambda: len(fakes["s1"].ordered) > 20)
+            assert sorted(set(fakes["s1"].ordered)) == list(service.plan.monitored["s1"])
+            await until(lambda: all(session.heartbeats for session in sessions.values()))
+            assert sessions["s1"].heartbeats == "controller every 10 ms"
+            assert {sessions[name].heartbeats for name in ("s2", "s3", "s4")} == {"packet generator"}
+            assert not any(fakes[name].ordered for name in ("s2", "s3", "s4"))
+            fakes["s1"].generator = True  # was only held up
+            await until(lambda: sessions["s1"].heartbeats == "packet generator")
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_flip_names_the_group_and_the_reason(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            fakes["s1"].registers = False
+            group = service.plan.groups[KEY]
+            with pytest.raises(WriteRejected, match=rf"failover\[{group.id}\]: UNIMPLEMENTED Register writes"):
+                await service.fleet.sessions["s1"].flip({group.id: 1})
+
+    asyncio.run(scenario())
+
+
 def test_a_switch_with_no_transport_is_not_ready_and_says_why(fakes: dict[str, FakeSwitch], program: Program) -> None:
     fakes["s1"].registers = fakes["s1"].opcodes = False
 
@@ -308,7 +337,8 @@ def test_a_refused_entry_names_itself_and_the_reason(fakes: dict[str, FakeSwitch
     async def scenario() -> None:
         async with running(fakes, program, ready=False) as service:
             await until(lambda: "RESOURCE_EXHAUSTED" in service.fleet.sessions["s2"].last_error)
-            assert "label" in service.fleet.sessions["s2"].last_error
+            assert "INSERT label" in service.fleet.sessions["s2"].last_error
+            assert "RESOURCE_EXHAUSTED Full" in service.fleet.sessions["s2"].last_error
             fakes["s2"].refuse = ""
             assert await service.wait_ready(20)
 
