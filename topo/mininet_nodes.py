@@ -367,7 +367,11 @@ class Bmv2Switch(P4Switch):
 
 @functools.cache
 def _help(program: str) -> str:
-    done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=20, check=False)
+    """What a program says of its options; nothing when it does not answer."""
+    try:
+        done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
     return done.stdout + done.stderr
 
 

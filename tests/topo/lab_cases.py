@@ -298,7 +298,9 @@ def bmv2_links_are_wires(directory: Path) -> None:
     fake = directory / "bin" / "simple_switch_grpc"
     fake.parent.mkdir()
     script = Path(__file__).with_name("stand_in.py")
-    fake.write_text(f'#!/bin/sh\nexec {sys.executable} {script} --control-socket "{directory}/$$.sock" "$@"\n')
+    options = 'case "$1" in --help) echo --priority-queues --thrift-port; exit;; esac'
+    command = f'exec {sys.executable} {script} --control-socket "{directory}/$$.sock" "$@"'
+    fake.write_text(f"#!/bin/sh\n{options}\n{command}\n")
     fake.chmod(0o755)
     os.environ["PATH"] = f"{fake.parent}{os.pathsep}{os.environ['PATH']}"
     with Lab(line(delay_ms=20, rate_mbps=40), target="bmv2", run_dir=directory) as lab:

@@ -89,7 +89,8 @@ def test_unprivileged_lab(tmp_path: Path) -> None:
         probe = subprocess.run([*command, "-m", "topo.userns", "--probe"], capture_output=True, text=True, check=False)
         if probe.returncode:
             pytest.skip(f"no unprivileged user namespaces here: {probe.stderr.strip()}")
-        run([*command, str(HERE / "lab_cases.py"), "unprivileged", str(reachable)])
+        outside = ["env", "-u", userns.ENTERED]  # the tests themselves may run in a namespace of a lab's kind
+        run([*outside, *command, str(HERE / "lab_cases.py"), "unprivileged", str(reachable)])
     finally:
         shutil.rmtree(reachable)
 
@@ -114,6 +115,7 @@ def test_no_lab_without_privileges(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(userns, "privileged", lambda: False)
     with pytest.raises(userns.PrivilegeError, match="root or a user namespace"):
         Lab(load("diamond"), run_dir=tmp_path).start()
+    monkeypatch.delenv(userns.ENTERED, raising=False)
     monkeypatch.setattr(userns, "probe", lambda: "the lab needs root: no way")
     with pytest.raises(userns.PrivilegeError, match="no way"):
         userns.ensure()
