@@ -116,11 +116,23 @@ async def _move(service: Service, body: MoveBody, side: Side) -> dict[str, Any]:
         raise InputError("name a switch, a destination host or an element")
     groups = service.select(switch=body.switch, destination=body.destination, element=body.element)
     decisions = await service.move(side, groups, force=body.force, dry_run=body.dry_run)
+    outcomes = [_move_outcome(service, decision, side, body.dry_run) for decision in decisions]
     return {
         "dry_run": body.dry_run,
-        "moved": sum(1 for decision in decisions if decision.kind is not Kind.REFUSE),
-        "decisions": [_decision(decision) for decision in decisions],
+        "moved": sum(outcome in ("done", "planned") for outcome in outcomes),
+        "decisions": [
+            _decision(decision) | {"outcome": outcome} for decision, outcome in zip(decisions, outcomes, strict=True)
+        ],
     }
+
+
+def _move_outcome(service: Service, decision: Decision, side: Side, dry_run: bool) -> str:
+    """A write that failed leaves its group where it was; the ledger says why."""
+    if decision.kind is Kind.REFUSE:
+        return "refused"
+    if dry_run:
+        return "planned"
+    return "done" if service.tse.side(decision.group) is side else "failed"
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

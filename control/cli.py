@@ -272,8 +272,8 @@ def _move(
     if output is Output.JSON:
         _show(found, output)
     else:
-        title = "would do" if dry_run else "done"
-        _show(found["decisions"], output, title=title, keys=("kind", "switch", "destination", "explanation"))
+        title = "would do" if dry_run else "moved by hand"
+        _show(found["decisions"], output, title=title, keys=("kind", "switch", "destination", "outcome", "explanation"))
     if not found["moved"]:
         raise typer.Exit(1)
 

@@ -28,7 +28,7 @@ from control import bookkeeping
 from control.capacity import Loads
 from control.clock import Clock, SystemClock
 from control.degradation import DegradationDetector
-from control.errors import ControlError, InputError, NoticeError, PathError
+from control.errors import ControlError, InputError, NoticeError, NotPrimary, PathError
 from control.fleet import Fleet, Outcome
 from control.flip import FlipResult
 from control.ledger import Ledger
@@ -44,7 +44,7 @@ from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
 from control.spm import SETTLE_S, ShadowManager, depths
 from control.store import FlipRecord, Store
-from control.telemetry import GnmiSource, Inbox, Item, PortEvent, Reports
+from control.telemetry import NOT_OFFERED, GnmiSource, Inbox, Item, PortEvent, Reports, line_rates
 from control.threats import Cause, ThreatBook, display
 from control.tse import Decision, Kind, Side, SteeringEngine
 from ml.schema import DeviceSample, PortSample
@@ -56,6 +56,7 @@ REPLAN_PAUSE_S = 0.1
 JUDGE_GAP_S = 0.008  # between two rounds of the analyzer; evidence of loss does not wait for it
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NOTICE_POLL_S = 0.2
+NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Service:
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None
         self.rerouter = Rerouter(self.network)
         self.sources: dict[str, GnmiSource] = {}
-        self.reports = {switch.name: Reports(switch.name) for switch in topology.switches}
+        self.reports = {switch.name: Reports(switch.name, line_rates(topology, switch)) for switch in topology.switches}
         self.started_s = self.clock.time()
         self.changed = asyncio.Event()
         known = recall_numbers(self.ledger.store, topology, self.spm)
@@ -105,14 +106,17 @@ class Service:
         self.fleet = Fleet(self.plan.entries(), SETTLE_S + self.spm.max_delay_s())
         for switch in topology.switches:
             address = settings.address(switch.device_id)
-            self.fleet.sessions[switch.name] = SwitchSession(switch.name, address, switch.device_id, self.program, self)
+            self.fleet.sessions[switch.name] = SwitchSession(
+                switch.name, address, switch.device_id, self.program, self, heartbeat_s=settings.heartbeat_ms / 1000
+            )
             self.sources[switch.name] = GnmiSource(
                 switch.name, address, self.inbox, self.clock, settings.sample_ms / 1000
             )
         self.rates = RatePoller(self)
         self._commands: deque[_Command] = deque()
         self._met: set[str] = set()
-        self._seen_up: set[tuple[Endpoint, str]] = set()  # what was never up cannot go down
+        self._seen_up: set[tuple[Endpoint, str]] = set()
+        self._ready_s: dict[str, float] = {}  # when each switch was restored
         self._replanned_s = -1e9
         self._judged = 0.0
         self._ignore_before_s = 0.0
@@ -173,17 +177,20 @@ class Service:
         return {group.id: int(self.tse.side(group.key) is Side.SHADOW) for group in self.plan.of(switch)}
 
     def on_ready(self, switch: str) -> None:
+        self._ready_s[switch] = self.clock.time()
         self._save()
         self.changed.set()
 
     def on_down(self, switch: str, reason: str) -> None:
+        self._ready_s.pop(switch, None)
         self._forget_ports(switch)
         self.changed.set()
 
     def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None:
         now = self.clock.time()
+        alone = self.sources[switch].state == NOT_OFFERED
         for report in reports:
-            for item in self.reports[switch].decode(report, now):
+            for item in self.reports[switch].decode(report, now, traffic=alone):
                 self.inbox.put(item)
 
     def _forget_ports(self, switch: str) -> None:
@@ -201,12 +208,19 @@ class Service:
         self.inbox.wake()
         return await answer
 
+    def _check_primary(self) -> None:
+        """Commands raise :class:`NotPrimary` at a backup."""
+        if self.fleet.backup:
+            raise NotPrimary("this controller is a backup and changes nothing; ask the primary one")
+
     async def set_strategy(self, strategy: Strategy) -> Outcome:
         """Switch at run time; everything returns to the primary state first."""
+        self._check_primary()
         return await self._command(lambda: self._install(strategy, clear_history=False))
 
     async def reset(self, *, clear_history: bool = False, strategy: Strategy | None = None) -> Outcome:
         """Bits 0, primaries and shadows as computed, damping and threats cleared; optionally another strategy."""
+        self._check_primary()
         return await self._command(lambda: self._install(strategy or self.strategy, clear_history=clear_history))
 
     async def settled(self) -> None:
@@ -216,6 +230,7 @@ class Service:
 
     async def move(self, side: Side, groups: Sequence[GroupKey], *, force: bool, dry_run: bool) -> list[Decision]:
         """Flip or revert by hand; with ``dry_run`` only say what would happen."""
+        self._check_primary()
 
         async def work() -> list[Decision]:
             now = self.clock.time()
@@ -360,9 +375,15 @@ class Service:
             if event.source == "heartbeat":
                 self.book.alive(now, end)
             self.rerouter.up(end, now)
-        elif (end, event.source) in self._seen_up:
+        elif event.source == "carrier" or (end, event.source) in self._seen_up or self._settled(end, now):
             self.book.dead(now, end, certain=event.source == "carrier", clock_s=event.clock_s)
             self.rerouter.down(end, now)
+
+    def _settled(self, end: Endpoint, now: float) -> bool:
+        """Whether a link's switches are in service for so long that silence is death: it died while nobody watched."""
+        hop = self.network.hop_at(end)
+        names = (end.switch, hop.into.switch) if hop is not None else ()
+        return all(now - self._ready_s.get(name, now) > NEWCOMER_S for name in names)
 
     async def _predict(self, now: float, oldest: float) -> None:
         """``oldest``: when the first of the samples now taken in had arrived (``time.perf_counter``)."""
