@@ -114,6 +114,7 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
         if options.svg:
             _picture(options.svg, played, title)
         if sys.stdin.isatty() and sys.stdout.isatty() and not options.exit:
+            experiment.service.post("/strategy", {"strategy": Strategy.PREDICTIVE.value})
             watch(console, experiment.service)
     return 0 if rows.verdict(played).passed else 1
 
@@ -128,7 +129,7 @@ def _play(console: Console, experiment: Experiment, game: Game, title: str) -> l
         for number, (scenario, strategy) in enumerate(rounds, 1):
             label = f"[{number}/{len(rounds)}] {scenario} under {strategy.value}"
             if display is not None:
-                table = render.table([run.row for run in results], title=title)
+                table = render.table([run.row for run in results], title=title, width=console.width)
                 display.update(Group(table, Spinner("dots", text=label)))
             run = experiment.play(scenario, strategy, game.seed, control_lost=floor.get(strategy, 0))
             if scenario == CONTROL_RUN:
@@ -170,7 +171,7 @@ def _write_details(path: Path, results: Sequence[Run]) -> None:
 
 def _picture(path: Path, played: Sequence[Row], title: str) -> None:
     with Path("/dev/null").open("w") as nowhere:
-        recorder = Console(record=True, width=126, file=nowhere, force_terminal=True)
+        recorder = Console(record=True, width=132, file=nowhere, force_terminal=True)
         render.show(recorder, played)
         path.parent.mkdir(parents=True, exist_ok=True)
         recorder.save_svg(str(path), title=title)

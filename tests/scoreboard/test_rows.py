@@ -92,3 +92,16 @@ def test_the_table_shows_every_row_once() -> None:
     assert shown.count("predictive") == 3  # two rows and the verdict
     assert "9,876" in shown
     assert "no failure (floor)" in shown
+
+
+@pytest.mark.parametrize("width", [80, 100, 106, 120, 130, 200])
+def test_no_figure_is_cut_on_any_usual_terminal(width: int) -> None:
+    console = Console(width=width)
+    with console.capture() as text:
+        long = dataclasses.replace(GOOD, scenario="gray_link_with_loss", reordered=1234, foreseeable=False)
+        floor = dataclasses.replace(GOOD, scenario="none")
+        show(console, [GOOD, dataclasses.replace(GOOD, strategy="none", lost=123_456, outage_ms=3360.1), long, floor])
+    shown = text.get()
+    assert "…" not in shown
+    assert "123,456" in shown
+    assert "3,360.1" in shown
