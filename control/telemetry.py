@@ -12,8 +12,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from math import nan
+from dataclasses import dataclass, field, replace
+from math import inf, nan
 from typing import Any, TypeAlias
 
 import grpc
@@ -22,6 +22,7 @@ from finsy.proto import gnmi, gnmi_grpc
 
 from control.clock import Clock
 from ml.schema import DeviceSample, PortSample
+from topo.spec import Switch, Topology
 
 LOG = structlog.get_logger("shadowplane.telemetry")
 _PLAUSIBLE_S = 5.0
@@ -83,7 +84,14 @@ class Inbox:
         self._wake.set()
 
 
+NOT_OFFERED = "not offered"  # a switch without gNMI
 EVENT_PERIODIC, EVENT_CHANGE, EVENT_DEAD, EVENT_ALIVE = range(4)
+
+
+def line_rates(topology: Topology, switch: Switch) -> dict[int, float]:
+    """What the topology says of a switch's links, in bit/s by port; ports without a known rate are left out."""
+    ends = ((end, link) for link in topology.links for end in (link.a, link.b))
+    return {end.port: link.rate_mbps * 1e6 for end, link in ends if end.switch == switch.name and link.rate_mbps}
 
 
 class Reports:
@@ -92,20 +100,25 @@ class Reports:
     The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used. Every
     report says whether the port is alive, so a lost one does no harm. Heartbeats that went missing while a port was
     dead are left out of the count of lost ones: the outage has been reported, and its gap is no news when it ends.
+
+    ``rates``: line rates by port in bit/s, for switches that tell their traffic by digests alone.
     """
 
-    def __init__(self, switch: str) -> None:
+    def __init__(self, switch: str, rates: Mapping[int, float] | None = None) -> None:
         self.switch = switch
+        self._rates = rates or {}
+        self._clock = _RemoteClock()
         self._raw: dict[int, float] = {}
         self._excused: dict[int, float] = {}
         self._dead: set[int] = set()
 
-    def decode(self, report: Mapping[str, Any], now_s: float) -> list[Item]:
-        """Samples and events of one report that arrived at ``now_s``."""
+    def decode(self, report: Mapping[str, Any], now_s: float, *, traffic: bool = False) -> list[Item]:
+        """Samples and events of one report that arrived at ``now_s``; ``traffic``: with what the port has sent."""
         port = int(report["port"])
         element = f"{self.switch}:{port}"
         alive = int(report.get("event", EVENT_PERIODIC)) != EVENT_DEAD
-        event = PortEvent(element, now_s, alive, "heartbeat", int(report.get("time", 0)) / 1e6)
+        clock_s = int(report.get("time", 0)) / 1e6
+        event = PortEvent(element, now_s, alive, "heartbeat", clock_s)
         if not alive:
             self._dead.add(port)
             return [event]
@@ -119,12 +132,40 @@ class Reports:
         self._raw[port] = lost
         rtt = float(report.get("rtt", 0))
         counted = lost - self._excused.get(port, 0.0)
-        return [
-            event,
-            PortSample(
-                element, now_s, heartbeat_rtt_us=rtt if rtt > 0 else nan, heartbeat_lost_total=max(0.0, counted)
-            ),
-        ]
+        sample = PortSample(
+            element, now_s, heartbeat_rtt_us=rtt if rtt > 0 else nan, heartbeat_lost_total=max(0.0, counted)
+        )
+        return [event, self._with_traffic(sample, report, clock_s) if traffic else sample]
+
+    def _with_traffic(self, sample: PortSample, report: Mapping[str, Any], clock_s: float) -> PortSample:
+        """A load is bytes over time, and digests travel at their own pace: the time is that of the reading."""
+        return replace(
+            sample,
+            time_s=self._clock.translate(clock_s, sample.time_s),
+            tx_bytes_total=float(report["tx_bytes"]),
+            tx_packets_total=float(report["tx_packets"]),
+            queue_max_packets=float(report["queue_max"]),
+            rate_bps=self._rates.get(int(report["port"]), nan),
+        )
+
+
+class _RemoteClock:
+    """A data plane's clock in epoch seconds: what travelled fastest tells the offset, which may drift by 100 ppm."""
+
+    DRIFT = 1e-4
+
+    def __init__(self) -> None:
+        self._offset = inf
+        self._at = 0.0  # the remote clock's last reading
+
+    def translate(self, clock_s: float, now_s: float) -> float:
+        """The time of a reading that arrived at ``now_s``; never later than that."""
+        step = clock_s - self._at
+        if step < -_PLAUSIBLE_S:  # the switch started anew
+            self._offset = inf
+        self._at = max(clock_s, self._at) if step >= -_PLAUSIBLE_S else clock_s
+        self._offset = min(now_s - clock_s, self._offset + self.DRIFT * max(0.0, step))
+        return clock_s + self._offset
 
 
 _PORT_FIELDS = {
@@ -295,7 +336,7 @@ class GnmiSource:
                     await asyncio.gather(*tasks)
                 except grpc.aio.AioRpcError as error:
                     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                        self.state = "not offered"
+                        self.state = NOT_OFFERED
                         LOG.warning("no gNMI; digests only", switch=self.switch)
                         return
                     self.state = "down"

@@ -239,8 +239,13 @@ class Lab:
             self._faults().set(*self._place(end.switch, end.port), {"loss": constant(0.0 if restore else 1.0)})
 
     def carrier(self, link: Link, up: bool) -> None:
-        """Take the carrier of a link away, or give it back: both switches see their port go down or up."""
-        network.ip_batch(f"link set dev {self.interface(end)} {'up' if up else 'down'}" for end in (link.a, link.b))
+        """Take the carrier of a link away, or give it back: both switches see their port go down or up.
+
+        On ``bmv2`` it is the wire's end that goes down: a switch of this kind stops reading all of its ports while
+        one of its own interfaces is down (libpcap waits for it to come back).
+        """
+        plugs = self.interface if self._wires is None else self._wires.interface
+        network.ip_batch(f"link set dev {plugs(end)} {'up' if up else 'down'}" for end in (link.a, link.b))
 
     def kill_switch(self, name: str) -> None:
         """SIGKILL a switch, data plane included."""

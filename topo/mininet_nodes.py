@@ -53,6 +53,7 @@ import mininet.link  # noqa: E402
 import mininet.net  # noqa: E402
 import mininet.node  # noqa: E402
 
+_PRIORITY = ("nice", "-n", "-10")  # the embedded switch gives it to itself; where it is not allowed, nice goes on
 READY_TIMEOUT_S = 60.0  # the first start on a machine compiles the switch
 
 
@@ -337,6 +338,7 @@ class Bmv2Switch(P4Switch):
     def command(self) -> list[str]:
         ports = [item for port, name in self.data_ports().items() for item in ("-i", f"{port}@{name}")]
         return [
+            *_PRIORITY,
             self.program,
             "--device-id",
             str(self.device_id),
