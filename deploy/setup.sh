@@ -65,5 +65,6 @@ fi
 [ -x .venv/bin/python ] || { say "creating .venv with $python"; "$python" -m venv .venv; }
 say "installing Python packages"
 pip_install .venv -r requirements.lock
-pip_install .venv --no-deps --editable .
+# The build backend warns about every editable install; the second attempt shows what really went wrong.
+pip_install .venv --no-deps --editable . 2>/dev/null || pip_install .venv --no-deps --editable .
 .venv/bin/python -m pip check --disable-pip-version-check
