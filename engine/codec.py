@@ -31,6 +31,9 @@ Requests (``op: payload -> reply``)::
     METER_READ      u32 meter, u32 index, u32 count                  -> count * 4 * u64
     DIRECT_WRITE    u32 table, key, i32 priority, u64 packets,       -> -
                     u64 bytes (direct counter of one entry)
+    DIRECT_METER_WRITE  u32 table, key, i32 priority, 4 * u64 as in  -> -
+                    METER_WRITE (direct meter of one entry)
+    DIRECT_METER_READ   u32 table, key, i32 priority                 -> 4 * u64
     VALUE_SET_WRITE u32 value set, u32 n, n * value                  -> -
     RESET           -                                                -> -
     STATS           -                                                -> u64 * fields of struct sp_stats
@@ -101,6 +104,8 @@ class Command(IntEnum):
     VALUE_SET_WRITE = 0x15
     RESET = 0x16
     STATS = 0x17
+    DIRECT_METER_WRITE = 0x18
+    DIRECT_METER_READ = 0x19
 
 
 STATS_FIELDS = (

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from engine import ir
 from engine.api import ProgramInfo, Unsupported
 from engine.codec import Codec, program_to_json
 from engine.codegen_control import Controls, KeyLayout
 from engine.codegen_deparse import Deparser
-from engine.codegen_layout import Layout, ctype, is_wide, literal, mask, octets
+from engine.codegen_layout import Layout, c_string, comment, ctype, is_wide, literal, mask, octets
 from engine.codegen_parser import Parser
 from engine.program import initial_updates
 
@@ -58,9 +56,16 @@ struct sp_context {
 
 def generate(program: ir.Program, info: ProgramInfo) -> str:
     """C source of the pipeline. Raises :class:`Unsupported` for what cannot be executed exactly."""
+    try:
+        return _generate(program, info)
+    except RecursionError as error:
+        raise Unsupported(f"{program.name}: expressions nested this deeply are not supported") from error
+
+
+def _generate(program: ir.Program, info: ProgramInfo) -> str:
     layout = Layout(program)
     controls, deparser, parser = Controls(layout), Deparser(layout), Parser(layout)
-    out = [f"/* Generated from {program.name}; do not edit. */", '#include "sp_core.h"', ""]
+    out = [f"/* Generated, do not edit: */ {comment(program.name)}", '#include "sp_core.h"', ""]
     out += layout.structs()
     out.append(CONTEXT)
     out += _accessors(program, layout)
@@ -169,14 +174,9 @@ def _features(program: ir.Program) -> list[str]:
     return [f"#define SP_HAS_{name} {int(on)}" for name, on in flags.items()] + [""]
 
 
-def _text(text: str) -> str:
-    """A C string literal."""
-    return json.dumps(text, ensure_ascii=True).replace("\\u", "\\\\u").replace("??", "?\\?")
-
-
 def _long_text(text: str) -> str:
     chunk = 4000
-    return "\n    ".join(_text(text[i : i + chunk]) for i in range(0, max(len(text), 1), chunk))
+    return "\n    ".join(c_string(text[i : i + chunk]) for i in range(0, max(len(text), 1), chunk))
 
 
 def _array(kind: str, name: str, rows: list[str]) -> list[str]:
@@ -199,7 +199,7 @@ def _table_rows(program: ir.Program) -> list[str]:
         out.append(f"static const uint32_t sp_allowed_{i}[] = {{{', '.join(map(str, table.actions)) or 0}}};")
         match = 2 if table.ternary else 1 if table.lpm else 0
         values = [
-            _text(table.name),
+            c_string(table.name),
             match,
             int(KeyLayout.is_direct(table) and match == 0),
             int(table.immutable),
@@ -230,7 +230,7 @@ def _action_rows(program: ir.Program) -> list[str]:
         if widths:
             out.append(f"static const uint16_t sp_widths_{i}[] = {{{', '.join(map(str, widths))}}};")
         name = f"sp_widths_{i}" if widths else "NULL"
-        rows.append(f"{{{_text(action.name)}, {len(widths)}, {words}, {name}}}")
+        rows.append(f"{{{c_string(action.name)}, {len(widths)}, {words}, {name}}}")
     return out + _array("struct sp_action_desc", "sp_action_descs", rows)
 
 
@@ -240,16 +240,16 @@ def _array_rows(name: str, items: tuple[ir.Array, ...]) -> list[str]:
         cell = octets(item.width)
         if 0 < item.width <= 128:
             cell = next(size for size in (1, 2, 4, 8, 16) if item.width <= size * 8)
-        if cell > 255:
+        if cell > 65535:
             raise Unsupported(f"{item.source}: cells of {item.width} bits in {item.name} are not supported")
-        rows.append(f"{{{_text(item.name)}, {item.size}, {item.width}, {cell}, {int(item.bytes_)}}}")
+        rows.append(f"{{{c_string(item.name)}, {item.size}, {item.width}, {cell}, {int(item.bytes_)}}}")
     return _array("struct sp_array_desc", name, rows)
 
 
 def _descriptors(program: ir.Program, info: ProgramInfo) -> list[str]:
     codec = Codec(info)
     out = _table_rows(program) + _action_rows(program)
-    profiles = [f"{{{_text(p.name)}, {p.size}, {int(p.selector is not None)}}}" for p in program.profiles]
+    profiles = [f"{{{c_string(p.name)}, {p.size}, {int(p.selector is not None)}}}" for p in program.profiles]
     out += _array("struct sp_profile_desc", "sp_profile_descs", profiles)
     for name in ("registers", "counters", "meters", "value_sets"):
         out += _array_rows(f"sp_{name[:-1]}_descs", getattr(program, name))
@@ -261,7 +261,7 @@ def _descriptors(program: ir.Program, info: ProgramInfo) -> list[str]:
         rows.append(f"{{sp_update_{i}, {len(data)}}}")
     out += _array("struct sp_initial", "sp_initials", rows)
     out += [
-        f"#define SP_NAME {_text(program.name)}",
+        f"#define SP_NAME {c_string(program.name)}",
         "static const char SP_INFO[] =",
         f"    {_long_text(program_to_json(info))};",
         "#ifndef SP_KEY",

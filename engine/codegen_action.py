@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterator
 from engine import ir
 from engine.api import Unsupported
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, ctype, is_wide, mask, octets
+from engine.codegen_layout import Layout, c_string, ctype, is_wide, mask, octets
 from engine.ir_expr import refuse
 
 EXIT_OPS = ("exit", "assert", "assume")
+NO_VALUE = (ir.ArrayRef, ir.Text, ir.Vector)
 
 
 class Actions:
     """Generates the statements of one action (or parser state)."""
 
-    def __init__(self, layout: Layout, params: tuple[tuple[str, int], ...] = ()) -> None:
+    def __init__(self, layout: Layout, params: tuple[tuple[str, int], ...] = (), *, parsing: bool = False) -> None:
         self.layout = layout
         self.program = layout.program
-        self.expr = Expressions(layout, params)
+        self.expr = Expressions(layout, params, parsing=parsing)
 
     def body(self, primitives: tuple[ir.Primitive, ...]) -> list[str]:
         """All primitives of an action, with labels where jumps lead."""
@@ -62,7 +63,7 @@ class Actions:
             refuse(f"{primitive.op} with {len(primitive.args)} arguments", primitive.source)
         out: list[ir.Expr] = []
         for arg in primitive.args:
-            if isinstance(arg, ir.ArrayRef | ir.Text):
+            if isinstance(arg, NO_VALUE):
                 refuse(f"this argument of {primitive.op}", primitive.source)
             out.append(arg)
         return out
@@ -76,7 +77,7 @@ class Actions:
 
     def _value(self, primitive: ir.Primitive, position: int) -> ir.Expr:
         arg = primitive.args[position] if position < len(primitive.args) else None
-        if arg is None or isinstance(arg, ir.ArrayRef | ir.Text):
+        if arg is None or isinstance(arg, NO_VALUE):
             refuse(f"argument {position} of {primitive.op}", primitive.source)
         return arg
 
@@ -150,19 +151,23 @@ class Actions:
 
     # -- headers -------------------------------------------------------------------------------------------------
 
-    def _each_header(self, expr: ir.Expr, source: ir.Source | None) -> Iterator[tuple[str, int]]:
-        """(C condition prefix, header) for a header known now or picked at run time."""
+    def _picked(self, expr: ir.Expr, name: str, source: ir.Source | None) -> tuple[str, list[tuple[str, int]]]:
+        """(declarations, (C condition prefix, header)...) for a header known now or picked at run time.
+
+        The index is read once, into the C variable ``name``: what happens to the header may change it.
+        """
         if isinstance(expr, ir.HeaderRef):
-            yield "", expr.header
-        elif isinstance(expr, ir.StackElement):
-            index = self.expr.modulo(expr.index, 64)
-            for i, header in enumerate(self.program.stacks[expr.stack].headers):
-                yield f"if ({index} == {i}) ", header
-        else:
+            return "", [("", expr.header)]
+        if not isinstance(expr, ir.StackElement):
             refuse("this header operand", source)
+        headers = self.program.stacks[expr.stack].headers
+        conditions = [(f"if ({name} == {i}) ", header) for i, header in enumerate(headers)]
+        return f"uint64_t {name} = {self.expr.modulo(expr.index, 64)}; ", conditions
 
     def _op_add_header(self, primitive: ir.Primitive) -> Iterator[str]:
-        for condition, header in self._each_header(self._value(primitive, 0), primitive.source):
+        declared, headers = self._picked(self._value(primitive, 0), "to_", primitive.source)
+        yield f"{{ {declared}"
+        for condition, header in headers:
             name = self.layout.header(header)
             if self.program.headers[header].metadata:
                 continue
@@ -171,13 +176,17 @@ class Actions:
             restore = "" if varbit is None else f" {name}.n{varbit} = n_;"
             yield f"{condition}if (!{name}.valid) {{ {keep}memset(&{name}, 0, sizeof {name});{restore} "
             yield f"  {self.layout.set_valid(header)} c->length += {self.layout.octets(header)}; }}"
+        yield "}"
 
     def _op_remove_header(self, primitive: ir.Primitive) -> Iterator[str]:
-        for condition, header in self._each_header(self._value(primitive, 0), primitive.source):
+        declared, headers = self._picked(self._value(primitive, 0), "to_", primitive.source)
+        yield f"{{ {declared}"
+        for condition, header in headers:
             name = self.layout.header(header)
             if self.program.headers[header].metadata:
                 continue
             yield f"{condition}if ({name}.valid) {{ c->length -= {self.layout.octets(header)}; {name}.valid = 0; }}"
+        yield "}"
 
     def _copy_header(self, target: int, source: int) -> str:
         a, b = self.layout.header(target), self.layout.header(source)
@@ -191,11 +200,15 @@ class Actions:
 
     def _op_assign_header(self, primitive: ir.Primitive) -> Iterator[str]:
         target, value = self._args(primitive, 2)
-        for outer, to in self._each_header(target, primitive.source):
-            for inner, origin in self._each_header(value, primitive.source):
+        to_index, targets = self._picked(target, "to_", primitive.source)
+        from_index, origins = self._picked(value, "from_", primitive.source)
+        yield f"{{ {to_index}{from_index}"
+        for outer, to in targets:
+            for inner, origin in origins:
                 copied = self._copy_header(to, origin)
                 if copied:
                     yield f"{outer}{inner}{{ {copied} }}"
+        yield "}"
 
     _op_copy_header = _op_assign_header
 
@@ -203,18 +216,21 @@ class Actions:
         target, value = self._args(primitive, 2)
         if not isinstance(target, ir.UnionRef) or not isinstance(value, ir.UnionRef):
             refuse("this assignment of a header union", primitive.source)
-        pairs = zip(self.program.unions[target.union].headers, self.program.unions[value.union].headers, strict=True)
-        for to, origin in pairs:
+        targets, origins = self.program.unions[target.union].headers, self.program.unions[value.union].headers
+        if len(targets) != len(origins):
+            refuse("an assignment between header unions of different types", primitive.source)
+        for to, origin in zip(targets, origins, strict=True):
             yield self._copy_header(to, origin)
 
     def _op_assign_header_stack(self, primitive: ir.Primitive) -> Iterator[str]:
         target, value = self._args(primitive, 2)
         if not isinstance(target, ir.StackRef) or not isinstance(value, ir.StackRef):
             refuse("this assignment of a header stack", primitive.source)
+        targets, origins = self.program.stacks[target.stack].headers, self.program.stacks[value.stack].headers
+        if len(targets) != len(origins):
+            refuse("an assignment between header stacks of different sizes", primitive.source)
         yield f"p->s{target.stack}_next = p->s{value.stack}_next;"
-        for to, origin in zip(
-            self.program.stacks[target.stack].headers, self.program.stacks[value.stack].headers, strict=True
-        ):
+        for to, origin in zip(targets, origins, strict=True):
             yield self._copy_header(to, origin)
 
     def _op_push(self, primitive: ir.Primitive) -> Iterator[str]:
@@ -356,10 +372,20 @@ class Actions:
 
     _op_assume = _op_assert
 
-    def _op_log_msg(self, _primitive: ir.Primitive) -> Iterator[str]:
-        yield from ()
+    def _op_log_msg(self, primitive: ir.Primitive) -> Iterator[str]:
+        text, *more = primitive.args or (None,)
+        values = more[0].items if more and isinstance(more[0], ir.Vector) else ()
+        if not isinstance(text, ir.Text) or len(more) > 1 or (more and not isinstance(more[0], ir.Vector)):
+            refuse("this log_msg", primitive.source)
+        items = [f"(sp_s128){self._printed(value)}" for value in values]
+        yield f"if (SP_UNLIKELY(sw->options.log != NULL)) {{ const sp_s128 v_[] = {{{', '.join(items) or '0'}}};"
+        yield f"  sp_log(sw, {c_string(text.value)}, v_, {len(items)}); }}"
 
-    _op_no_op = _op_log_msg
+    def _printed(self, value: ir.Expr) -> str:
+        return self.expr.boolean(value) if self.expr.is_bool(value) else self.expr.exact(value)[0]
+
+    def _op_no_op(self, _primitive: ir.Primitive) -> Iterator[str]:
+        yield from ()
 
     # -- control flow --------------------------------------------------------------------------------------------
 

@@ -6,9 +6,8 @@ from engine import ir
 from engine.api import MatchKind, Unsupported
 from engine.codegen_action import EXIT_OPS, Actions
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, is_wide, literal, mask, octets
+from engine.codegen_layout import Layout, comment, is_wide, literal, mask, octets
 from engine.ir_control import successors
-
 
 MAX_PREFETCHES = 4  # tables; with more, each costs more than it gains
 
@@ -53,7 +52,7 @@ class Controls:
         out: list[str] = []
         for i, action in enumerate(self.program.actions):
             body = Actions(self.layout, action.params).body(action.primitives)
-            out.append(f"/* {action.name} */")
+            out.append(comment(action.name))
             out.append(
                 f"SP_INLINE void sp_action_{i}(struct sp_switch *sw, struct sp_context *c, const uint64_t *d)\n{{"
             )
@@ -145,7 +144,7 @@ class Controls:
             if table.direct_counter:
                 out.append("    e->packets++; e->bytes += c->ingress_length;")
             if table.idle_timeout:
-                out.append("    e->last_hit = c->now; e->idle_reported = 0;")
+                out.append("    e->last_hit = c->now;")
             out += ["    " + line for line in self._meter(table)]
             if table.profile is not None and self.program.profiles[table.profile].selector is not None:
                 call = f"sp_group_act(e->group, sp_selector_{table.profile}(c, p))"
@@ -244,7 +243,7 @@ class Controls:
                 if node.source is None or str(node.source) in str(error):
                     raise
                 raise Unsupported(f"{node.source}: {error}") from error
-            out.append(f"n{numbers[name]}: {{ /* {name} */")
+            out.append(f"n{numbers[name]}: {{ {comment(name)}")
             out += ["    " + line for line in lines] + ["}"]
         return [*out, "}", ""]
 

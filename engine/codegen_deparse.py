@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from engine import ir
 from engine.api import Unsupported
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, is_wide, literal, octets
+from engine.codegen_layout import Layout, comment, is_wide, literal, octets
 
 MAX_HEADERS = 4096  # bytes of all headers together, see SP_OUT_ROOM
 MAX_HASH = 4096  # bytes of a hash's fields
@@ -109,7 +109,7 @@ class Deparser:
                 out += ["    " + line for line in self._update(checksum)]
         for header in self.program.deparser:
             body = self._emit_fields(header)
-            out += [f"    if ({self.layout.valid(header)}) {{ /* {self.program.headers[header].name} */"]
+            out += [f"    if ({self.layout.valid(header)}) {{ {comment(self.program.headers[header].name)}"]
             out += [f"        {line}" for line in body] + ["    }"]
         return [*out, "    return o;", "}", ""]
 

@@ -55,10 +55,11 @@ def _cover(value: int) -> int:
 
 
 class Expressions:
-    """Generates expressions inside one action (or none)."""
+    """Generates expressions inside one action (or none); ``parsing``: inside the parser, where lookaheads are."""
 
-    def __init__(self, layout: Layout, params: Sequence[tuple[str, int]] = ()) -> None:
+    def __init__(self, layout: Layout, params: Sequence[tuple[str, int]] = (), *, parsing: bool = False) -> None:
         self.layout = layout
+        self._parsing = parsing
         self.program = layout.program
         self._params: list[str] = []
         word = 0
@@ -220,6 +221,8 @@ class Expressions:
             index = self.modulo(expr.element.index, 64)
             raw = f"({{ uint64_t i_ = {index}; i_ < {depth} ? ({self._raw(width)}){stack}[i_].f{expr.field} : 0; }})"
         elif isinstance(expr, ir.Lookahead):
+            if not self._parsing:
+                raise Unsupported("a lookahead outside the parser is not supported")
             raw = f"({self._raw(width)})sp_get_bits(pkt, off * 8u + {expr.offset}u, {width}u)"
         else:
             raw = f"({self._raw(width)}){self.lvalue(expr)}"

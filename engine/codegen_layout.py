@@ -11,6 +11,17 @@ from engine import ir
 from engine.api import Unsupported
 
 
+def c_string(text: str) -> str:
+    """A C string literal with the text's UTF-8 bytes; whatever could end it or mean more is an octal escape."""
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode(errors="replace")) + '"'
+
+
+def comment(text: str) -> str:
+    """A name as a C comment; names come with the program, so they must not be able to end it."""
+    return "/* " + "".join(c if c.isascii() and (c.isalnum() or c in "_.$[]") else "_" for c in text) + " */"
+
+
 def octets(width: int) -> int:
     return (width + 7) // 8
 
@@ -100,19 +111,19 @@ class Layout:
                 if field.varbit:
                     members.append(f"    uint32_t n{k};")
                 if field.varbit or is_wide(field.width):
-                    members.append(f"    uint8_t f{k}[{max(octets(field.width), 1)}]; /* {field.name} */")
+                    members.append(f"    uint8_t f{k}[{max(octets(field.width), 1)}]; {comment(field.name)}")
                 else:
-                    members.append(f"    {ctype(field.width)} f{k}; /* {field.name} */")
-            out += [f"struct sp_t{i} {{ /* {kind.name} */", *members, "};", ""]
+                    members.append(f"    {ctype(field.width)} f{k}; {comment(field.name)}")
+            out += [f"struct sp_t{i} {{ {comment(kind.name)}", *members, "};", ""]
         out.append("struct sp_phv {")
         for i, header in enumerate(self.program.headers):
             if header.stack is None:
-                out.append(f"    struct sp_t{header.type} h{i}; /* {header.name} */")
+                out.append(f"    struct sp_t{header.type} h{i}; {comment(header.name)}")
         for i, stack in enumerate(self.program.stacks):
             kind_index = self.program.headers[stack.headers[0]].type
-            out.append(f"    struct sp_t{kind_index} s{i}[{len(stack.headers)}]; /* {stack.name} */")
+            out.append(f"    struct sp_t{kind_index} s{i}[{len(stack.headers)}]; {comment(stack.name)}")
             out.append(f"    uint32_t s{i}_next;")
         for i, union_stack in enumerate(self.program.union_stacks):
-            out.append(f"    uint32_t us{i}_next; /* {union_stack.name} */")
+            out.append(f"    uint32_t us{i}_next; {comment(union_stack.name)}")
         out += ["    uint8_t end;", "};", ""]
         return out

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from engine import ir
 from engine.api import Unsupported
-from engine.codegen_action import Actions
+from engine.codegen_action import NO_VALUE, Actions
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, ctype, is_wide, literal, mask, octets
+from engine.codegen_layout import Layout, comment, ctype, is_wide, literal, mask, octets
 from engine.ir_expr import refuse
 
 # The core library's errors, for programs whose JSON does not list them
@@ -57,7 +57,7 @@ class Parser:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.program = layout.program
-        self.actions = Actions(layout)
+        self.actions = Actions(layout, parsing=True)
         self.expr: Expressions = self.actions.expr
 
     def error(self, name: str) -> int:
@@ -121,6 +121,11 @@ class Parser:
     # -- states --------------------------------------------------------------------------------------------------
 
     def _operation(self, op: ir.ParserOp) -> list[str]:
+        """C statements of one operation; what they look ahead at is checked to be there first."""
+        checks = [self._lookahead_check(found) for expr in operands(op) for found in lookaheads(expr)]
+        return checks + self._checked(op)
+
+    def _checked(self, op: ir.ParserOp) -> list[str]:
         if isinstance(op, ir.Extract):
             valid = "" if self.program.headers[op.header].metadata else self.layout.set_valid(op.header)
             return self._extract(self.layout.header(op.header), op.header, op.length, valid)
@@ -168,17 +173,15 @@ class Parser:
         return f"if (len - off < {(value.offset + value.width + 7) // 8}u) {self._fail('PacketTooShort')}"
 
     def _set(self, op: ir.Set) -> list[str]:
-        out = [self._lookahead_check(v) for v in lookaheads(op.value)]
         field = self.program.field_type(op.target)
         if isinstance(op.value, ir.Lookahead) and is_wide(field.width):
             if op.value.width != field.width:
                 raise Unsupported("a lookahead of another width than its target is not supported")
             pad = octets(field.width) * 8 - field.width
             target = self.layout.field(op.target)
-            out.append(f"memset({target}, 0, sizeof {target});")
-            out.append(f"sp_copy_bits({target}, {pad}u, pkt + off, {op.value.offset}u, {field.width}u);")
-            return out
-        return out + self.actions.statement(ir.Primitive("assign", (op.target, op.value)))
+            copy = f"sp_copy_bits({target}, {pad}u, pkt + off, {op.value.offset}u, {field.width}u);"
+            return [f"memset({target}, 0, sizeof {target});", copy]
+        return self.actions.statement(ir.Primitive("assign", (op.target, op.value)))
 
     def _transitions(self, state: ir.State) -> list[str]:
         explicit = [t for t in state.transitions if t.value is not None or t.value_set is not None]
@@ -254,25 +257,21 @@ class Parser:
         return "goto accept;" if state is None else f"goto state_{state};"
 
     def _cyclic(self) -> bool:
-        """Whether some state can be entered twice."""
-        following = {
-            i: {t.next for t in s.transitions if t.next is not None} for i, s in enumerate(self.program.states)
-        }
-        done: set[int] = set()
-        active: set[int] = set()
-
-        def visit(state: int) -> bool:
-            if state in active:
-                return True
-            if state in done:
-                return False
-            active.add(state)
-            found = any(visit(n) for n in following[state])
-            active.discard(state)
-            done.add(state)
-            return found
-
-        return any(visit(i) for i in following)
+        """Whether some state can be entered twice: peels off states that nothing left leads to."""
+        following = [{t.next for t in s.transitions if t.next is not None} for s in self.program.states]
+        entries = [0] * len(following)
+        for targets in following:
+            for target in targets:
+                entries[target] += 1
+        free = [i for i, count in enumerate(entries) if not count]
+        peeled = 0
+        while free:
+            peeled += 1
+            for target in following[free.pop()]:
+                entries[target] -= 1
+                if not entries[target]:
+                    free.append(target)
+        return peeled < len(following)
 
     def function(self) -> list[str]:
         """``sp_parse``: fills the headers, then ``c->payload``, ``c->parser_error``."""
@@ -289,7 +288,7 @@ class Parser:
         out.append("    " + self._goto(self.program.first_state))
         for i in self._reachable():
             state = self.program.states[i]
-            out.append(f"state_{i}:; /* {state.name} */")
+            out.append(f"state_{i}:; {comment(state.name)}")
             try:
                 lines = [line for op in state.ops for line in self._operation(op)] + self._transitions(state)
             except Unsupported as error:
@@ -322,10 +321,30 @@ class Parser:
         return order
 
 
+def operands(op: ir.ParserOp) -> list[ir.Expr]:
+    """The expressions that an operation evaluates."""
+    if isinstance(op, ir.Extract | ir.ExtractStack):
+        return [] if op.length is None else [op.length]
+    if isinstance(op, ir.Set):
+        return [op.value]
+    if isinstance(op, ir.Verify):
+        return [op.condition, op.error]
+    if isinstance(op, ir.Advance):
+        return [op.bits]
+    if isinstance(op, ir.Primitive):
+        single = [arg for arg in op.args if not isinstance(arg, NO_VALUE)]
+        return single + [item for arg in op.args if isinstance(arg, ir.Vector) for item in arg.items]
+    return []
+
+
 def lookaheads(expr: ir.Expr) -> list[ir.Lookahead]:
     """All lookaheads inside an expression."""
     if isinstance(expr, ir.Lookahead):
         return [expr]
     if isinstance(expr, ir.Op):
         return [found for arg in expr.args for found in lookaheads(arg)]
+    if isinstance(expr, ir.StackElement):
+        return lookaheads(expr.index)
+    if isinstance(expr, ir.ElementField):
+        return lookaheads(expr.element.index)
     return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from engine.api import (
     Action,
@@ -34,6 +35,8 @@ from engine.codec import (
     replicas,
 )
 
+MeterConfig: TypeAlias = tuple[int, int, int, int]
+METER_UNSET: MeterConfig = ((1 << 64) - 1,) * 4
 READ_CHUNK = 4096  # entries per TABLE_READ, so that a large read never holds up packets for long
 
 
@@ -107,6 +110,16 @@ class Commands(ABC):
         payload = struct.pack("<I", table) + self.codec.key(table, key) + struct.pack("<iQQ", priority, packets, bytes_)
         self.command(Command.DIRECT_WRITE, payload)
 
+    def direct_meter_write(self, table: int, key: tuple[Match, ...], priority: int, config: MeterConfig | None) -> None:
+        """Configure the direct meter of one entry, as :meth:`meter_write`; MODIFY of the entry resets it."""
+        payload = struct.pack("<I", table) + self.codec.key(table, key) + struct.pack("<i", priority)
+        self.command(Command.DIRECT_METER_WRITE, payload + struct.pack("<4Q", *(config or METER_UNSET)))
+
+    def direct_meter_read(self, table: int, key: tuple[Match, ...], priority: int = 0) -> MeterConfig | None:
+        """The configuration of one entry's direct meter; None: every packet is green."""
+        payload = struct.pack("<I", table) + self.codec.key(table, key) + struct.pack("<i", priority)
+        return _read_meter(Reader(self.command(Command.DIRECT_METER_READ, payload)))
+
     # -- action profiles -----------------------------------------------------------------------------------------
 
     def member_write(self, op: Op, profile: int, member: int, action: ActionCall | None) -> None:
@@ -160,19 +173,17 @@ class Commands(ABC):
         _check_index(index, info.size, info.name)
         self.command(Command.COUNTER_WRITE, struct.pack("<IIQQ", counter, index, packets, bytes_))
 
-    def meter_write(self, meter: int, index: int, config: tuple[int, int, int, int] | None) -> None:
+    def meter_write(self, meter: int, index: int, config: MeterConfig | None) -> None:
         """``config``: committed rate and burst, peak rate and burst (bytes or packets, per second); None unsets."""
         info = self.codec.array(self.codec.program.meters, meter, "meter")
         _check_index(index, info.size, info.name)
-        values = config if config is not None else ((1 << 64) - 1,) * 4
-        self.command(Command.METER_WRITE, struct.pack("<II4Q", meter, index, *values))
+        self.command(Command.METER_WRITE, struct.pack("<II4Q", meter, index, *(config or METER_UNSET)))
 
-    def meter_read(self, meter: int, index: int = 0, count: int = 1) -> list[tuple[int, int, int, int] | None]:
+    def meter_read(self, meter: int, index: int = 0, count: int = 1) -> list[MeterConfig | None]:
         info = self.codec.array(self.codec.program.meters, meter, "meter")
         _check_index(index, info.size, info.name, count)
         reader = Reader(self.command(Command.METER_READ, struct.pack("<III", meter, index, count)))
-        cells = [(reader.u64(), reader.u64(), reader.u64(), reader.u64()) for _ in range(count)]
-        return [None if cell[0] == (1 << 64) - 1 else cell for cell in cells]
+        return [_read_meter(reader) for _ in range(count)]
 
     # -- replication, parser, state --------------------------------------------------------------------------------
 
@@ -206,6 +217,11 @@ class Commands(ABC):
         """Counters of the pipeline (``struct sp_stats``)."""
         reader = Reader(self.command(Command.STATS, b""))
         return {name: reader.u64() for name in STATS_FIELDS}
+
+
+def _read_meter(reader: Reader) -> MeterConfig | None:
+    config = (reader.u64(), reader.u64(), reader.u64(), reader.u64())
+    return None if config == METER_UNSET else config
 
 
 def _check_index(index: int, size: int, name: str, count: int = 1) -> None:

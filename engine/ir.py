@@ -189,7 +189,14 @@ class Text:
     value: str
 
 
-Argument: TypeAlias = Expr | ArrayRef | Text
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A list of values, for log messages."""
+
+    items: tuple[Expr, ...]
+
+
+Argument: TypeAlias = Expr | ArrayRef | Text | Vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,8 @@ class _Loader:
             if not isinstance(entry.get("priority", 0), int) or not 0 <= entry.get("priority", 0) < 1 << 30:
                 malformed(f"{name}: priority {entry.get('priority')!r}")
         top = max((e.get("priority", 0) for e in raw), default=0) + 1
-        found = []
+        found: list[ir.ConstEntry] = []
+        seen = set()
         for entry in raw:
             parts = items(entry, "match_key", name)
             if len(parts) != len(keys):
@@ -198,20 +199,36 @@ class _Loader:
             params = self.values(call.get("action_data", []), action, name)
             # In the JSON the smallest number wins
             priority = top - entry.get("priority", 0) if ternary else 0
+            if (key, priority) in seen:
+                malformed(f"{name}: two entries with the same key {key}")
+            seen.add((key, priority))
             found.append(ir.ConstEntry(key, action, params, priority))
         return found
 
     def entry_key(self, part: Json, key: ir.Key, name: str) -> tuple[int, int]:
         everything = (1 << key.width) - 1
         kind = key.kind
+
+        def value(label: str) -> int:
+            found = number(part.get(label), name)
+            if not -everything <= found <= everything:
+                malformed(f"{name}: {label} {part.get(label)} does not fit {key.name} of {key.width} bits")
+            return found & everything
+
         if kind is MatchKind.EXACT:
             raw = part.get("key")
-            return (int(raw) if isinstance(raw, bool) else number(raw, name) & everything), everything
+            return (int(raw) if isinstance(raw, bool) else value("key")), everything
         if kind is MatchKind.LPM:
-            return number(part.get("key"), name) & everything, need(part, "prefix_length", int, name)
+            length = need(part, "prefix_length", int, name)
+            if not 0 <= length <= key.width:
+                malformed(f"{name}: prefix length {length} of {key.name}, which has {key.width} bits")
+            return value("key"), length
         if kind is MatchKind.RANGE:
-            return number(part.get("start"), name), number(part.get("end"), name)
-        return number(part.get("key"), name) & everything, number(part.get("mask"), name) & everything
+            low, high = value("start"), value("end")
+            if low > high:
+                malformed(f"{name}: the empty range {low}..{high} of {key.name}")
+            return low, high
+        return value("key"), value("mask")
 
 
 def successors(node: ir.Node) -> list[str | None]:

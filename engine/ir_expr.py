@@ -223,7 +223,8 @@ class Names:
         if kind == "string":
             return ir.Text(str(item.get("value")))
         if kind == "parameters_vector":
-            return ir.Text("")
+            values = items(item, "value", "parameters_vector")
+            return ir.Vector(tuple(self.expression(value, params, source) for value in values))
         return self.expression(item, params, source)
 
     def primitive(self, item: object, params: tuple[tuple[str, int], ...], where: ir.Source | None) -> ir.Primitive:

@@ -17,6 +17,7 @@ from engine.ir_control import load_actions, load_pipelines
 from engine.ir_expr import MAX_FIELD, Json, Names, items, malformed, need, refuse, source_of
 from engine.ir_parser import load_parser
 
+MAX_REGISTER_BYTES = 1 << 30  # of one array
 ROOT = (
     "header_types",
     "headers",
@@ -210,6 +211,8 @@ def _arrays(data: Json, names: Names) -> tuple[tuple[ir.Array, ...], tuple[ir.Ar
             width = need(item, "bitwidth", int, name) if kind == "register" else 0
             if kind == "register" and not 1 <= width <= MAX_FIELD:
                 refuse(f"the register {name} with cells of {width} bits", source_of(item))
+            if size * ((width + 7) // 8) > MAX_REGISTER_BYTES:
+                refuse(f"the register {name} of {size} cells of {width} bits", source_of(item))
             if kind == "meter" and item.get("rate_count", 2) != 2:
                 refuse(f"the meter {name} with {item.get('rate_count')} rates", source_of(item))
             target = names.field(item["result_target"]) if kind == "meter" and direct else None

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ from engine.commands import Commands
 from engine.ir_load import load
 from engine.program import program_info
 
-ABI = 1
+ABI = 2
 DROP_PORT = 511
 CPU_PORT = 510
 RELEASE = ("-O2",)
+PROGRAM_LOG = logging.getLogger("engine.program")  # what the extern log_msg() says
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class _Queue(ctypes.Structure):
 _Emit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(_Tx))
 _DigestFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 _QueueFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.POINTER(_Queue))
+_Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 _Idle = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 
 
@@ -107,6 +110,7 @@ class _Options(ctypes.Structure):
         ("queue", _QueueFn),
         ("idle", _Idle),
         ("seed", ctypes.c_uint64),
+        ("log", _Log),
     )
 
 
@@ -193,7 +197,8 @@ class Switch(Commands):
             _QueueFn(self._on_queue if queue_depth else 0),
             _Idle(self._on_idle),
         )
-        options = _Options(ABI, drop_port, None, *self._callbacks, seed)
+        self._log = _Log(self._on_log)
+        options = _Options(ABI, drop_port, None, *self._callbacks, seed, self._log)
         self._handle: int | None = self._engine.create(ctypes.byref(options))
         if not self._handle:
             raise DatapathError(Code.RESOURCE_EXHAUSTED, f"{program.path}: cannot create a switch")
@@ -217,6 +222,9 @@ class Switch(Commands):
 
     def _on_idle(self, _user: object, entry: int, length: int, now_ns: int) -> None:
         self._events.append(IdleTimeout(self.codec.read_entry(Reader(ctypes.string_at(entry, length))), now_ns))
+
+    def _on_log(self, _user: object, text: int, length: int) -> None:
+        PROGRAM_LOG.info("%s", ctypes.string_at(text, length).decode(errors="replace"))
 
     def _publish(self) -> None:
         events, self._events = self._events, []

@@ -16,6 +16,8 @@ from engine.p4rt.schema import Schema, build
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import TableSchema
+from engine.p4rt.tablewriter import read_meter
+from engine.p4rt.wire import METER_UNSET
 from engine.p4rt.writer import Writer
 
 
@@ -87,7 +89,7 @@ def reconcile(old: Pipeline, config: p4r.ForwardingPipelineConfig, backend: Back
     """Load ``config`` and carry over the state of every object that it has unchanged.
 
     An object is unchanged when its P4Info message is, and for tables those of their actions and action profile too.
-    Members, groups, entries (with counters), registers, counters, meters, replication and digests are carried over.
+    Carried over: members, groups, entries (with counters and meters), arrays, replication, digests.
     """
     if same(old.config, config):
         old.config = config
@@ -124,6 +126,11 @@ class _Snapshot:
         }
         self._registers = {r.id: commands.register_read(r.index, 0, r.size) for r in self._old.registers.values()}
         self._counters = {c.id: commands.counter_read(c.index, 0, c.size) for c in self._old.counters.values()}
+        self._direct_meters = {
+            table.meter: _direct_meters(table, self._entries[table.id], backend)
+            for table in self._old.tables.values()
+            if table.meter is not None and not table.const
+        }
         self._meters = {m.id: commands.meter_read(m.index, 0, m.size) for m in self._old.meters.values()}
 
     def restore(self, pipeline: Pipeline, backend: Backend) -> None:
@@ -178,6 +185,9 @@ class _Snapshot:
         for key, priority, packets, size in counters:
             data = p4r.CounterData(packet_count=packets, byte_count=size)
             writer.write_counter(table, key, priority, data)
+        if table.meter is not None:
+            for key, priority, config in self._direct_meters.get(table.meter, ()):
+                writer.write_meter(table, key, priority, config)
         for (index, key, priority), value in self._extras.metadata.items():
             if index == old.index:
                 pipeline.extras.metadata[table.index, key, priority] = value
@@ -211,6 +221,19 @@ def _dump(table: TableSchema, backend: Backend) -> Iterator[tuple[bytes, int]]:
         yield reply, count
         if not cursor:
             return
+
+
+def _direct_meters(
+    table: TableSchema, entries: list[tuple[bytes, int]], backend: Backend
+) -> list[tuple[bytes, int, bytes]]:
+    """(key, priority, configuration) of every entry with a configured meter."""
+    found = []
+    for reply, count in entries:
+        for raw in table.raw_entries(reply, 8, count):
+            config = read_meter(backend.commands, table, raw.key, raw.priority)
+            if config != METER_UNSET:
+                found.append((raw.key, raw.priority, config))
+    return found
 
 
 def _rebound(old: TableSchema, new: TableSchema, action: bytes) -> bytes:

@@ -20,9 +20,10 @@ from engine.p4rt.replication import Replication
 from engine.p4rt.schema import ArraySchema, Schema, unknown
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.tables import OneShot, TableSchema, Want, counter_wire
+from engine.p4rt.tables import OneShot, RawEntry, TableSchema, Want, counter_wire
+from engine.p4rt.tablewriter import read_meter
 from engine.p4rt.values import delimited, varint
-from engine.p4rt.wire import READ_ENTITIES, cell_data, check_index
+from engine.p4rt.wire import READ_ENTITIES, cell_data, check_index, meter_config
 
 SLICE = 1024  # entries or cells per command
 MESSAGE = 256 << 10  # bytes per ReadResponse, well below gRPC's default limit of 4 MiB
@@ -31,6 +32,8 @@ _DIRECT_COUNTER = p4r.Entity.DIRECT_COUNTER_ENTRY_FIELD_NUMBER
 _REGISTER = p4r.Entity.REGISTER_ENTRY_FIELD_NUMBER
 _COUNTER = p4r.Entity.COUNTER_ENTRY_FIELD_NUMBER
 _METER = p4r.Entity.METER_ENTRY_FIELD_NUMBER
+_DIRECT_METER = p4r.Entity.DIRECT_METER_ENTRY_FIELD_NUMBER
+_METER_CONFIG = p4r.TableEntry.METER_CONFIG_FIELD_NUMBER
 _DATA = p4r.DirectCounterEntry.DATA_FIELD_NUMBER
 
 Bodies = Iterator[bytes]  # serialized Entity messages
@@ -92,7 +95,9 @@ class Reader:
         tables = [self._schema.table(entry.table_id)] if entry.table_id else list(self._schema.tables.values())
         if not entry.table_id and len(entry.match):
             raise invalid("a read with match fields needs a table id")
-        want = Want(entry.HasField("counter_data"), entry.HasField("time_since_last_hit"))
+        want = Want(
+            entry.HasField("counter_data"), entry.HasField("time_since_last_hit"), entry.HasField("meter_config")
+        )
         one_shot = self._profiles.one_shot_reader()
         if entry.is_default_action:
             return (delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
@@ -141,8 +146,17 @@ class Reader:
     ) -> Bodies:
         tag = varint(_TABLE_ENTRY << 3 | 2)
         for reply, count in self._slices(table, key, priority):
-            for body in table.wires(reply, 8, count, want, self._extras.metadata, one_shot):
+            bodies = table.wires(reply, 8, count, want, self._extras.metadata, one_shot)
+            if want.meter and table.meter is not None:
+                entries = table.raw_entries(reply, 8, count)
+                bodies = [body + self._meter_part(table, raw) for body, raw in zip(bodies, entries, strict=True)]
+            for body in bodies:
                 yield tag + varint(len(body)) + body
+
+    def _meter_part(self, table: TableSchema, raw: RawEntry) -> bytes:
+        """The ``meter_config`` of a ``p4.v1.TableEntry``; nothing when it is the default one."""
+        config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
+        return b"" if config is None else delimited(_METER_CONFIG, config.SerializeToString())
 
     def _direct_counter(self, entry: p4r.DirectCounterEntry) -> Bodies:
         wanted = entry.table_entry
@@ -246,14 +260,32 @@ class Reader:
 
     def _meters(self, array: ArraySchema, first: int, count: int) -> Bodies:
         for index, cell in self._cells(Command.METER_READ, array, first, count, 32):
-            out = p4r.MeterEntry(meter_id=array.id, index=p4r.Index(index=index))
-            cir, cburst, pir, pburst = struct.unpack("<4Q", cell)
-            if cir != (1 << 64) - 1:
-                out.config.CopyFrom(p4r.MeterConfig(cir=cir, cburst=cburst, pir=pir, pburst=pburst))
+            out = p4r.MeterEntry(meter_id=array.id, index=p4r.Index(index=index), config=meter_config(cell))
             yield delimited(_METER, out.SerializeToString())
 
     def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
-        raise unimplemented("configurations of direct meters are not supported")
+        wanted = entry.table_entry
+        if wanted.table_id:
+            table = self._schema.table(wanted.table_id)
+            if table.meter is None:
+                raise invalid(f"table {table.name} has no direct meter")
+            if wanted.is_default_action:
+                raise unimplemented(f"table {table.name}: packets that miss are not metered")
+            if len(wanted.match):
+                key, priority = table.key(wanted.match), table.priority(wanted.priority)
+                read_meter(self._commands, table, key, priority)  # NOT_FOUND when there is no such entry
+                return self._direct_meters(table, key, priority)
+            return self._direct_meters(table, None, 0)
+        return _chained([self._direct_meters(t, None, 0) for t in self._schema.tables.values() if t.meter is not None])
+
+    def _direct_meters(self, table: TableSchema, key: bytes | None, priority: int) -> Bodies:
+        for reply, count in self._slices(table, key, priority):
+            for raw in table.raw_entries(reply, 8, count):
+                body = delimited(1, table.match_wire(raw.key, raw.priority))
+                config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
+                if config is not None:
+                    body += delimited(p4r.DirectMeterEntry.CONFIG_FIELD_NUMBER, config.SerializeToString())
+                yield delimited(_DIRECT_METER, body)
 
     # -- the rest --------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class Want:
 
     counter: bool = False
     since_hit: bool = False
+    meter: bool = False
 
 
 def counter_wire(packets: int, size: int) -> bytes:

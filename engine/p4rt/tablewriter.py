@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from engine.api import DatapathError, Op
 from engine.codec import Command
 from engine.commands import Commands
-from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.profiles import Profiles, Undo
 from engine.p4rt.schema import Schema
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import RawEntry, TableSchema
+from engine.p4rt.wire import METER_UNSET, meter_values, meter_wire
 
 SLICE = 64  # updates per command, so that packets and other writers get in between
 
@@ -29,6 +30,15 @@ def refusal(table: TableSchema, op: Op, code: int) -> P4Error:
     }
     text = texts.get(Rpc(code), f"refused by the data plane ({Rpc(code).name})")
     return P4Error(code, f"table {table.name}: {op.name}: {text}")
+
+
+def read_meter(commands: Commands, table: TableSchema, key: bytes, priority: int) -> bytes:
+    """The configuration of an entry's direct meter, as :func:`meter_wire` makes it; NOT_FOUND without the entry."""
+    request = struct.pack("<I", table.index) + key + struct.pack("<i", priority)
+    try:
+        return commands.command(Command.DIRECT_METER_READ, request)
+    except DatapathError as error:
+        raise P4Error(int(error.code), f"table {table.name}: direct meter: {error}") from None
 
 
 class TableWriter:
@@ -102,6 +112,9 @@ class TableWriter:
         key = table.key(entry.match)
         needs_old = undo is not None or (table.profile is not None and op is not Op.INSERT)
         old = self.find(table, key, entry.priority) if needs_old else None
+        meter = METER_UNSET
+        if undo is not None and old is not None and table.meter is not None:
+            meter = read_meter(self._commands, table, key, entry.priority)
         try:
             self._one(table, op, update)
         except P4Error:
@@ -109,7 +122,7 @@ class TableWriter:
                 self._profiles.release(table, update[-5:])
             raise
         if undo is not None:
-            undo.append(self._inverse(table, op, key, entry.priority, old))
+            undo.append(self._inverse(table, op, key, entry.priority, old, meter))
         elif old is not None and op is not Op.INSERT:
             self._profiles.release(table, old.action)
         self._write_extras(table, op, key, entry)
@@ -119,8 +132,11 @@ class TableWriter:
         if code:
             raise refusal(table, op, code)
 
-    def _inverse(self, table: TableSchema, op: Op, key: bytes, priority: int, old: RawEntry | None) -> _Inverse:
-        return _Inverse(self, table, op, key, priority, old, self._extras.metadata.get((table.index, key, priority)))
+    def _inverse(
+        self, table: TableSchema, op: Op, key: bytes, priority: int, old: RawEntry | None, meter: bytes
+    ) -> _Inverse:
+        metadata = self._extras.metadata.get((table.index, key, priority))
+        return _Inverse(self, table, op, key, priority, old, metadata, meter)
 
     def _check_extras(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
         if op is Op.DELETE:
@@ -130,7 +146,7 @@ class TableWriter:
         if entry.HasField("meter_config"):
             if table.meter is None:
                 raise invalid(f"table {table.name} has no direct meter: meter_config cannot be written")
-            raise unimplemented(f"table {table.name}: configurations of direct meters are not supported")
+            meter_values(entry.meter_config, f"table {table.name}: direct meter")
 
     def _write_extras(self, table: TableSchema, op: Op, key: bytes, entry: p4r.TableEntry) -> None:
         where = (table.index, key, entry.priority)
@@ -142,6 +158,16 @@ class TableWriter:
             self._extras.dirty = True
         if op is not Op.DELETE and entry.HasField("counter_data"):
             self.write_counter(table, key, entry.priority, entry.counter_data)
+        if op is not Op.DELETE and entry.HasField("meter_config"):
+            self.write_meter(table, key, entry.priority, meter_wire(entry.meter_config, f"table {table.name}"))
+
+    def write_meter(self, table: TableSchema, key: bytes, priority: int, config: bytes) -> None:
+        """Configure an entry's direct meter; ``config`` as :func:`meter_wire` makes it."""
+        request = struct.pack("<I", table.index) + key + struct.pack("<i", priority)
+        try:
+            self._commands.command(Command.DIRECT_METER_WRITE, request + config)
+        except DatapathError as error:
+            raise P4Error(int(error.code), f"table {table.name}: direct meter: {error}") from None
 
     def write_counter(self, table: TableSchema, key: bytes, priority: int, data: p4r.CounterData) -> None:
         """Set an entry's direct counter."""
@@ -166,6 +192,7 @@ class _Inverse:
         priority: int,
         old: RawEntry | None,
         metadata: tuple[bytes, int] | None,
+        meter: bytes,
     ) -> None:
         self._writer = writer
         self._table = table
@@ -174,6 +201,7 @@ class _Inverse:
         self._priority = priority
         self._old = old
         self._metadata = metadata
+        self._meter = meter
 
     def __call__(self) -> None:
         table, writer = self._table, self._writer
@@ -189,6 +217,8 @@ class _Inverse:
         if self._old is not None and table.counter is not None:
             data = p4r.CounterData(packet_count=self._old.packets, byte_count=self._old.octets)
             writer.write_counter(table, self._key, self._priority, data)
+        if self._old is not None and self._meter != METER_UNSET:
+            writer.write_meter(table, self._key, self._priority, self._meter)
         where = (table.index, self._key, self._priority)
         writer._extras.metadata.pop(where, None)
         if self._metadata is not None:

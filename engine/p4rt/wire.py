@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.schema import ArraySchema
 from engine.p4rt.stubs import p4d, p4r
@@ -36,6 +38,19 @@ def check_index(array: ArraySchema, what: str, index: int) -> int:
     if not 0 <= index < array.size:
         raise P4Error(Rpc.OUT_OF_RANGE, f"{what} {array.name}: index {index} is not within 0..{array.size - 1}")
     return index
+
+
+def meter_wire(config: p4r.MeterConfig, what: str) -> bytes:
+    """A configuration in the data plane's form."""
+    return struct.pack("<4Q", *meter_values(config, what))
+
+
+def meter_config(raw: bytes) -> p4r.MeterConfig | None:
+    """Inverse of :func:`meter_wire`; None: not configured."""
+    if raw == METER_UNSET:
+        return None
+    cir, cburst, pir, pburst = struct.unpack("<4Q", raw)
+    return p4r.MeterConfig(cir=cir, cburst=cburst, pir=pir, pburst=pburst)
 
 
 def meter_values(config: p4r.MeterConfig, what: str) -> tuple[int, int, int, int]:

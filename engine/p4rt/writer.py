@@ -21,8 +21,8 @@ from engine.p4rt.replication import Replication
 from engine.p4rt.schema import Schema, unknown
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.tablewriter import TableWriter, _Inverse, refusal
-from engine.p4rt.wire import METER_UNSET, cell_value, check_index, meter_values
+from engine.p4rt.tablewriter import TableWriter, _Inverse, read_meter, refusal
+from engine.p4rt.wire import METER_UNSET, cell_value, check_index, meter_wire
 
 _OPS = {p4r.Update.INSERT: Op.INSERT, p4r.Update.MODIFY: Op.MODIFY, p4r.Update.DELETE: Op.DELETE}
 Handler = Callable[[Op, Any, "Undo | None"], None]
@@ -237,7 +237,7 @@ class Writer:
             unknown("meter", entry.meter_id, self._schema.meters.values())
         raw = METER_UNSET
         if entry.HasField("config"):
-            raw = struct.pack("<4Q", *meter_values(entry.config, f"meter {array.name}"))
+            raw = meter_wire(entry.config, f"meter {array.name}")
         start, count = 0, array.size
         if entry.HasField("index"):
             start, count = check_index(array, "meter", entry.index.index), 1
@@ -258,7 +258,19 @@ class Writer:
         table = self._schema.table(entry.table_entry.table_id)
         if table.meter is None:
             raise invalid(f"table {table.name} has no direct meter")
-        raise unimplemented(f"table {table.name}: configurations of direct meters are not supported")
+        if entry.table_entry.is_default_action:
+            raise unimplemented(f"table {table.name}: packets that miss are not metered")
+        if entry.HasField("counter_data"):
+            raise unimplemented(f"table {table.name}: meters that count by colour are not supported")
+        key = table.key(entry.table_entry.match)
+        priority = table.priority(entry.table_entry.priority)
+        raw = METER_UNSET
+        if entry.HasField("config"):
+            raw = meter_wire(entry.config, f"table {table.name}: direct meter")
+        before = read_meter(self._commands, table, key, priority)
+        if undo is not None:
+            undo.append(lambda: self.tables.write_meter(table, key, priority, before))
+        self.tables.write_meter(table, key, priority, raw)
 
     def _value_set(self, op: Op, entry: p4r.ValueSetEntry, undo: Undo | None) -> None:
         _modify_only(op, "ValueSetEntry")

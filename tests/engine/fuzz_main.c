@@ -38,6 +38,11 @@ static void digest(void *user, uint32_t number, const uint8_t *values, uint32_t 
         digests += values[i];
 }
 
+static void log_line(void *user, const char *text, uint32_t len)
+{
+    digest(user, 0, (const uint8_t *)text, len, 0);
+}
+
 static void idle(void *user, const uint8_t *entry, uint32_t len, uint64_t now)
 {
     (void)user, (void)now;
@@ -96,7 +101,7 @@ int main(int argc, char **argv)
     fclose(file);
     state = strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15ull | 1;
     const struct sp_engine *engine = sp_engine();
-    struct sp_options options = {SP_ENGINE_ABI, 511, NULL, emit, digest, queue, idle, 1};
+    struct sp_options options = {SP_ENGINE_ABI, 511, NULL, emit, digest, queue, idle, 1, log_line};
     struct sp_switch *sw = engine->create(&options);
     uint64_t now = 0, rounds = strtoull(argv[2], NULL, 10);
     if (!sw || !n)

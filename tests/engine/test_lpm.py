@@ -1,4 +1,4 @@
-"""Longest prefix match at its level borders: arrays over 16 and 24 bits, a tree below, all in one tangle of prefixes."""
+"""Longest prefix match at its level borders: arrays over 16 and 24 bits, a tree below, prefixes in a tangle."""
 
 from __future__ import annotations
 

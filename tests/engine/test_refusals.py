@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,78 @@ def test_damage_anywhere_is_an_error_or_harmless(name: str, data: st.DataObject)
         translate(document)
     except EngineError:
         return
+
+
+LOOKAHEAD = {"type": "lookahead", "value": [4000, 32]}
+
+
+def test_a_lookahead_anywhere_in_the_parser_is_checked_against_the_packets_end() -> None:
+    data = source("parsing")
+    condition = {"op": "==", "left": LOOKAHEAD, "right": {"type": "hexstr", "value": "0x1"}}
+    parameters = [
+        {"type": "expression", "value": {"type": "expression", "value": condition}},
+        {"type": "hexstr", "value": "0x3"},
+    ]
+    data["parsers"][0]["parse_states"][0]["parser_ops"] = [{"op": "verify", "parameters": parameters}]
+    lines = translate(data).splitlines()
+    use = next(i for i, line in enumerate(lines) if "sp_get_bits(pkt, off * 8u + 4000u, 32u)" in line)
+    assert "if (len - off < 504u)" in lines[use - 1]
+
+
+def test_a_lookahead_outside_the_parser_is_refused() -> None:
+    data = source("fate")
+    first_primitive(data, "assign")["parameters"][1] = LOOKAHEAD
+    with pytest.raises(Unsupported, match=r"fate\.p4:.*lookahead outside the parser"):
+        translate(data)
+
+
+def test_names_cannot_leave_their_comments_and_strings() -> None:
+    """Programs come over the network: no name in them may become code."""
+    evil = '*/ int x = system("id"); /* \\" ??/\n\u00e9'
+    data = source("tables")
+    text = json.dumps(data).replace('"reply"', json.dumps(evil)).replace('"probe_t"', json.dumps(evil))
+    data = json.loads(text)
+    data["program"] = evil
+    out = re.sub(r'"(?:[^"\\]|\\.)*"', "", translate(data))  # without string literals
+    assert "int x = system" not in out
+    for line in out.splitlines():
+        assert line.count("*/") == line.count("/*"), line
+
+
+def const_entries(data: Json) -> list[Json]:
+    return next(t for t in data["pipelines"][0]["tables"] if t.get("entries"))["entries"]  # type: ignore[no-any-return]
+
+
+def too_wide(data: Json) -> None:
+    const_entries(data)[0]["match_key"][0]["key"] = "0x1ffffffff"
+
+
+def empty_range(data: Json) -> None:
+    const_entries(data)[0]["match_key"][1].update(start="0x0009", end="0x0003")
+
+
+def twice(data: Json) -> None:
+    const_entries(data).append(const_entries(data)[0])
+
+
+@pytest.mark.parametrize("damage", [too_wide, empty_range, twice])
+def test_impossible_const_entries(damage: Callable[[Json], None]) -> None:
+    data = source("tables")
+    damage(data)
+    with pytest.raises(ProgramError):
+        translate(data)
+
+
+def test_a_parser_of_thousands_of_states_is_no_problem() -> None:
+    data = source("tables")
+    states = data["parsers"][0]["parse_states"]
+    last = states[0]["name"]
+    for n in range(3000):
+        step = {"type": "default", "value": None, "mask": None, "next_state": last}
+        states.append({"name": f"s{n}", "id": 100 + n, "parser_ops": [], "transitions": [step], "transition_key": []})
+        last = f"s{n}"
+    data["parsers"][0]["init_state"] = last
+    assert "s2999" in translate(data)
 
 
 def test_the_steering_program_is_executed_completely() -> None:

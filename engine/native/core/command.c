@@ -142,7 +142,10 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
         return sp_outside(sw, d, first, count);
     struct sp_cell *cell = sw->counters[index] + first;
     if (op == SP_OP_COUNTER_READ) {
-        sp_reply_bytes(sw, cell, count * (uint32_t)sizeof *cell);
+        if (count > UINT32_MAX / sizeof *cell)
+            sw->reply.failed = true;
+        else
+            sp_reply_bytes(sw, cell, count * (uint32_t)sizeof *cell);
         return SP_OK;
     }
     struct sp_cell fresh = {sp_u64(r), 0};
@@ -160,6 +163,33 @@ static void sp_rate_set(struct sp_rate *rate, uint64_t per_second, uint64_t burs
     rate->tokens_last = (uint64_t)((double)(now_ns / 1000) * rate->per_us);
 }
 
+uint32_t sp_read_meter(struct sp_switch *sw, struct sp_reader *r, const char *name, struct sp_meter *m,
+                       uint64_t now_ns)
+{
+    uint64_t config[4];
+    for (unsigned k = 0; k < 4; k++)
+        config[k] = sp_u64(r);
+    if (!r->ok || r->left)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "meter %s: a configuration of a wrong length", name);
+    bool unset = config[0] == ~0ull;
+    if (!unset && config[2] < config[0])
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "meter %s: peak rate below the committed rate", name);
+    memset(m, 0, sizeof *m);
+    if (unset)
+        return SP_OK;
+    m->configured = 1;
+    memcpy(m->config, config, sizeof config);
+    sp_rate_set(&m->committed, config[0], config[1], now_ns);
+    sp_rate_set(&m->peak, config[2], config[3], now_ns);
+    return SP_OK;
+}
+
+void sp_write_meter(struct sp_switch *sw, const struct sp_meter *m)
+{
+    for (unsigned k = 0; k < 4; k++)
+        sp_reply_u64(sw, m && m->configured ? m->config[k] : ~0ull);
+}
+
 static uint32_t sp_cmd_meter(struct sp_switch *sw, uint32_t op, struct sp_reader *r, uint64_t now_ns)
 {
     const struct sp_program *p = sw->program;
@@ -173,26 +203,10 @@ static uint32_t sp_cmd_meter(struct sp_switch *sw, uint32_t op, struct sp_reader
     if (!r->ok || !sp_in_array(d, first, count))
         return sp_outside(sw, d, first, count);
     struct sp_meter *m = sw->meters[index] + first;
-    if (op == SP_OP_METER_READ) {
-        for (uint32_t i = 0; i < count; i++)
-            for (unsigned k = 0; k < 4; k++)
-                sp_reply_u64(sw, m[i].configured ? m[i].config[k] : ~0ull);
-        return SP_OK;
-    }
-    uint64_t config[4];
-    for (unsigned k = 0; k < 4; k++)
-        config[k] = sp_u64(r);
-    if (!r->ok)
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "METER_WRITE: truncated");
-    memset(m, 0, sizeof *m);
-    if (config[0] == ~0ull)
-        return SP_OK;
-    if (config[2] < config[0])
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "meter %s: peak rate below the committed rate", d->name);
-    m->configured = 1;
-    memcpy(m->config, config, sizeof config);
-    sp_rate_set(&m->committed, config[0], config[1], now_ns);
-    sp_rate_set(&m->peak, config[2], config[3], now_ns);
+    if (op == SP_OP_METER_WRITE)
+        return sp_read_meter(sw, r, d->name, m, now_ns);
+    for (uint32_t i = 0; i < count; i++)
+        sp_write_meter(sw, &m[i]);
     return SP_OK;
 }
 
@@ -294,6 +308,9 @@ static uint32_t sp_dispatch(struct sp_switch *sw, uint32_t op, struct sp_reader 
         return sp_cmd_default_read(sw, r);
     case SP_OP_DIRECT_WRITE:
         return sp_cmd_direct_write(sw, r);
+    case SP_OP_DIRECT_METER_WRITE:
+    case SP_OP_DIRECT_METER_READ:
+        return sp_cmd_direct_meter(sw, r, op == SP_OP_DIRECT_METER_WRITE, now_ns);
     case SP_OP_MEMBER_WRITE:
         return sp_cmd_member_write(sw, r);
     case SP_OP_MEMBER_READ:

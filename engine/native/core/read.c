@@ -167,3 +167,22 @@ uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r)
     found->bytes = bytes;
     return SP_OK;
 }
+
+/* The meter of one entry, made when it is first configured. */
+uint32_t sp_cmd_direct_meter(struct sp_switch *sw, struct sp_reader *r, bool write, uint64_t now_ns)
+{
+    struct sp_table *t = sp_pick_table(sw, r);
+    uint32_t code;
+    if (!t || t->desc->meter < 0)
+        return sp_fail(sw, SP_INVALID_ARGUMENT, "DIRECT_METER: unknown table, or one without a direct meter");
+    struct sp_entry *found = sp_find_keyed(sw, r, t, &code);
+    if (!found)
+        return code;
+    if (!write) {
+        sp_write_meter(sw, found->meter);
+        return SP_OK;
+    }
+    if (!found->meter && !(found->meter = calloc(1, sizeof *found->meter)))
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    return sp_read_meter(sw, r, t->desc->name, found->meter, now_ns);
+}

@@ -174,6 +174,40 @@ uint64_t sp_random(struct sp_switch *sw, uint64_t low, uint64_t high)
     return span ? low + (uint64_t)(((sp_u128)x * span) >> 64) : x;
 }
 
+/* Decimal digits of a value at the end of a buffer; returns where they start. */
+static const char *sp_decimal(char text[48], sp_s128 value)
+{
+    char *at = text + 47;
+    sp_u128 rest = value < 0 ? -(sp_u128)value : (sp_u128)value;
+    *at = 0;
+    do
+        *--at = (char)('0' + (unsigned)(rest % 10));
+    while (rest /= 10);
+    if (value < 0)
+        *--at = '-';
+    return at;
+}
+
+void sp_log(struct sp_switch *sw, const char *format, const sp_s128 *values, unsigned count)
+{
+    char line[1024], digits[48];
+    size_t len = 0;
+    for (unsigned used = 0; *format && len < sizeof line;) {
+        const char *part = format;
+        size_t n = 1;
+        if (format[0] == '{' && format[1] == '}' && used < count) {
+            part = sp_decimal(digits, values[used++]);
+            n = strlen(part);
+            format++;
+        }
+        format++;
+        n = n < sizeof line - len ? n : sizeof line - len;
+        memcpy(line + len, part, n);
+        len += n;
+    }
+    sw->options.log(sw->options.user, line, (uint32_t)len);
+}
+
 /* One bucket: refilled from the total since time zero so that rounding does not accumulate. */
 static bool sp_rate_take(struct sp_rate *r, uint64_t now_us, uint64_t amount)
 {
@@ -218,12 +252,12 @@ void sp_tick(struct sp_switch *sw, uint64_t now_ns)
         struct sp_table *t = &sw->tables[i];
         for (uint32_t k = 0; t->desc->idle && k < t->pool_len; k++) {
             struct sp_entry *e = t->pool[k];
-            if (!e || !e->idle_ns || now_ns < e->last_hit || now_ns - e->last_hit < e->idle_ns)
+            if (!e || !e->idle_ns)
                 continue;
-            if (e->idle_reported && now_ns - e->last_hit < e->idle_ns * (1ull + e->idle_reported))
+            uint64_t since = e->reported_at > e->last_hit ? e->reported_at : e->last_hit;
+            if (now_ns < since || now_ns - since < e->idle_ns)
                 continue;
-            if (e->idle_reported < 255)
-                e->idle_reported++;
+            e->reported_at = now_ns;
             sw->reply.len = 0;
             sw->reply.failed = false;
             sp_write_entry(sw, t, e, now_ns);

@@ -294,7 +294,8 @@ static uint32_t sp_apply(struct sp_switch *sw, struct sp_update *u, struct sp_un
     found->kind = e->kind;
     found->idle_ns = e->idle_ns;
     found->last_hit = now_ns;
-    found->idle_reported = 0;
+    found->reported_at = 0;
+    found->meter = NULL; /* P4Runtime: a modified entry starts with the default configuration */
     e->act = NULL;
     sp_refresh(t, found);
     return SP_OK;
@@ -309,6 +310,7 @@ static void sp_commit(struct sp_undo *undo)
     if (undo->changed) {
         sp_entry_unref(&undo->before);
         sp_act_release(undo->before.act);
+        free(undo->before.meter);
     }
     if (undo->is_default)
         sp_act_release(undo->default_before);
@@ -326,13 +328,15 @@ static void sp_roll_back(struct sp_undo *undo)
         struct sp_entry *e = undo->changed;
         sp_entry_unref(e);
         sp_act_release(e->act);
+        free(e->meter);
+        e->meter = undo->before.meter;
         e->act = undo->before.act;
         e->member = undo->before.member;
         e->group = undo->before.group;
         e->kind = undo->before.kind;
         e->idle_ns = undo->before.idle_ns;
         e->last_hit = undo->before.last_hit;
-        e->idle_reported = undo->before.idle_reported;
+        e->reported_at = undo->before.reported_at;
         sp_refresh(undo->table, e);
     } else if (undo->is_default) {
         sp_act_release(undo->table->default_act);

@@ -64,7 +64,7 @@ struct sp_array_desc {
     const char *name;
     uint32_t size;
     uint16_t width; /* bits of a register cell */
-    uint8_t cell;   /* bytes per register cell in memory: 1, 2, 4, 8, 16 (native) or ceil(width / 8) (big endian) */
+    uint16_t cell;  /* bytes per register cell in memory: 1, 2, 4, 8, 16 (native) or ceil(width / 8) (big endian) */
     uint8_t kind;   /* meters: 0 packets, 1 bytes */
 };
 
@@ -150,14 +150,14 @@ struct sp_entry {
     struct sp_act *act; /* direct action */
     struct sp_member *member;
     struct sp_group *group;
-    uint64_t packets, bytes, last_hit, idle_ns;
-    struct sp_meter *meter;
+    uint64_t packets, bytes, last_hit, idle_ns; /* idle_ns 0: never idle */
+    uint64_t reported_at;   /* when it was last reported as idle; 0: not since the last hit */
+    struct sp_meter *meter; /* NULL: not configured */
     uint32_t slot; /* position in the table's pool */
     int32_t priority;
     uint16_t prefix; /* LPM: bits of the whole key */
     uint8_t kind;    /* 1 direct, 2 member, 3 group */
     uint8_t constant;
-    uint8_t idle_reported;
     uint64_t key[]; /* value; then mask (ternary); then low, high per range as (high word, low word) */
 };
 
@@ -436,6 +436,8 @@ SP_INLINE uint64_t sp_csum_fold(uint64_t sum)
 }
 
 uint64_t sp_random(struct sp_switch *sw, uint64_t low, uint64_t high);
+/* log_msg(): puts the values, decimal, in place of each {} of the format. */
+void sp_log(struct sp_switch *sw, const char *format, const sp_s128 *values, unsigned count);
 uint8_t sp_meter_run(struct sp_meter *meter, uint8_t bytes, uint32_t len, uint64_t now_ns);
 bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint8_t *value, const uint8_t *mask);
 

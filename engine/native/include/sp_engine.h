@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 1u
+#define SP_ENGINE_ABI 2u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -51,6 +51,9 @@ typedef void (*sp_queue_fn)(void *user, uint32_t port, uint32_t priority, struct
 /* An entry with an idle time-out was not hit for that long; entry is encoded as in the reply to TABLE_READ. */
 typedef void (*sp_idle_fn)(void *user, const uint8_t *entry, uint32_t len, uint64_t now_ns);
 
+/* A line of the extern log_msg(), UTF-8 without terminator. */
+typedef void (*sp_log_fn)(void *user, const char *text, uint32_t len);
+
 /* Zero-fill, then set. Callbacks may be NULL. */
 struct sp_options {
     uint32_t abi;       /* SP_ENGINE_ABI */
@@ -61,6 +64,7 @@ struct sp_options {
     sp_queue_fn queue;
     sp_idle_fn idle;
     uint64_t seed; /* of the extern random() */
+    sp_log_fn log; /* NULL: the extern log_msg() costs nothing */
 };
 
 /* Cumulative. received = process() calls. */
@@ -133,7 +137,9 @@ enum sp_op {
     SP_OP_DIRECT_WRITE = 0x14,
     SP_OP_VALUE_SET_WRITE = 0x15,
     SP_OP_RESET = 0x16,
-    SP_OP_STATS = 0x17
+    SP_OP_STATS = 0x17,
+    SP_OP_DIRECT_METER_WRITE = 0x18,
+    SP_OP_DIRECT_METER_READ = 0x19
 };
 
 /* google.rpc codes used in replies. */

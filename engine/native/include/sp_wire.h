@@ -69,6 +69,11 @@ uint32_t sp_cmd_table_write(struct sp_switch *sw, struct sp_reader *r, uint64_t 
 uint32_t sp_cmd_table_read(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns);
 uint32_t sp_cmd_default_read(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r);
+uint32_t sp_cmd_direct_meter(struct sp_switch *sw, struct sp_reader *r, bool write, uint64_t now_ns);
+/* Reads a configuration (all ones: none) and starts the meter with it; returns a code. */
+uint32_t sp_read_meter(struct sp_switch *sw, struct sp_reader *r, const char *name, struct sp_meter *m,
+                       uint64_t now_ns);
+void sp_write_meter(struct sp_switch *sw, const struct sp_meter *m); /* NULL: one that is not configured */
 uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r);

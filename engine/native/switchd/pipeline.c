@@ -36,6 +36,12 @@ static void on_idle(void *user, const uint8_t *entry, uint32_t len, uint64_t now
     control_event(user, EVENT_IDLE_TIMEOUT, &now, sizeof now, entry, len);
 }
 
+static void on_log(void *user, const char *text, uint32_t len)
+{
+    (void)user;
+    log_info("log_msg: %.*s", (int)len, text);
+}
+
 static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_queue *queue)
 {
     struct switchd *sw = user;
@@ -79,6 +85,7 @@ bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t err
         .queue = on_queue,
         .idle = on_idle,
         .seed = mono_ns(),
+        .log = on_log,
     };
     if (!p->engine)
         snprintf(error, error_len, "%s has no %s", path, SP_ENGINE_SYMBOL);
