@@ -104,7 +104,9 @@ def lab(
     topology: TopologyOption = "diamond",
     target: Annotated[str, typer.Option(help="engine or bmv2")] = "engine",
     run_dir: Annotated[Path, typer.Option(help="where logs and captures go")] = Path("build/run/lab"),
-    heartbeat_ms: Annotated[float, typer.Option(min=0, help="heartbeat interval; 0: none")] = 10.0,
+    heartbeat_ms: Annotated[
+        float | None, typer.Option(min=0, help="heartbeat interval (default: 10; bmv2: 20); 0: no packet generator")
+    ] = None,
     pcap: Annotated[bool, typer.Option("--pcap", help="capture every port")] = False,
     with_service: Annotated[bool, typer.Option("--serve", help="run the control plane too")] = False,
     strategy: Annotated[StrategyName, typer.Option(help="for --serve")] = StrategyName.PREDICTIVE,
@@ -115,8 +117,11 @@ def lab(
     """Build the network and open Mininet's command line on it. Leaving it ends the lab."""
     from control import serve as server
     from control.errors import ControlError
-    from control.settings import parse_address
+    from control.settings import HEARTBEAT_MS, parse_address
 
+    usual_ms = HEARTBEAT_MS.get(target, 10.0)
+    if heartbeat_ms is None:
+        heartbeat_ms = usual_ms
     try:
         found = server.open_topology(topology)
         address = parse_address(api)
@@ -131,7 +136,7 @@ def lab(
         return
     from control.labs import run_lab
 
-    extra = ["--strategy", strategy.value, "--api", api, "--heartbeat-ms", str(heartbeat_ms or 10.0)]
+    extra = ["--strategy", strategy.value, "--api", api, "--heartbeat-ms", str(heartbeat_ms or usual_ms)]
     code = run_lab(
         found, topology, target=target, run_dir=run_dir, heartbeat_ms=heartbeat_ms, pcap=pcap, api=address,
         serve_flags=extra if with_service else None,

@@ -10,6 +10,9 @@ from control.errors import InputError
 from control.plan import Monitor
 from control.tse import Tuning
 
+HEARTBEAT_MS = {"engine": 10.0, "bmv2": 20.0}
+"""Heartbeat interval by target: BMv2 has no packet generator, so there the control plane orders each one."""
+
 
 class Strategy(StrEnum):
     """Who answers a failure."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from control.plan import Group
 from control.service import Service
+from control.telemetry import NOT_OFFERED
 from control.tse import Side
 
 
@@ -60,7 +61,7 @@ def status(service: Service) -> dict[str, Any]:
             for threat in service.book.standing()
         ],
         "dead_ports": sorted(str(end) for end in service.book.suspects),
-        "unjudged": service.analyzer.unjudged(now),
+        "unjudged": _unjudged(service, now),
         "notice_errors": dict(service.notices.errors) if service.notices is not None else {},
         "telemetry": {
             "received": service.inbox.received,
@@ -68,6 +69,15 @@ def status(service: Service) -> dict[str, Any]:
             "ledger_dropped": service.ledger.dropped,
         },
         "loads": service.loads.snapshot(),
+    }
+
+
+def _unjudged(service: Service, now_s: float) -> dict[str, str]:
+    """What the analyzer cannot judge and why; a device without gNMI tells nothing about itself."""
+    silent = {name for name, source in service.sources.items() if source.state == NOT_OFFERED}
+    return {
+        element: "the switch offers no gNMI: nothing is known of its processor and memory" if element in silent else why
+        for element, why in service.analyzer.unjudged(now_s).items()
     }
 
 

@@ -20,12 +20,13 @@ from rich.live import Live
 from rich.spinner import Spinner
 
 from control import provenance
-from control.errors import ControlError
+from control.errors import ControlError, InputError
+from control.heartbeats import BY_GENERATOR
 from control.scoreboard import render, rows
 from control.scoreboard.experiment import Experiment, Run, session
 from control.scoreboard.rows import CONTROL_RUN, Row
 from control.scoreboard.watch import watch
-from control.settings import Strategy, parse_address
+from control.settings import HEARTBEAT_MS, Strategy, parse_address
 from topo import faults, userns
 from topo.lab import LabError
 from topo.load import load
@@ -33,6 +34,11 @@ from topo.network import NetworkError
 from topo.spec import Topology, TopologyError
 from topo.traffic import TrafficError
 
+NEEDED = {  # by fault kind: what only the embedded switch has
+    "gray_link": "the embedded switch's transceivers, which show the fading before anything is lost",
+    "overload": "the embedded switch's device model, whose capacity can be taken away",
+}
+BEATS_TIMEOUT_S = 5.0
 FORESEEABLE_FIRST = ("gray_link", "congestion", "overload", "maintenance")
 EXAMPLES = """examples:
   make run                                      everything on the diamond, about four minutes
@@ -48,6 +54,7 @@ class Game:
     scenarios: tuple[str, ...]
     strategies: tuple[Strategy, ...]
     seed: int
+    left_out: tuple[str, ...] = ()  # a line for people about each scenario that this target cannot play
 
     @property
     def rounds(self) -> list[tuple[str, Strategy]]:
@@ -58,6 +65,8 @@ class Game:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, play, print, judge."""
     options = _parser().parse_args(argv)
+    if options.heartbeat_ms is None:
+        options.heartbeat_ms = HEARTBEAT_MS[options.target]
     console = Console(stderr=False, width=None if sys.stdout.isatty() else 150)
     try:
         topology = load(options.topology)
@@ -90,7 +99,10 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
         on_step=lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}"),
     ) as experiment:
         setup_s = time.monotonic() - began
-        console.print(f"[dim]{setup_s:6.1f} s[/]  ready; {_flows_text(experiment)}")
+        beats = f"heartbeats every {options.heartbeat_ms:g} ms by {_beat_source(experiment)}"
+        console.print(f"[dim]{setup_s:6.1f} s[/]  ready; {_flows_text(experiment)}; {beats}")
+        for line in game.left_out:
+            console.print(f"          {line}", highlight=False)
         results = _play(console, experiment, game, title)
         played = [run.row for run in results]
         rows.write(
@@ -98,6 +110,8 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
             played,
             topology=topology.name,
             target=options.target,
+            heartbeat_ms=options.heartbeat_ms,
+            not_played=list(game.left_out),
             seed=game.seed,
             flows=[{"name": f.name, "rate_pps": f.rate_pps, "family": f.family} for f in experiment.flows],
             setup_s=round(setup_s, 3),
@@ -151,6 +165,18 @@ def _flows_text(experiment: Experiment) -> str:
     return f"{len(experiment.flows)} protected flows, {total:,.0f} packets/s"
 
 
+def _beat_source(experiment: Experiment) -> str:
+    """Who orders the heartbeats, as the control plane found out."""
+    deadline = time.monotonic() + BEATS_TIMEOUT_S
+    while True:
+        sources = {item["heartbeats"] for item in experiment.service.get("/status")["switches"]}
+        if "" not in sources:
+            return "the switches' packet generators" if sources == {BY_GENERATOR} else "the controller's packet-outs"
+        if time.monotonic() > deadline:
+            return "nobody yet"
+        time.sleep(0.05)
+
+
 def _write_details(path: Path, results: Sequence[Run]) -> None:
     """What the fault plan was, what each flow saw and what the ledger says, for every run."""
     document = [
@@ -180,10 +206,18 @@ def _picture(path: Path, played: Sequence[Row], title: str) -> None:
 def _game(options: argparse.Namespace) -> Game:
     known = faults.names()
     chosen = options.scenario or [*FORESEEABLE_FIRST, *(name for name in known if name not in FORESEEABLE_FIRST)]
-    for name in chosen:
-        faults.load_scenario(name)  # an error now, not after three minutes
+    kinds = {name: faults.load_scenario(name).kind for name in chosen}  # an error now, not after three minutes
+    left_out = tuple(
+        f"{name}: not played on {options.target}: needs {NEEDED[kind]}"
+        for name, kind in kinds.items()
+        if options.target != "engine" and kind in NEEDED
+    )
+    if len(left_out) == len(chosen):
+        raise InputError("; ".join(left_out))
+    if left_out:
+        chosen = [name for name in chosen if kinds[name] not in NEEDED]
     strategies = tuple(Strategy(name) for name in options.strategy) if options.strategy else tuple(Strategy)
-    return Game(tuple(chosen), strategies, options.seed)
+    return Game(tuple(chosen), strategies, options.seed, left_out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", action="append", help="name or YAML file; repeat for several (default: all)")
     parser.add_argument("--strategy", action="append", choices=[item.value for item in Strategy])
     parser.add_argument("--seed", type=int, default=1, help="draws place, onset and slope of every fault")
-    parser.add_argument("--heartbeat-ms", type=float, default=10.0)
+    parser.add_argument("--heartbeat-ms", type=float, help="interval (default: 10; bmv2: 20, ordered by packet-out)")
     parser.add_argument("--api", default="127.0.0.1:8080", help="address of the control plane's API")
     parser.add_argument("--out", type=Path, default=Path("build/run"))
     parser.add_argument("--pcap", action="store_true", help="capture every port")
