@@ -15,18 +15,27 @@ from topo import userns
 from topo.load import load
 
 REPETITIONS = 5
+WINDOW_S = (-0.1, 0.5)  # around the failure
 STRATEGIES = (Strategy.DATAPLANE, Strategy.PREDICTIVE)
 FRR_SILENT = "FRRouting 8.4.4: 39 ms (BFD 10 ms x 3)"
 FRR_PORT = "FRRouting 8.4.4: 12 ms (port down)"
 
 
+def outage_ms(run: Run) -> float:
+    """The worst flow's longest silence around the failure; pauses of the machine at other times do not count."""
+    failed_s = run.began_s + (run.plan.first_loss_s or 0.0)
+    since, until = (int((failed_s + offset) * 1e9) for offset in WINDOW_S)
+    return max(report.outage_ms for report in run.traffic.report(since_ns=since, until_ns=until).values())
+
+
 def figures(label: str, runs: list[Run], limit_ms: float, anchor: str) -> list[Result]:
     """Worst and median outage of some repetitions."""
-    outages = [run.row.outage_ms for run in runs]
-    lost = [run.row.lost for run in runs]
+    outages = [outage_ms(run) for run in runs]
+    whole = max(run.row.outage_ms for run in runs)
+    lost = f"lost {[run.row.lost for run in runs]}; worst silence at any time of the runs {whole:.1f} ms"
     return [
-        Result(f"{label}: outage, worst", "ms", max(outages), f"<= {limit_ms:g}", anchor, len(runs)),
-        Result(f"{label}: outage, median", "ms", quantile(outages, 0.5), "", anchor, len(runs), f"lost {lost}"),
+        Result(f"{label}: outage, worst", "ms", max(outages), f"<= {limit_ms:g}", anchor, len(runs), lost),
+        Result(f"{label}: outage, median", "ms", quantile(outages, 0.5), "", anchor, len(runs)),
     ]
 
 

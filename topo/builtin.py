@@ -88,7 +88,7 @@ def diamond() -> Topology:
         Switch("s4", 4, label="east"),
     ]
     pairs = [("s1", "s2"), ("s1", "s3"), ("s2", "s4"), ("s3", "s4")]
-    links = [(a, b, 1.0, RATE_MBPS, 1.0) for a, b in pairs]
+    links = [(a, b, 0.2, RATE_MBPS, 1.0) for a, b in pairs]  # 40 km of fibre each
     return assemble("diamond", switches, ["s1", "s1", "s4", "s4", "s2", "s3"], links)
 
 

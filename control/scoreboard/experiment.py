@@ -37,6 +37,7 @@ class Run:
     began_s: float  # epoch time of the first packet
     receiver_overflow: int  # packets that a receiving socket had no room for: the machine's loss, not the network's
     sender_late_ms: float  # the longest that a sender was behind its schedule
+    traffic: Traffic  # ended; its records answer finer questions
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ class Experiment:
             seed=drawn.seed,
             foreseeable=drawn.foreseeable,
         )
-        return Run(row, drawn, reports, flips, tuple(ledger), began_s, traffic.overflow, traffic.late_ms)
+        return Run(row, drawn, reports, flips, tuple(ledger), began_s, traffic.overflow, traffic.late_ms, traffic)
 
     def _arm(self, drawn: FaultPlan) -> None:
         """Give every port and device of the plan its first values before the analyzer's memory is cleared.
