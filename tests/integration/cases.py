@@ -233,6 +233,8 @@ def a_server_dies_and_returns(live: Live) -> None:
         pause(0.2)
         live.lab.kill_server("s1")
         eventually(lambda: live.switch_status("s1")["state"] != "ready", "the controller noticed")
+        answer = live.service.post("/flip", {"switch": "s1", "destination": "h6"})
+        assert answer["moved"] == 0 and {item["outcome"] for item in answer["decisions"]} <= {"failed", "refused"}
         assert live.all_bits() == held
         live.lab.restart_switch("s1")
         live.restored("s1", restores)
