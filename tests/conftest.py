@@ -1,0 +1,29 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+#: Tests of live processes, real interfaces and their heartbeats. On a shared machine with few cores a process may
+#: not run for a tenth of a second, which no bound in a test can tell from a fault: such a test gets a second chance,
+#: and pytest reports that it needed one. Everything else is deterministic and gets none.
+LIVE = (
+    "integration",
+    "topo/test_lab.py",
+    "engine/test_switchd_",
+    "p4runtime",
+    "p4",
+    "differential",
+    "control/test_contract.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the live tests."""
+    for item in items:
+        place = item.path.relative_to(HERE).as_posix()
+        if place.startswith(LIVE):
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
