@@ -34,6 +34,7 @@ GET_FAILOVER = 2
 PROBE_CELL = 0  # no steering group ever has this id
 _COMMAND = struct.Struct("!IIQ")  # index, value, cookie
 _WRITE = "/p4.v1.P4Runtime/Write"
+_ENDED = "the session with the switch has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +104,16 @@ class RegisterTransport:
         except grpc.RpcError as error:
             groups = list(bits)
             raise translate(error, lambda index: f"failover[{groups[index]}]") from error
+        except ValueError as error:  # "Cannot invoke RPC on closed channel!"
+            raise SwitchUnavailable(_ENDED) from error
         return FlipResult(time.perf_counter() - start, self.name)
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self.flip_now, dict(bits))
+        try:
+            return await loop.run_in_executor(self._thread, self.flip_now, dict(bits))
+        except RuntimeError as error:  # "cannot schedule new futures after shutdown"
+            raise SwitchUnavailable(_ENDED) from error
 
     def probe(self) -> bool:
         """Whether the switch serves registers (blocking, bounded): write and read back the probe cell."""
@@ -121,7 +127,8 @@ class RegisterTransport:
         return True
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Flips under way fail as :class:`SwitchUnavailable`; cancelling them would cancel whoever waits for them."""
+        self._thread.shutdown(wait=False)
         self._channel.close()
 
     def _piece(self, group_id: int, bit: int) -> bytes:
@@ -177,8 +184,10 @@ class PacketOutTransport:
         return True
 
     def close(self) -> None:
+        """Whoever waits for an acknowledgement gets :class:`SwitchUnavailable`."""
         for answer in self._waiting.values():
-            answer.cancel()
+            if not answer.done():
+                answer.set_exception(SwitchUnavailable(_ENDED))
         self._waiting.clear()
 
     async def _ask(self, opcode: int, index: int, value: int) -> int:
@@ -194,6 +203,8 @@ class PacketOutTransport:
             raise SwitchUnavailable(f"opcode {opcode} for group {index} was not acknowledged") from None
         finally:
             self._waiting.pop(cookie, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # seen, also when sending had failed already
 
 
 def command(index: int, value: int, cookie: int) -> bytes:
@@ -203,7 +214,12 @@ def command(index: int, value: int, cookie: int) -> bytes:
 
 async def choose(register: RegisterTransport, packet: PacketOutTransport) -> Transport:
     """Probe the transports in order; raises :class:`FlipUnavailable` when the switch has neither."""
-    if await asyncio.to_thread(register.probe):
+    try:
+        served = await asyncio.to_thread(register.probe)
+    except BaseException:
+        register.close()
+        raise
+    if served:
         return register
     register.close()
     if await packet.probe():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ class Ledger:
         self._next = (self._recent[-1].id if self._recent else 0) + 1
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._pending = 0
+        self._count = threading.Lock()  # of what is pending: two threads change it
         self._limit = limit
 
     def add(self, records: list[FlipRecord]) -> None:
@@ -37,10 +39,11 @@ class Ledger:
 
     def submit(self, work: Callable[..., Any], *args: Any) -> None:
         """Do store work on the writer thread, after everything submitted before."""
-        if self._pending >= self._limit:
-            self.dropped += 1
-            return
-        self._pending += 1
+        with self._count:
+            if self._pending >= self._limit:
+                self.dropped += 1
+                return
+            self._pending += 1
 
         def done() -> None:
             try:
@@ -48,7 +51,8 @@ class Ledger:
             except Exception as error:
                 LOG.error("the state database refused a write", reason=str(error))
             finally:
-                self._pending -= 1
+                with self._count:
+                    self._pending -= 1
 
         self._writer.submit(done)
 

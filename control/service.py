@@ -140,6 +140,7 @@ class Service:
         finally:
             for task in list(self._verifying):
                 task.cancel()
+            await asyncio.gather(*self._verifying, return_exceptions=True)  # each enters its lines when it ends
             while self._commands:
                 self._commands.popleft().answer.cancel()
             self.ledger.close()

@@ -13,13 +13,15 @@ context manager with its own, shorter back-off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import grpc
 import structlog
 from finsy import (
     P4ClientError,
@@ -331,7 +333,8 @@ class SwitchSession:
     async def _write(self, updates: Sequence[Update]) -> None:
         switch = self._live()
         try:
-            await switch.write(wire.encode_updates(self._program.schema, updates))
+            with _border(self.name):
+                await switch.write(wire.encode_updates(self._program.schema, updates))
         except P4ClientError as error:
             failure = self._translated(error, updates)
             if isinstance(failure, WriteRejected):
@@ -355,7 +358,11 @@ class SwitchSession:
     async def _read_digests(self, switch: Switch) -> None:
         async for report in switch.read_digests(wire.PORT_REPORT, queue_size=1000):
             self._owner.on_reports(self.name, report.data)
-            await self._send(switch, report.ack())
+            try:
+                await self._send(switch, report.ack())
+            except SwitchUnavailable as error:
+                LOG.debug("report not acknowledged", switch=self.name, reason=str(error))
+                return  # the stream is gone, and with it this session
 
     async def _read_packets(self, switch: Switch) -> None:
         async for packet in switch.read_packets(queue_size=1000):
@@ -366,7 +373,11 @@ class SwitchSession:
     async def _send(self, switch: Switch, message: Any) -> None:
         """Send a stream message: a packet-out or an acknowledgement."""
         async with self._stream_lock:
-            await switch.write([message])
+            try:
+                with _border(self.name):
+                    await switch.write([message])
+            except P4ClientError as error:
+                raise SwitchUnavailable(f"{self.name}: {refusals.plain(error)}") from error
 
     def _live(self) -> Switch:
         if self._switch is None or not self._switch.is_up:
@@ -391,6 +402,25 @@ class SwitchSession:
         self._heartbeats = None
 
 
+@contextmanager
+def _border(name: str) -> Iterator[None]:
+    """What a call says whose session ends under it becomes :class:`SwitchUnavailable`.
+
+    grpc.aio cancels the calls of a channel that is closed. Whoever waits for one then gets a ``CancelledError``
+    that nobody sent; let through, it would end the task that steers the whole network. A task that really is being
+    cancelled tells by ``cancelling()``.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise SwitchUnavailable(f"{name}: the session ended") from None
+    except (grpc.aio.UsageError, asyncio.InvalidStateError, AssertionError) as error:
+        raise SwitchUnavailable(f"{name}: the session ended: {error}") from error
+
+
 async def _read(
     switch: Switch, entities: Sequence[P4RegisterEntry | P4TableEntry | P4CounterEntry]
 ) -> AsyncIterator[Any]:
@@ -399,7 +429,8 @@ async def _read(
     The cast: finsy declares the overloads of its generator as coroutines.
     """
     try:
-        async for entity in cast("AsyncIterator[Any]", switch.read(list(entities))):
-            yield entity
+        with _border(switch.name):
+            async for entity in cast("AsyncIterator[Any]", switch.read(list(entities))):
+                yield entity
     except P4ClientError as error:
         raise SwitchUnavailable(f"{switch.name}: read failed: {refusals.plain(error)}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import struct
 import threading
 import time
@@ -26,6 +27,18 @@ _WORDS = {
 }
 
 
+def free_base() -> int:
+    """The start of four free ports in a row."""
+    for base in range(26000, 26990, 10):
+        try:
+            for number in range(1, 5):
+                socket.create_server(("127.0.0.1", base + number)).close()
+        except OSError:
+            continue
+        return base
+    raise RuntimeError("no free ports between 26000 and 27000")
+
+
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
     """``registers`` False: RegisterEntry is UNIMPLEMENTED, as on BMv2. ``opcodes`` False: no steering packets.
     ``generator`` False: nothing orders heartbeats in there."""
@@ -40,6 +53,9 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         self.ordered: list[int] = []  # ports of heartbeat orders by packet-out
         self.generated = 0
         self.refuse: str = ""  # table name whose writes are refused
+        self.silent = False  # steering opcodes are not answered
+        self.go_on = threading.Event()  # cleared: writes are not answered
+        self.go_on.set()
         self.writes: list[p4r.WriteRequest] = []
         self.up = {1: True, 2: True, 3: True, 4: True}
         self.sample: dict[str, Any] = {}
@@ -149,6 +165,8 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         meta = {item.metadata_id: int.from_bytes(item.value, "big") for item in packet.metadata}
         names = {item.id: item.name for item in self.schema.controller_packet_metadata["packet_out"].metadata}
         opcode = next(value for number, value in meta.items() if names[number] == "opcode")
+        if self.silent:
+            return
         index, value, cookie = COMMAND.unpack_from(packet.payload)
         if opcode == 3:
             self.ordered.append(index)
@@ -195,6 +213,7 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
     def Write(self, request: Any, context: Any) -> Any:
         self._check_primary(request.election_id.low, context)
         self.writes.append(request)
+        self.go_on.wait(10)
         errors = []
         for update in request.updates:
             code = self._apply(update)

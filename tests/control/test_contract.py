@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_service import BUILD, KEY, ROOT, free_base, until
+from fake_switch import free_base
+from test_service import KEY, ROOT, until
 
 from control.errors import WriteRejected
 from control.flip import PacketOutTransport
@@ -69,11 +70,6 @@ class RealSwitch:
         self.process.kill()
         self.process.wait()
         self.process = None
-
-
-@pytest.fixture(scope="module")
-def program() -> Program:
-    return Program.load(BUILD)
 
 
 @pytest.fixture

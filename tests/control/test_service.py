@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,37 +24,6 @@ from topo.builtin import diamond
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "p4" / "build"
 KEY = GroupKey("s1", "h4")
-
-
-@pytest.fixture(scope="module")
-def program() -> Program:
-    return Program.load(BUILD)
-
-
-def free_base() -> int:
-    """The start of four free ports in a row."""
-    for base in range(26000, 26990, 10):
-        try:
-            for number in range(1, 5):
-                socket.create_server(("127.0.0.1", base + number)).close()
-        except OSError:
-            continue
-        return base
-    raise RuntimeError("no free ports between 26000 and 27000")
-
-
-@pytest.fixture
-def fakes(program: Program) -> Iterator[dict[str, FakeSwitch]]:
-    base = free_base()
-    found = {
-        switch.name: FakeSwitch(program.schema, base + switch.device_id, switch.device_id)
-        for switch in diamond().switches
-    }
-    for fake in found.values():
-        fake.start()
-    yield found
-    for fake in found.values():
-        fake.stop()
 
 
 def settings_for(fakes: dict[str, FakeSwitch], **more: object) -> Settings:
