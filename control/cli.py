@@ -20,7 +20,6 @@ app = typer.Typer(
     help="Moves traffic on to precomputed shadow paths before the network fails.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -331,9 +330,12 @@ def _call(
         _fail(f"no service at {url} ({error}); start one with `shadowplane serve`", 1)
     if reply.status_code == 422:
         _fail(_message(reply), 2)
-    if reply.is_error and path != "/readyz":
+    if reply.is_error:
         _fail(_message(reply), 1)
-    return reply.json()
+    try:
+        return reply.json()
+    except ValueError:
+        _fail(f"{url} answers, but it is no Shadowplane service; name the right one with --api", 1)
 
 
 def _message(reply: Any) -> str:

@@ -68,8 +68,8 @@ def parse(text: str, source: str) -> list[Notice]:
     """Notices of one document; raises :class:`NoticeError` naming the source and the key."""
     try:
         document = yaml.safe_load(text)  # JSON is YAML
-    except yaml.YAMLError as error:
-        raise NoticeError(f"{source}: not YAML or JSON: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
+        raise NoticeError(f"{source}: not YAML or JSON: {_where(error)}") from error
     if document is None:
         return []
     found = []
@@ -82,6 +82,13 @@ def parse(text: str, source: str) -> list[Notice]:
         except ValidationError as error:
             raise NoticeError(f"{where}: {_first(error)}") from error
     return found
+
+
+def _where(error: Exception) -> str:
+    """What the parser says, with the line where it knows one."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem or error.context}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _first(error: ValidationError) -> str:

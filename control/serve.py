@@ -28,6 +28,7 @@ from topo.load import load
 from topo.spec import Topology, TopologyError
 
 LOG = structlog.get_logger("shadowplane.serve")
+SWITCH_INTERVAL_S = 0.0005  # a flip's thread must not wait the interpreter's default 5 ms for the event loop
 PRIORITY = -5  # nice value, where it may be set: a controller that waits for a compiler flips late
 
 
@@ -136,6 +137,7 @@ async def _announce(service: Service, address: str) -> None:
 def run(settings: Settings, address: str) -> int:
     """Blocking; returns the exit code and prints errors for people."""
     code = 0
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     try:

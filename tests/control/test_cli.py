@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -117,3 +119,38 @@ def test_dry_runs_change_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
     done = run("lab", "-t", "diamond", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0 and "s4" in done.stdout and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered(shell: str) -> None:
+    done = run("--show-completion", shell)
+    assert done.returncode == 0 and "_SHADOWPLANE_COMPLETE" in done.stdout, done.stderr
+
+
+def test_completion_knows_commands_and_values() -> None:
+    def complete(words: str, place: int) -> list[str]:
+        asked = {"_SHADOWPLANE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+        command = [sys.executable, "-m", "control"]
+        return subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **asked}, capture_output=True, text=True, check=False
+        ).stdout.split()
+
+    assert complete("shadowplane fl", 1) == ["flip"]
+    assert complete("shadowplane serve --strategy re", 3) == ["reactive"]
+
+
+def test_somebody_else_on_the_port_is_told_apart() -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = run("status", "--api", f"127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.returncode == 1 and "no Shadowplane service" in done.stderr and "Traceback" not in done.stderr

@@ -47,6 +47,9 @@ def test_yaml_json_lists_and_times() -> None:
         ("id: x\nelement: [s2]\nstart: 0\nend: 1\n", "element: "),
         ("just text", "a mapping"),
         ("{", "not YAML or JSON"),
+        (GOOD + "summary: [\n", "line 7"),
+        ("id: x\nelement: s2\nstart: 2026-02-30T10:00:00Z\nend: 1\n", "day is out of range"),
+        ("[" * 5000, "not YAML or JSON"),
         ("id: x\nelement: s2\nstart: .nan\nend: 1\n", "its end is not after its start"),
     ],
 )
