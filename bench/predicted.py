@@ -40,7 +40,17 @@ def measure(name: str, directory: Path) -> tuple[list[Run], list[Run]]:
                 f"flips {run.row.flips}, false {run.row.false_flips}, lead {lead}",
                 flush=True,
             )
+            if run.row.excess or run.row.false_flips or run.row.lead_ms is None:
+                explain(run)
     return floor, played
+
+
+def explain(run: Run) -> None:
+    """What was planned, and what the controller did and why: for runs that did not go as they should."""
+    print(f"    plan: {run.plan.detail}; first loss at {run.plan.first_loss_s} s")
+    for line in run.ledger:
+        at = line["time_s"] - run.began_s
+        print(f"    {at:7.3f} {line['kind']} {line['element']} {line['cause']}: {line['explanation'][:200]}")
 
 
 def results(name: str, floor: list[Run], played: list[Run]) -> list[Result]:
