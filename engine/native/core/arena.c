@@ -1,6 +1,6 @@
-/* Memory of one LPM table's tree nodes: blocks of 1..64 units, carved from chunks that double up to 2 MiB and then ask for huge
- * pages. A million prefixes spread over tens of megabytes; with small pages, looking them up misses the TLB as often
- * as the cache. Freed blocks are kept by size and reused; all goes back when the table is cleared.
+/* Memory of one table's entries or LPM tree nodes: blocks of 1..64 units, carved from chunks that double up to 2 MiB.
+ * Freed blocks are kept by size and reused; all goes back when the table is cleared. Large chunks are mapped without huge
+ * pages: clearing one keeps packets waiting for milliseconds on virtual machines, and lookups were not faster.
  */
 #include "sp_core.h"
 
@@ -9,7 +9,7 @@
 
 #define UNIT sizeof(struct sp_lpm_node)
 #define FIRST_CHUNK (64u << 10)
-#define HUGE_CHUNK SP_HUGE
+#define LARGE_CHUNK (2u << 20)
 
 struct sp_chunk {
     struct sp_chunk *next;
@@ -19,31 +19,24 @@ struct sp_chunk {
 
 static unsigned sp_units(size_t bytes) { return (unsigned)((bytes + UNIT - 1) / UNIT); }
 
-void *sp_map_huge(void)
+void *sp_map(size_t bytes)
 {
-    uint8_t *raw = mmap(NULL, 2 * HUGE_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw == MAP_FAILED)
-        return NULL;
-    uint8_t *base = (uint8_t *)(((uintptr_t)raw + HUGE_CHUNK - 1) & ~(uintptr_t)(HUGE_CHUNK - 1));
-    if (base > raw)
-        munmap(raw, (size_t)(base - raw));
-    munmap(base + HUGE_CHUNK, (size_t)(raw + 2 * HUGE_CHUNK - base - HUGE_CHUNK));
-    (void)madvise(base, HUGE_CHUNK, MADV_HUGEPAGE); /* a wish; ordinary pages do too */
-    return base;
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return base == MAP_FAILED ? NULL : base;
 }
 
 static bool sp_more(struct sp_arena *a)
 {
     size_t size = a->chunk_size ? a->chunk_size * 2 : FIRST_CHUNK;
-    size = size < HUGE_CHUNK ? size : HUGE_CHUNK;
-    bool huge = size == HUGE_CHUNK;
+    size = size < LARGE_CHUNK ? size : LARGE_CHUNK;
+    bool large = size == LARGE_CHUNK;
     struct sp_chunk *chunk = malloc(sizeof *chunk);
-    void *base = chunk ? (huge ? sp_map_huge() : malloc(size)) : NULL;
+    void *base = chunk ? (large ? sp_map(size) : malloc(size)) : NULL;
     if (!base) {
         free(chunk);
         return false;
     }
-    *chunk = (struct sp_chunk){a->chunks, base, huge ? size : 0};
+    *chunk = (struct sp_chunk){a->chunks, base, large ? size : 0};
     a->chunks = chunk;
     a->chunk_size = size;
     a->fresh = base;

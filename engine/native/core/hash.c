@@ -2,57 +2,121 @@
 #include "sp_core.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* -- open addressing over entries; deletion shifts later entries back, so lookups need no tombstones -------------- */
 
-static bool sp_hash_resize(struct sp_hash *h, uint32_t capacity)
+#define MOVES 8u            /* positions per insert: done long before the next growth */
+#define DROPPED 4096u       /* positions (64 KiB) */
+#define MAPPED (256u << 10) /* bytes from which slots are mapped: zeroed page by page, when they are touched */
+
+struct sp_entry sp_hash_gone;
+
+static struct sp_slot *sp_slots_new(uint32_t capacity)
 {
-    struct sp_slot *slots = calloc(capacity, sizeof *slots);
+    size_t bytes = capacity * sizeof(struct sp_slot);
+    if (bytes < MAPPED)
+        return calloc(1, bytes);
+    return sp_map(bytes);
+}
+
+static void sp_slots_free(struct sp_slot *slots, uint32_t capacity)
+{
+    if (!slots)
+        return;
+    if (capacity * sizeof *slots < MAPPED)
+        free(slots);
+    else
+        munmap(slots, capacity * sizeof *slots);
+}
+
+static void sp_slots_put(struct sp_slot *slots, uint32_t mask, struct sp_slot slot)
+{
+    uint32_t at = (uint32_t)slot.hash & mask;
+    while (slots[at].entry)
+        at = (at + 1) & mask;
+    slots[at] = slot;
+}
+
+/* Unmapping many megabytes at once takes milliseconds, so `old` goes piece by piece, up to an empty position: no probe
+ * for what has not moved yet passes it, and in pages given back it finds zeros. */
+static void sp_hash_drop(struct sp_hash *h)
+{
+    if (h->empty - h->dropped < DROPPED || (h->old_mask + 1) * sizeof *h->old < MAPPED)
+        return;
+    (void)madvise(h->old + h->dropped, DROPPED * sizeof *h->old, MADV_DONTNEED);
+    h->dropped += DROPPED;
+}
+
+static void sp_hash_move(struct sp_hash *h)
+{
+    for (unsigned i = 0; i < MOVES && h->moved <= h->old_mask; i++, h->moved++) {
+        if (!h->old[h->moved].entry)
+            h->empty = h->moved;
+        else if (h->old[h->moved].entry != &sp_hash_gone)
+            sp_slots_put(h->slots, h->mask, h->old[h->moved]);
+    }
+    sp_hash_drop(h);
+    if (h->moved > h->old_mask) {
+        sp_slots_free(h->old, h->old_mask + 1);
+        h->old = NULL;
+    }
+}
+
+bool sp_hash_reserve(struct sp_hash *h)
+{
+    if (h->old)
+        sp_hash_move(h);
+    if (h->slots && ((uint64_t)h->used + 1) * 2 <= (uint64_t)h->mask + 1)
+        return true;
+    while (h->old)
+        sp_hash_move(h);
+    uint32_t capacity = h->slots ? (h->mask + 1) * 2 : 16;
+    struct sp_slot *slots = capacity ? sp_slots_new(capacity) : NULL;
     if (!slots)
         return false;
-    for (uint32_t i = 0; h->slots && i <= h->mask; i++) {
-        if (!h->slots[i].entry)
-            continue;
-        uint32_t at = (uint32_t)h->slots[i].hash & (capacity - 1);
-        while (slots[at].entry)
-            at = (at + 1) & (capacity - 1);
-        slots[at] = h->slots[i];
-    }
-    free(h->slots);
+    h->old = h->slots;
+    h->old_mask = h->mask;
+    h->moved = h->empty = h->dropped = 0;
     h->slots = slots;
     h->mask = capacity - 1;
     return true;
 }
 
-bool sp_hash_reserve(struct sp_hash *h)
+void sp_hash_clear(struct sp_hash *h)
 {
-    if (!h->slots)
-        return sp_hash_resize(h, 16);
-    if ((uint64_t)(h->used + 1) * 2 <= (uint64_t)h->mask + 1)
-        return true;
-    return sp_hash_resize(h, (h->mask + 1) * 2);
+    sp_slots_free(h->slots, h->mask + 1);
+    sp_slots_free(h->old, h->old_mask + 1);
+    memset(h, 0, sizeof *h);
 }
 
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash)
 {
-    uint32_t at = (uint32_t)hash & h->mask;
-    while (h->slots[at].entry)
-        at = (at + 1) & h->mask;
-    h->slots[at] = (struct sp_slot){hash, e};
+    sp_slots_put(h->slots, h->mask, (struct sp_slot){hash, e});
     h->used++;
 }
 
-static uint32_t sp_hash_position(const struct sp_hash *h, const struct sp_entry *e, uint64_t hash)
+/* The slot that holds an entry, NULL when none does. */
+static struct sp_slot *sp_slots_position(struct sp_slot *slots, uint32_t mask, const struct sp_entry *e, uint64_t hash)
 {
-    uint32_t at = (uint32_t)hash & h->mask;
-    while (h->slots[at].entry != e)
-        at = (at + 1) & h->mask;
-    return at;
+    if (!slots)
+        return NULL;
+    for (uint32_t at = (uint32_t)hash & mask; slots[at].entry; at = (at + 1) & mask)
+        if (slots[at].entry == e)
+            return &slots[at];
+    return NULL;
 }
 
 void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash)
 {
-    uint32_t hole = sp_hash_position(h, e, hash), at = hole;
+    struct sp_slot *old = sp_slots_position(h->old, h->old_mask, e, hash);
+    struct sp_slot *slot = sp_slots_position(h->slots, h->mask, e, hash);
+    h->used--;
+    if (old)
+        old->entry = &sp_hash_gone;
+    if (!slot)
+        return;
+    uint32_t hole = (uint32_t)(slot - h->slots), at = hole;
     for (;;) {
         at = (at + 1) & h->mask;
         if (!h->slots[at].entry)
@@ -64,12 +128,16 @@ void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash)
         }
     }
     h->slots[hole] = (struct sp_slot){0, NULL};
-    h->used--;
 }
 
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash)
 {
-    h->slots[sp_hash_position(h, e, hash)].entry = by;
+    struct sp_slot *old = sp_slots_position(h->old, h->old_mask, e, hash);
+    struct sp_slot *slot = sp_slots_position(h->slots, h->mask, e, hash);
+    if (old)
+        old->entry = by;
+    if (slot)
+        slot->entry = by;
 }
 
 /* -- maps from ids ------------------------------------------------------------------------------------------------ */

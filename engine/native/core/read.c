@@ -99,7 +99,7 @@ static struct sp_table *sp_pick_table(struct sp_switch *sw, struct sp_reader *r)
 /* Reads a key and priority and finds the entry; NULL with *code set otherwise. */
 static struct sp_entry *sp_find_keyed(struct sp_switch *sw, struct sp_reader *r, struct sp_table *t, uint32_t *code)
 {
-    struct sp_entry *like = calloc(1, sizeof *like + sp_key_room(t->desc)), *found = NULL;
+    struct sp_entry *like = sp_entry_new(t), *found = NULL;
     if (!like) {
         *code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         return NULL;
@@ -110,7 +110,7 @@ static struct sp_entry *sp_find_keyed(struct sp_switch *sw, struct sp_reader *r,
         *code = sp_fail(sw, SP_INVALID_ARGUMENT, "table %s: truncated key", t->desc->name);
     if (*code == SP_OK && !(found = sp_table_find(t, like)))
         *code = sp_fail(sw, SP_NOT_FOUND, "table %s: no such entry", t->desc->name);
-    sp_entry_free(like);
+    sp_entry_free(t, like);
     return found;
 }
 

@@ -28,10 +28,14 @@ struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *
 {
     if (!t->count || !t->hash.slots)
         return NULL;
+    const struct sp_hash *h = &t->hash;
     uint64_t hash = sp_identity(t, like);
-    for (uint32_t i = (uint32_t)hash & t->hash.mask; t->hash.slots[i].entry; i = (i + 1) & t->hash.mask)
-        if (t->hash.slots[i].hash == hash && sp_same(t, t->hash.slots[i].entry, like))
-            return t->hash.slots[i].entry;
+    for (uint32_t i = (uint32_t)hash & h->mask; h->slots[i].entry; i = (i + 1) & h->mask)
+        if (h->slots[i].hash == hash && sp_same(t, h->slots[i].entry, like))
+            return h->slots[i].entry;
+    for (uint32_t i = (uint32_t)hash & h->old_mask; h->old && h->old[i].entry; i = (i + 1) & h->old_mask)
+        if (h->old[i].hash == hash && h->old[i].entry != &sp_hash_gone && sp_same(t, h->old[i].entry, like))
+            return h->old[i].entry;
     return NULL;
 }
 
@@ -120,22 +124,47 @@ void sp_entry_unref(struct sp_entry *e)
     e->group = NULL;
 }
 
-void sp_entry_free(struct sp_entry *e)
+/* Entries of usual size live in the table's arena: malloc() stands still for tens of milliseconds when it tidies up
+ * after a few hundred thousand of them. Sanitizers see more when each is a block of its own. */
+static bool sp_in_arena(size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return false && bytes;
+#else
+    return bytes <= SP_ARENA_UNITS * sizeof(struct sp_lpm_node);
+#endif
+}
+
+struct sp_entry *sp_entry_new(struct sp_table *t)
+{
+    size_t bytes = sizeof(struct sp_entry) + sp_key_room(t->desc);
+    if (!sp_in_arena(bytes))
+        return calloc(1, bytes);
+    struct sp_entry *e = sp_arena_alloc(&t->entries, bytes);
+    return e ? memset(e, 0, bytes) : NULL;
+}
+
+void sp_entry_free(struct sp_table *t, struct sp_entry *e)
 {
     if (!e)
         return;
+    size_t bytes = sizeof(struct sp_entry) + sp_key_room(t->desc);
     sp_act_release(e->act);
     free(e->meter);
-    free(e);
+    if (sp_in_arena(bytes))
+        sp_arena_free(&t->entries, e, bytes);
+    else
+        free(e);
 }
 
 void sp_table_clear(struct sp_table *t)
 {
     for (uint32_t i = 0; i < t->pool_len; i++)
-        sp_entry_free(t->pool[i]);
+        sp_entry_free(t, t->pool[i]);
+    sp_arena_clear(&t->entries);
     free(t->pool);
     free(t->free_slots);
-    free(t->hash.slots);
+    sp_hash_clear(&t->hash);
     free(t->direct);
     sp_act_release(t->default_act);
     sp_act_release(t->program_act);

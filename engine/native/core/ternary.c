@@ -41,7 +41,7 @@ static struct sp_tuple *sp_tuple_new(struct sp_table *t, const uint64_t *mask)
 static void sp_tuple_free(struct sp_tuple *tuple)
 {
     free(tuple->mask);
-    free(tuple->hash.slots);
+    sp_hash_clear(&tuple->hash);
     free(tuple);
 }
 
@@ -58,13 +58,7 @@ static void sp_tuples_sift(struct sp_tuples *ts, uint32_t i)
 static struct sp_entry *sp_chain(const struct sp_table *t, const struct sp_tuple *tuple, const struct sp_entry *e,
                                  uint64_t hash)
 {
-    if (!tuple->hash.slots)
-        return NULL;
-    for (uint32_t s = (uint32_t)hash & tuple->hash.mask; tuple->hash.slots[s].entry; s = (s + 1) & tuple->hash.mask)
-        if (tuple->hash.slots[s].hash == hash &&
-            !memcmp(tuple->hash.slots[s].entry->key, e->key, t->desc->key_words * 8u))
-            return tuple->hash.slots[s].entry;
-    return NULL;
+    return tuple->hash.slots ? sp_hash_find(&tuple->hash, hash, e->key, t->desc->key_words) : NULL;
 }
 
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)

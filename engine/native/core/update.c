@@ -190,7 +190,7 @@ static uint32_t sp_read_update(struct sp_switch *sw, struct sp_reader *r, struct
         return sp_fail(sw, SP_INVALID_ARGUMENT, "unknown table %u", table);
     u->table = &sw->tables[table];
     const struct sp_table_desc *d = u->table->desc;
-    u->entry = calloc(1, sizeof *u->entry + sp_key_room(d));
+    u->entry = sp_entry_new(u->table);
     if (!u->entry)
         return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     u->is_default = fields == 0;
@@ -305,7 +305,7 @@ static void sp_commit(struct sp_undo *undo)
 {
     if (undo->removed) {
         sp_entry_unref(undo->removed);
-        sp_entry_free(undo->removed);
+        sp_entry_free(undo->table, undo->removed);
     }
     if (undo->changed) {
         sp_entry_unref(&undo->before);
@@ -321,7 +321,7 @@ static void sp_roll_back(struct sp_undo *undo)
     if (undo->added) {
         sp_table_drop(undo->table, undo->added);
         sp_entry_unref(undo->added);
-        sp_entry_free(undo->added);
+        sp_entry_free(undo->table, undo->added);
     } else if (undo->removed) {
         sp_table_add(undo->table, undo->removed); /* its memory is still reserved */
     } else if (undo->changed) {
@@ -351,7 +351,7 @@ static uint32_t sp_one(struct sp_switch *sw, struct sp_reader *r, struct sp_undo
     uint32_t code = sp_read_update(sw, r, &u);
     if (code == SP_OK)
         code = sp_apply(sw, &u, undo, now_ns, initial);
-    sp_entry_free(u.entry);
+    sp_entry_free(u.table, u.entry);
     return code;
 }
 

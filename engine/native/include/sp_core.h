@@ -166,19 +166,26 @@ struct sp_slot {
     struct sp_entry *entry;
 };
 
-/* Open addressing over entries; the hash covers whatever the owner chose. */
+/* Open addressing over entries; the hash covers whatever the owner chose.
+ *
+ * A growing table moves a few entries with each insert, so that none takes long: until all have moved, what is not found
+ * in `slots` may be in `old`. There nothing changes place; what is removed becomes sp_hash_gone. */
 struct sp_hash {
-    struct sp_slot *slots;
-    uint32_t mask; /* capacity - 1 */
-    uint32_t used;
+    struct sp_slot *slots, *old; /* old: NULL unless growing */
+    uint32_t mask;               /* capacity - 1 */
+    uint32_t used;               /* entries in both */
+    uint32_t old_mask, moved;    /* positions of `old` from 0 whose entries are in `slots` too */
+    uint32_t empty, dropped;     /* last empty one of these; positions whose memory is given back already */
 };
+
+extern struct sp_entry sp_hash_gone;
 
 /* Longest prefix match, see lpm.c. */
 #define SP_LPM_ROOT 16u               /* bits of the first level */
 #define SP_LPM_SECOND 24u             /* bits of the first two levels */
 #define SP_LPM_STRIDE 6u              /* of the tree below */
 #define SP_LPM_LONGER 0x80000000u     /* mark of a chunk's slot that holds the number of a sp_lpm_longer */
-#define SP_LPM_BLOCK 2048u            /* chunks; their slots fill one huge page */
+#define SP_LPM_BLOCK 2048u            /* chunks */
 #define SP_LPM_BLOCKS 32u             /* room for a chunk below each root slot */
 #define SP_LPM_LONGER_BLOCK 1024u
 
@@ -252,6 +259,7 @@ struct sp_table {
     struct sp_act *default_act;  /* NULL: no action on a miss */
     struct sp_act *program_act;  /* the program's own default */
     struct sp_entry **pool;
+    struct sp_arena entries; /* their memory */
     uint32_t pool_len, pool_capacity, *free_slots, free_len;
 };
 
@@ -443,7 +451,8 @@ bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint
 
 /* -- core, called by the core ----------------------------------------------------------------------------------- */
 
-bool sp_hash_reserve(struct sp_hash *h);                       /* room for one more */
+bool sp_hash_reserve(struct sp_hash *h); /* room for one more */
+void sp_hash_clear(struct sp_hash *h);
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash);
 void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
@@ -452,12 +461,11 @@ void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entr
 struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act);
 void sp_act_release(struct sp_act *act);
 
-void *sp_arena_alloc(struct sp_arena *a, size_t bytes); /* at most SP_ARENA_UNITS LPM nodes */
+void *sp_arena_alloc(struct sp_arena *a, size_t bytes); /* at most SP_ARENA_UNITS LPM nodes; not zeroed */
 void *sp_arena_resize(struct sp_arena *a, void *block, size_t old, size_t bytes);
 void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
 void sp_arena_clear(struct sp_arena *a);
-#define SP_HUGE (2u << 20)
-void *sp_map_huge(void); /* SP_HUGE zeroed bytes, aligned, on a huge page if there is one; munmap() frees them */
+void *sp_map(size_t bytes); /* zeroed when they are touched; munmap() frees them */
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_update(struct sp_table *t, struct sp_entry *e); /* after a change of e's action */
@@ -478,7 +486,8 @@ uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e); /* code */
 void sp_table_drop(struct sp_table *t, struct sp_entry *e);    /* unlinks, does not free */
 void sp_table_clear(struct sp_table *t);
 size_t sp_key_room(const struct sp_table_desc *d); /* bytes of sp_entry.key[] */
-void sp_entry_free(struct sp_entry *e);
+struct sp_entry *sp_entry_new(struct sp_table *t); /* zeroed, with room for the key; NULL: out of memory */
+void sp_entry_free(struct sp_table *t, struct sp_entry *e);
 void sp_entry_unref(struct sp_entry *e); /* releases its member or group */
 
 struct sp_switch *sp_create(const struct sp_program *program, const struct sp_options *options);

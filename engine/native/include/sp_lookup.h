@@ -26,18 +26,24 @@ SP_INLINE bool sp_equal_words(const uint64_t *a, const uint64_t *b, unsigned n)
     return true;
 }
 
+/* The entry whose key begins with these words; see struct sp_hash. */
+SP_INLINE struct sp_entry *sp_hash_find(const struct sp_hash *t, uint64_t h, const uint64_t *key, const unsigned words)
+{
+    for (uint32_t i = (uint32_t)h & t->mask; t->slots[i].entry; i = (i + 1) & t->mask)
+        if (t->slots[i].hash == h && sp_equal_words(t->slots[i].entry->key, key, words))
+            return t->slots[i].entry;
+    if (SP_LIKELY(!t->old))
+        return NULL;
+    for (uint32_t i = (uint32_t)h & t->old_mask; t->old[i].entry; i = (i + 1) & t->old_mask)
+        if (t->old[i].hash == h && t->old[i].entry != &sp_hash_gone &&
+            sp_equal_words(t->old[i].entry->key, key, words))
+            return t->old[i].entry;
+    return NULL;
+}
+
 SP_INLINE struct sp_entry *sp_lookup_exact(const struct sp_table *t, const uint64_t *key, const unsigned words)
 {
-    if (!t->count)
-        return NULL;
-    uint64_t h = sp_hash_words(key, words);
-    for (uint32_t i = (uint32_t)h & t->hash.mask;; i = (i + 1) & t->hash.mask) {
-        struct sp_entry *e = t->hash.slots[i].entry;
-        if (!e)
-            return NULL;
-        if (t->hash.slots[i].hash == h && sp_equal_words(e->key, key, words))
-            return e;
-    }
+    return t->count ? sp_hash_find(&t->hash, sp_hash_words(key, words), key, words) : NULL;
 }
 
 /* key: one field of `width` <= 16 bits */
@@ -154,19 +160,11 @@ SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uin
         uint64_t masked[words];
         for (unsigned w = 0; w < words; w++)
             masked[w] = key[w] & tuple->mask[w];
-        uint64_t h = sp_hash_words(masked, words);
-        for (uint32_t s = (uint32_t)h & tuple->hash.mask;; s = (s + 1) & tuple->hash.mask) {
-            struct sp_entry *e = tuple->hash.slots[s].entry;
-            if (!e)
-                break;
-            if (tuple->hash.slots[s].hash != h || !sp_equal_words(e->key, masked, words))
-                continue;
-            while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges))
-                e = e->next;
-            if (e && (!best || e->priority > best->priority))
-                best = e;
-            break;
-        }
+        struct sp_entry *e = sp_hash_find(&tuple->hash, sp_hash_words(masked, words), masked, words);
+        while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges))
+            e = e->next;
+        if (e && (!best || e->priority > best->priority))
+            best = e;
     }
     return best;
 }
