@@ -28,18 +28,19 @@ from control import bookkeeping
 from control.capacity import Loads
 from control.clock import Clock, SystemClock
 from control.degradation import DegradationDetector
-from control.errors import ControlError, InputError, NoticeError, NotPrimary, PathError
+from control.errors import ControlError, NoticeError, NotPrimary, PathError, SwitchUnavailable
 from control.fleet import Fleet, Outcome
 from control.flip import FlipResult
 from control.ledger import Ledger
 from control.memory import ACTIVE, STANDBY, recall_numbers, recall_shadows, remember, rows_of
 from control.notices import Notice, NoticeFolder
-from control.paths import Avoid, Network
+from control.paths import Network
 from control.pha import HealthAnalyzer, MaintenanceNotice
 from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
 from control.rates import RatePoller
 from control.reactive import Rerouter
+from control.selection import select
 from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
 from control.spm import SETTLE_S, ShadowManager, depths
@@ -244,31 +245,7 @@ class Service:
 
     def select(self, *, switch: str | None, destination: str | None, element: str | None) -> list[GroupKey]:
         """Groups by switch, destination host and threatened element; raises :class:`InputError` if none match."""
-        chosen = [group for group in self.plan.groups.values() if not group.local]
-        try:
-            if switch is not None:
-                self.topology.switch(switch)
-                chosen = [group for group in chosen if group.key.switch == switch]
-            if destination is not None:
-                self.network.host(destination)
-                chosen = [group for group in chosen if group.key.destination == destination]
-            if element is not None:
-                avoid = self.network.elements([element])
-                chosen = [g for g in chosen if g.primary is not None and self._leads_into(avoid, g)]
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        except PathError as error:
-            raise InputError(str(error)) from error
-        if not chosen:
-            raise InputError("no steering group matches")
-        return sorted(group.key for group in chosen)
-
-    @staticmethod
-    def _leads_into(avoid: Avoid, group: Any) -> bool:
-        primary = group.primary
-        return avoid.hits_link(primary.link) or (
-            primary.into.switch in avoid.nodes and primary.into.switch != group.tail
-        )
+        return select(self.topology, self.network, self.plan, switch, destination, element)
 
     async def _install(self, strategy: Strategy, *, clear_history: bool) -> Outcome:
         now = self.clock.time()
@@ -304,30 +281,47 @@ class Service:
     # -- steering -----------------------------------------------------------------------------------------
 
     async def _steer(self) -> None:
-        """The one task that decides: woken by samples and commands, at the latest every tick."""
+        """The one task that decides: woken by samples and commands, at the latest every tick.
+
+        A cancelled call inside is no cancellation of this task: a task group would take it for one and never say
+        that nobody steers any more.
+        """
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             await self.inbox.wait(self.settings.tick_ms / 1000)
             woken = time.perf_counter()
-            now = self.clock.time()
-            oldest, items = self.inbox.take()
-            for item in items:
-                self._take(item, now)
-            while self._commands:
-                await self._obey(self._commands.popleft())
-            if not self.fleet.backup:
-                if self.strategy is Strategy.PREDICTIVE:
-                    await self._predict(now, oldest)
-                elif self.strategy is Strategy.REACTIVE:
-                    await self._react(now)
+            try:
+                await self._round(self.clock.time())
+            except asyncio.CancelledError:
+                if task.cancelling():
+                    raise
+                LOG.exception("a round of steering was cut short by a cancelled call")
             busy = time.perf_counter() - woken
             # Samples that arrive meanwhile are judged together: on a crowded machine fewer, larger rounds.
             await asyncio.sleep(min(JUDGE_GAP_S, max(self.settings.gap_ms / 1000, 2 * busy)))
+
+    async def _round(self, now: float) -> None:
+        oldest, items = self.inbox.take()
+        for item in items:
+            self._take(item, now)
+        while self._commands:
+            await self._obey(self._commands.popleft())
+        if not self.fleet.backup:
+            if self.strategy is Strategy.PREDICTIVE:
+                await self._predict(now, oldest)
+            elif self.strategy is Strategy.REACTIVE:
+                await self._react(now)
 
     async def _obey(self, command: _Command) -> None:
         if command.answer.done():
             return
         try:
             result = await command.work()
+        except asyncio.CancelledError:
+            if not command.answer.done():
+                command.answer.set_exception(SwitchUnavailable("a switch left meanwhile; ask again"))
+            raise
         except ControlError as error:
             if not command.answer.done():
                 command.answer.set_exception(error)

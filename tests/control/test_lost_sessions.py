@@ -113,6 +113,25 @@ def test_steering_outlives_a_switch_that_leaves_in_the_middle_of_a_write(
     asyncio.run(scenario())
 
 
+def test_a_cancelled_call_never_ends_the_steering(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            real = service.fleet.flip
+
+            async def cancelled(_bits: object) -> dict[str, object]:
+                raise asyncio.CancelledError
+
+            service.fleet.flip = cancelled  # type: ignore[method-assign,assignment]
+            with pytest.raises(SwitchUnavailable, match="ask again"):
+                await service.move(Side.SHADOW, [KEY], force=True, dry_run=False)
+            service.fleet.flip = real  # type: ignore[method-assign]
+            async with asyncio.timeout(10):
+                await service.move(Side.SHADOW, [KEY], force=True, dry_run=False)
+            assert service.tse.flipped() == [KEY]
+
+    asyncio.run(scenario())
+
+
 def test_lines_of_a_flip_just_carried_out_survive_the_end(
     fakes: dict[str, FakeSwitch],
     program: Program,
