@@ -205,6 +205,8 @@ class Service:
 
     async def _command(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have the steering task do ``work``, and wait for its result."""
+        if len(self._commands) >= 32:  # people and scripts; more means that something is stuck
+            raise ControlError("too many commands are waiting; ask again")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._commands.append(_Command(work, answer))
         self.inbox.wake()

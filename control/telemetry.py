@@ -189,6 +189,7 @@ class Decoder:
 
     def __init__(self, switch: str) -> None:
         self.switch = switch
+        self.malformed = 0  # values that are not what their path promises; left out
         self._meaning: dict[bytes, tuple[str, str] | None] = {}
         self._memory_physical = nan
 
@@ -205,14 +206,18 @@ class Decoder:
                 meaning = self._meaning[raw] = _meaning([*note.prefix.elem, *update.path.elem])
             if not isinstance(meaning, tuple):
                 continue
-            value = _value(update.val)
+            try:
+                value = _value(update.val)
+            except ValueError:
+                value = None
             if value is None:
+                self.malformed += 1
                 continue
             owner, name = meaning
             if owner:
                 ports.setdefault(owner, {})[name] = value == "UP" if name == "up" else _speed(value)
             else:
-                device[name] = float(value)
+                device[name] = _speed(value)
         items: list[Item] = [
             PortSample(f"{self.switch}:{port}", time_s, **values) for port, values in ports.items() if values
         ]
@@ -333,12 +338,19 @@ class GnmiSource:
                     asyncio.create_task(self._status(stub), name=f"gnmi-status:{self.switch}"),
                 ]
                 try:
-                    await asyncio.gather(*tasks)
+                    # Both run for ever: whichever ends first, even in order, asks for a new subscription of both.
+                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
+                    self.state = "down"
                 except grpc.aio.AioRpcError as error:
                     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                         self.state = NOT_OFFERED
                         LOG.warning("no gNMI; digests only", switch=self.switch)
                         return
+                    self.state = "down"
+                except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:  # the call had ended already
+                    LOG.debug("telemetry subscription ended", switch=self.switch, reason=str(error))
                     self.state = "down"
                 finally:
                     for task in tasks:

@@ -59,6 +59,8 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         self.writes: list[p4r.WriteRequest] = []
         self.up = {1: True, 2: True, 3: True, 4: True}
         self.sample: dict[str, Any] = {}
+        self.hang_up = False  # end the sample stream, in order
+        self.subscribed = 0
         self.wipe()
         self.server: grpc.Server | None = None
 
@@ -294,10 +296,11 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
     def Subscribe(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         wanted = next(requests).subscribe.subscription
         changes = wanted[0].mode == gnmi.SubscriptionMode.ON_CHANGE
+        self.subscribed += not changes
         told: dict[int, bool] = {}
         yield gnmi.SubscribeResponse(update=self._status(told) if changes else self._sample())
         yield gnmi.SubscribeResponse(sync_response=True)
-        while context.is_active() and self.server is not None:
+        while context.is_active() and self.server is not None and (changes or not self.hang_up):
             time.sleep(0.01 if changes else wanted[0].sample_interval / 1e9)
             note = self._status(told) if changes else self._sample()
             if note.update:

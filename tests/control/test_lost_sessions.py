@@ -132,6 +132,23 @@ def test_a_cancelled_call_never_ends_the_steering(fakes: dict[str, FakeSwitch], 
     asyncio.run(scenario())
 
 
+def test_a_telemetry_stream_that_ends_in_order_is_asked_for_again(
+    fakes: dict[str, FakeSwitch], program: Program
+) -> None:
+    fakes["s1"].sample = {"system/memory/state/used": 1}
+
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            await until(lambda: fakes["s1"].subscribed == 1 and service.sources["s1"].samples > 0)
+            fakes["s1"].hang_up = True
+            await until(lambda: fakes["s1"].subscribed > 1)
+            fakes["s1"].hang_up = False
+            seen = service.sources["s1"].samples
+            await until(lambda: service.sources["s1"].samples > seen + 3)
+
+    asyncio.run(scenario())
+
+
 def test_lines_of_a_flip_just_carried_out_survive_the_end(
     fakes: dict[str, FakeSwitch],
     program: Program,

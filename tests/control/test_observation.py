@@ -166,6 +166,16 @@ def test_gnmi_becomes_samples() -> None:
     assert (device.cpu_utilization, device.memory_utilization) == (0.25, 0.25)
 
 
+def test_malformed_values_are_left_out_and_counted() -> None:
+    decoder = Decoder("s1")
+    found = note(octets="123", power=-8.1, cpu="a lot", used=[1], physical=4)
+    found.update[0].val.json_ietf_val = b"{"
+    port, device = decoder.decode(found, 1001.0)
+    assert isinstance(port, PortSample) and isinstance(device, DeviceSample)
+    assert decoder.malformed == 1 and math.isnan(port.tx_bytes_total) and port.rx_power_dbm == -8.1
+    assert math.isnan(device.cpu_utilization) and math.isnan(device.memory_utilization)
+
+
 def test_an_implausible_time_is_replaced_by_the_time_of_arrival() -> None:
     (port,) = Decoder("s1").decode(note(oper="DOWN"), 5000.0)
     assert isinstance(port, PortSample) and port.time_s == 5000.0 and not port.up
