@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from control.errors import ControlError, SwitchUnavailable
+from control.errors import ControlError, SwitchUnavailable, WriteRejected
 from control.flip import FlipResult
 from control.plan import Entries, NetworkEntries, Op, Stage, Table, Update
 from control.session import State, SwitchSession
@@ -24,10 +24,13 @@ _LAZY = frozenset({Table.LABEL})  # removed by a sweep, once packets in flight a
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a change. ``failed``: switch -> why."""
+    """What became of a change. ``failed``: switch -> why; ``rejected``: a switch refused a part of it; ``undone``: so
+    all of it was taken back."""
 
     updates: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    rejected: bool = False
+    undone: bool = False
 
 
 class Fleet:
@@ -53,21 +56,42 @@ class Fleet:
         """Whether another controller holds a switch."""
         return any(session.state is State.BACKUP for session in self.sessions.values())
 
-    async def apply(self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None) -> Outcome:
-        """Change the network, stage by stage; labels that fall out of use are swept later, in the background."""
-        before = {
+    async def apply(
+        self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None, undo: bool = False
+    ) -> Outcome:
+        """Change the network, stage by stage; labels that fall out of use are swept later, in the background.
+
+        ``undo``: where a switch refuses its part (a full table), what builds on it is not written, and what was
+        written is taken back: nobody may push a label that was never installed.
+        """
+        before, outcome = self.desired, Outcome()
+        await self._go(wanted, outcome, depth, stop=undo)
+        if undo and outcome.rejected:
+            outcome.undone = True
+            await self._go(before, outcome)
+        for name in outcome.failed:
+            await self.resync(name)
+        return outcome
+
+    async def _go(
+        self,
+        wanted: NetworkEntries,
+        outcome: Outcome,
+        depth: Mapping[tuple[str, int], int] | None = None,
+        *,
+        stop: bool = False,
+    ) -> None:
+        installed = {
             name: dict(session.installed) if session.ready else dict(wanted.get(name, {}))
             for name, session in self.sessions.items()
         }
         self.desired = wanted
-        outcome = Outcome()
-        for stage in changes(before, wanted, depth=depth, settle_s=0.0):
+        for stage in changes(installed, wanted, depth=depth, settle_s=0.0):
             now = self._without_lazy(stage)
             if now:
                 await self._stage(now, outcome)
-        for name in outcome.failed:
-            await self.resync(name)
-        return outcome
+                if stop and outcome.rejected:
+                    return
 
     async def flip(self, bits: Mapping[str, Mapping[int, int]]) -> dict[str, FlipResult | ControlError]:
         """Set bits on several switches at once; one result or error per switch."""
@@ -161,6 +185,7 @@ class Fleet:
                 outcome.updates += len(updates)
             except ControlError as error:
                 outcome.failed[name] = str(error)
+                outcome.rejected |= isinstance(error, WriteRejected)
                 LOG.warning("update refused", switch=name, stage=stage.name, reason=str(error))
 
         await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))

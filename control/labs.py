@@ -47,13 +47,23 @@ def run_lab(
                     with (run_dir / "control.log").open("wb") as log:
                         command = [sys.executable, "-m", "control.serve", "--topology", name, *serve_flags]
                         environment = {**os.environ, marks.VARIABLE: lab.id}  # `make clean` finds it after a crash
-                        service = subprocess.Popen(command, stderr=log, env=environment, close_fds=False)  # API socket
+                        service = subprocess.Popen(
+                            command,
+                            stderr=log,
+                            env=environment,
+                            close_fds=False,  # the API's socket
+                            process_group=0,  # Ctrl-C ends a command of the lab, not this
+                        )
                     print(f"control plane: log in {run_dir / 'control.log'}")
                 lab.cli()
             finally:
                 if service is not None:
                     service.terminate()
-                    service.wait(10)
+                    try:
+                        service.wait(10)
+                    except subprocess.TimeoutExpired:
+                        service.kill()
+                        service.wait()
     except LabError as error:
         print(f"shadowplane: {error}", file=sys.stderr)
         return 1

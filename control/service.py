@@ -190,9 +190,8 @@ class Service:
 
     def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None:
         now = self.clock.time()
-        alone = self.sources[switch].state == NOT_OFFERED
         for report in reports:
-            for item in self.reports[switch].decode(report, now, traffic=alone):
+            for item in self.reports[switch].decode(report, now, traffic=self.sources[switch].state == NOT_OFFERED):
                 self.inbox.put(item)
 
     def _forget_ports(self, switch: str) -> None:
@@ -229,8 +228,7 @@ class Service:
 
     async def settled(self) -> None:
         """Wait until decisions carried out so far are verified and in the ledger."""
-        if self._verifying:
-            await asyncio.gather(*self._verifying, return_exceptions=True)
+        await asyncio.gather(*self._verifying, return_exceptions=True)
 
     async def move(self, side: Side, groups: Sequence[GroupKey], *, force: bool, dry_run: bool) -> list[Decision]:
         """Flip or revert by hand; with ``dry_run`` only say what would happen."""
@@ -299,9 +297,8 @@ class Service:
                 if task.cancelling():
                     raise
                 LOG.exception("a round of steering was cut short by a cancelled call")
-            busy = time.perf_counter() - woken
             # Samples that arrive meanwhile are judged together: on a crowded machine fewer, larger rounds.
-            await asyncio.sleep(min(JUDGE_GAP_S, max(self.settings.gap_ms / 1000, 2 * busy)))
+            await asyncio.sleep(min(JUDGE_GAP_S, max(self.settings.gap_ms / 1000, 2 * (time.perf_counter() - woken))))
 
     async def _round(self, now: float) -> None:
         oldest, items = self.inbox.take()
@@ -408,8 +405,11 @@ class Service:
             plan = self.spm.build(self.plan.monitor)  # all quiet: the best shadows again
         if plan.groups == self.plan.groups:
             return False
+        outcome = await self.fleet.apply(plan.entries(), undo=True)
+        if outcome.undone:
+            self._replanned_s = now + 1.0  # asking again at once would be refused again
+            return False
         self.plan = plan
-        outcome = await self.fleet.apply(plan.entries())
         LOG.info("shadows replanned", updates=outcome.updates, failed=len(outcome.failed))
         self._save()
         return True

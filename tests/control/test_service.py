@@ -13,7 +13,7 @@ import pytest
 from fake_switch import FakeSwitch
 
 from control.errors import FlipUnavailable, InputError, WriteRejected
-from control.plan import GroupKey, Table
+from control.plan import Entry, GroupKey, Table
 from control.service import Service
 from control.session import Program, State
 from control.settings import Settings, Strategy
@@ -328,5 +328,32 @@ def test_a_notice_drains_its_element_before_the_start(
             assert line.cause == "maintenance" and line.element == "s1-s2" and "CHG-1" in line.explanation
             (tmp_path / "chg.yaml").unlink()
             await until(lambda: not service.tse.flipped())
+
+    asyncio.run(scenario())
+
+
+def test_a_change_that_is_refused_in_part_is_taken_back(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            fleet = service.fleet
+            before = {name: dict(session.installed) for name, session in fleet.sessions.items()}
+            wanted = {name: dict(entries) for name, entries in fleet.desired.items()}
+            for name in ("s2", "s3"):
+                label = Entry(Table.LABEL, 999, "label_pop")
+                wanted[name][label.key] = label
+            key = next(key for key, entry in wanted["s1"].items() if dict(entry.params).get("label"))
+            shadow = wanted["s1"][key]
+            params = tuple((name, 999 if name == "label" else value) for name, value in shadow.params)
+            wanted["s1"][key] = replace(shadow, params=params)
+            fakes["s2"].refuse = "label"
+            asked = len(fakes["s1"].writes)
+            outcome = await fleet.apply(wanted, undo=True)
+            assert outcome.undone and "RESOURCE_EXHAUSTED" in outcome.failed["s2"]
+            assert len(fakes["s1"].writes) == asked, "a label was pushed that nobody knows"
+            assert fleet.desired == before
+            await until(lambda: all(s.installed == before[name] for name, s in fleet.sessions.items()))
+            fakes["s2"].refuse = ""
+            assert not (await fleet.apply(wanted, undo=True)).undone
+            assert fleet.sessions["s1"].installed[key].params == params
 
     asyncio.run(scenario())
