@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -200,7 +201,8 @@ def _picture(path: Path, played: Sequence[Row], title: str) -> None:
         recorder = Console(record=True, width=132, file=nowhere, force_terminal=True)
         render.show(recorder, played)
         path.parent.mkdir(parents=True, exist_ok=True)
-        recorder.save_svg(str(path), title=title)
+        # Rich refers to fonts on a foreign server; a picture must not fetch anything.
+        path.write_text(re.sub(r"@font-face\s*{.*?}", "", recorder.export_svg(title=title), flags=re.DOTALL))
 
 
 def _game(options: argparse.Namespace) -> Game:
