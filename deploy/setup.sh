@@ -11,6 +11,7 @@ need=()
 command -v cc >/dev/null || need+=(gcc libc6-dev)
 [ -e /usr/include/linux/if_packet.h ] || need+=(linux-libc-dev)
 [ -e /usr/include/stdio.h ] || need+=(libc6-dev)
+compgen -G '/usr/lib/*/libgomp.so.1' >/dev/null || need+=(libgomp1) # LightGBM
 command -v ip >/dev/null || need+=(iproute2)
 command -v mnexec >/dev/null || need+=(mininet)
 command -v ifconfig >/dev/null || need+=(net-tools)
