@@ -1,0 +1,1 @@
+"""The subcommands of ``shadowplane``, a module for each family; :mod:`control.cli` lists them."""

@@ -1,0 +1,21 @@
+"""Commands about the health models: training and evaluation."""
+
+from __future__ import annotations
+
+import typer
+
+from control.commands._common import delegate
+
+app = typer.Typer()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def train(context: typer.Context) -> None:
+    """Train the health models (flags of `python -m ml.train`)."""
+    delegate("ml.train", context.args)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def evaluate(context: typer.Context) -> None:
+    """Evaluate the health models (flags of `python -m ml.evaluate`)."""
+    delegate("ml.evaluate", context.args)
