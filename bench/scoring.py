@@ -30,8 +30,9 @@ def raw(rng: np.random.Generator, count: int, i: int) -> np.ndarray[tuple[int, i
     values[:, 2] = rng.integers(0, 20, count)
     values[:, 3] = rng.lognormal(5.0, 0.3, count)
     values[:, 4], values[:, 5] = 1e9, 1.0
-    values[:, 6:] = 0.0
-    values[:, 8] = 2e6 * i
+    values[:, 6:9] = np.nan
+    values[:, 9:] = 0.0
+    values[:, 11] = 2e6 * i
     return values
 
 
@@ -77,7 +78,7 @@ def main() -> None:
         block = raw(rng, count, WARM_UP)
 
         def learn(bank: PortBank = bank, block: np.ndarray = block, step: object = step) -> None:
-            block[:, 8] += 2e6
+            block[:, 11] += 2e6
             bank.learn_many(slice(None), 0.05 * next(step), block)  # type: ignore[call-overload]
 
         found = times(learn, 300)

@@ -13,13 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Trend
+from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
 from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
 
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
 KEPT_BYTES = 16 << 20
 FAR = 1e15  # units: no time is further from the epoch
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
+LONG, DEEP = 6.0, 60.0  # time constants of the longest line and of the lasting baseline, in units
+DAY_S, PHASES = 86_400.0, 24  # seasonality ...
+DAYLESS_S = 10.0  # ... where the unit of time is at least this long: a lab in compressed time has no days
+CONTEXT = ("rain_mm_per_h", "rain_fade_db", "gust_m_per_s", "alert_severity", "maintenance_reduced_redundancy")
 DOUBT = (2.0, 5.0)  # standard errors that the slopes of the short and the long line must exceed
 BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
 BACK_SAMPLES = 3  # ... and this many in a row do mean it
@@ -51,6 +55,7 @@ class Bank:
     FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
     JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
     JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
+    SEASONAL: ClassVar[tuple[int, ...]]  # signals that people's days shape
 
     def __init__(self, rows: int, unit_s: float = 1.0) -> None:
         if not 0 < unit_s < np.inf:
@@ -59,9 +64,15 @@ class Bank:
         self.unit_s = unit_s
         signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
         self.base = RobustLevel(rows, signals, tau=BASE)
-        taus = [QUICK] * signals + [SLOW] * signals
-        self.trend = Trend(rows, 2 * signals, tau=taus, jump=self.JUMP * 2, jump_rate=self.JUMP_RATE * 2)
+        taus = [QUICK] * signals + [SLOW] * signals + [LONG] * signals
+        self.trend = Trend(rows, 3 * signals, tau=taus, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
         self.cusum = Cusum(rows, signals)
+        self.deep = RobustLevel(rows, signals, tau=DEEP)
+        self.spread = Variance(rows, signals, tau=SLOW)
+        self.season: Seasonal | None = None  # compressed time has no days
+        if unit_s >= DAYLESS_S:
+            self.season = Seasonal(rows, len(self.SEASONAL), period=DAY_S / unit_s, phases=PHASES)
+        self.context = np.zeros((rows, len(CONTEXT)))  # unknown: 0
         self.counters = CounterRate(rows, counters, tau=QUICK, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
@@ -132,8 +143,15 @@ class Bank:
 
     def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> Flags:
         """Update all estimators; True where a sample brought anything new."""
-        estimators: tuple[Estimator[Any], ...] = (self.counters, self.base, self.trend, self.cusum)
-        counters, base, trend, cusum = (item.state[:, pick] for item in estimators)
+        estimators: tuple[Estimator[Any], ...] = (
+            self.counters,
+            self.base,
+            self.trend,
+            self.cusum,
+            self.deep,
+            self.spread,
+        )
+        counters, base, trend, cusum, deep, spread = (item.state[:, pick] for item in estimators)
         counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
         totals = raw[..., self.GAUGES :]
         ok, elapsed = tick(counter_last, time, totals)
@@ -150,17 +168,24 @@ class Bank:
             score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
             self.cusum.step(cusum, known, elapsed, score)
             self.base.step(base, ok, elapsed, values)
-            twice = np.concatenate((ok, ok), axis=-1), np.concatenate((elapsed, elapsed), axis=-1)
-            self.trend.step(trend, *twice, np.concatenate((values, values), axis=-1))
+            self.deep.step(deep, ok, elapsed, values)
+            self.spread.step(spread, ok, elapsed, values)
+            three = (np.concatenate((part, part, part), axis=-1) for part in (ok, elapsed, values))
+            self.trend.step(trend, *three)
+            if self.season is not None:
+                self.season.learn(pick, time, np.where(ok, values, np.nan)[..., list(self.SEASONAL)])
         if isinstance(pick, np.ndarray):
             self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
-            for item, state in zip(estimators, (counters, base, trend, cusum), strict=True):
+            for item, state in zip(estimators, (counters, base, trend, cusum, deep, spread), strict=True):
                 item.state[:, pick] = state
         return fresh
 
     def forget(self, rows: int | Rows = slice(None)) -> None:
-        for item in (self.base, self.trend, self.cusum, self.counters):
+        for item in (self.base, self.trend, self.cusum, self.counters, self.deep, self.spread):
             item.forget(rows)
+        if self.season is not None:
+            self.season.forget(rows)
+        self.context[rows] = 0.0
         self.newest[rows] = -np.inf
         self.samples[rows] = 0
         self._late[rows] = 0
@@ -192,13 +217,14 @@ class Bank:
     def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
         raise NotImplementedError
 
-    def _mean(self, signal: int) -> Floats:
+    def _mean(self, signal: int, rows: Rows = slice(None)) -> Floats:
         """Short mean of one signal, shape (rows,); 0 where unknown."""
-        state = self.trend.state[:, :, signal]
-        mean: Floats = state[3] / np.maximum(state[0], 1e-12) + state[6]
+        state = self.trend.state
+        weight = np.maximum(state[0, rows, signal], 1e-12)
+        mean: Floats = state[3, rows, signal] / weight + state[6, rows, signal]
         return mean
 
-    def _lines(self, signals: int) -> tuple[Floats, Floats, Floats]:
+    def _lines(self, signals: int, rows: Rows = slice(None)) -> tuple[Floats, Floats, Floats]:
         """(quick level, slow level, persistent slope) of the first ``signals``, each (signals, rows); levels nan
         where unknown.
 
@@ -206,10 +232,17 @@ class Bank:
         for the long line, which fits a step badly), and 0 when they disagree about the direction: noise and steps
         have little of it, ramps keep it.
         """
-        line = self.trend.score_many()
         n = len(self.SIGNALS)
+        line = self.trend.score(self.trend.state[:, rows, : 2 * n], slice(2 * n))
         level, slope, error = (np.ascontiguousarray(part.T) for part in line)
         near, far = slope[:signals], slope[n : n + signals]
         size = np.minimum(np.abs(near) - DOUBT[0] * error[:signals], np.abs(far) - DOUBT[1] * error[n : n + signals])
         size *= (size > 0.0) & (near * far > 0.0)
         return level[:n], level[n:], np.copysign(size, far)
+
+    def _long(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+        """(level, slope shrunk by two standard errors) of the longest line of every signal, each (signals, rows)."""
+        n = len(self.SIGNALS)
+        line = self.trend.score(self.trend.state[:, rows, 2 * n :], slice(2 * n, None))
+        level, slope, error = (np.ascontiguousarray(part.T) for part in line)
+        return level, np.copysign(np.maximum(np.abs(slope) - DOUBT[0] * error, 0.0), slope)

@@ -102,7 +102,8 @@ FEATURES: dict[Mode, tuple[Feature, ...]] = {
 
 
 class PortBank(Bank):
-    """All ports. Signals: receive power (dBm), margin (dB of Q), utilization (share), log queue, log10 RTT."""
+    """All ports. Signals: receive power (dBm), margin (dB of Q), utilization (share), log queue, log10 RTT, laser bias
+    (log of mA), temperature (degrees C)."""
 
     INPUTS = (
         "rx_power_dbm",
@@ -111,25 +112,30 @@ class PortBank(Bank):
         "heartbeat_rtt_us",
         "rate_bps",
         "up",
+        "laser_bias_ma",
+        "temperature_c",
+        "queue_limit_packets",
         "uncorrected_total",
         "rx_errors_total",
         "tx_bytes_total",
         "tx_dropped_total",
         "heartbeat_lost_total",
     )
-    GAUGES = 6
-    SIGNALS = ("rx_power_dbm", "margin_db", "utilization", "queue_log", "rtt_log")
-    TOLD = np.array([True] * 4 + [False] * 2 + [True] * 5)
-    LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0] + [0.0] * 5)
-    HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0] + [2.0**64] * 5)
-    FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2])
-    JUMP = (2.0, 2.0, 0.15, np.inf, np.inf)
-    JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0)
+    GAUGES = 9
+    SIGNALS = ("rx_power_dbm", "margin_db", "utilization", "queue_log", "rtt_log", "bias_log", "temperature_c")
+    TOLD = np.array([True] * 4 + [False] * 2 + [True] * 2 + [False] + [True] * 5)
+    LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -60.0, 0.0] + [0.0] * 5)
+    HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0, 1e4, 150.0, 1e9] + [2.0**64] * 5)
+    FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2, 0.01, 0.5])
+    JUMP = (2.0, 2.0, 0.15, np.inf, np.inf, np.inf, np.inf)
+    JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    SEASONAL = (2,)
 
     def __init__(self, rows: int, unit_s: float = 1.0, fec_limit_ber: float = FEC_LIMIT_BER) -> None:
         super().__init__(rows, unit_s)
         self.fec_limit_ber = fec_limit_ber
         self.rate_bps = np.full(rows, np.nan)
+        self.queue_limit = np.full(rows, np.nan)
         self.up = np.ones(rows)
 
     @staticmethod
@@ -142,6 +148,9 @@ class PortBank(Bank):
             s.heartbeat_rtt_us,
             s.rate_bps,
             float(s.up),
+            s.laser_bias_ma,
+            s.temperature_c,
+            s.queue_limit_packets,
             s.uncorrected_total,
             s.rx_errors_total,
             s.tx_bytes_total,
@@ -152,25 +161,29 @@ class PortBank(Bank):
     def forget(self, rows: int | Rows = slice(None)) -> None:
         super().forget(rows)
         self.rate_bps[rows] = np.nan
+        self.queue_limit[rows] = np.nan
         self.up[rows] = 1.0
 
     def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
         speed = np.where(raw[..., 4] > 0.0, raw[..., 4], self.rate_bps[pick])
         self.rate_bps[pick] = speed
         self.up[pick] = np.where(np.isnan(raw[..., 5]), self.up[pick], raw[..., 5])
-        values = np.empty((*raw.shape[:-1], 5))
+        self.queue_limit[pick] = np.where(raw[..., 8] > 0.0, raw[..., 8], self.queue_limit[pick])
+        values = np.empty((*raw.shape[:-1], 7))
         values[..., 0] = raw[..., 0]
         values[..., 1] = margin_db(raw[..., 1], self.fec_limit_ber)
         values[..., 2] = np.minimum(8.0 / self.unit_s * rates[..., 2] / speed, 2.0)
         values[..., 3] = np.log1p(raw[..., 2])
         values[..., 4] = np.log10(raw[..., 3] + 1.0)
+        values[..., 5] = np.log(np.maximum(raw[..., 6], 0.1))
+        values[..., 6] = raw[..., 7]
         return values
 
-    def features(self) -> tuple[Floats, Floats]:
-        """(link failure, congestion): one row per port, columns as the feature lists."""
-        quick, slow, lasting = self._lines(4)
-        base = self.base.state
-        recent = np.log1p(self.counters.state[3].T)
+    def features(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+        """(link failure, congestion): one row per port of ``rows``, columns as the feature lists."""
+        quick, slow, lasting = self._lines(4, rows)
+        base = self.base.state[:, rows]
+        recent = np.log1p(self.counters.state[3, rows].T)
         drop = base[1, :, 0] - slow[0]
         blind = np.isnan(slow[1])  # no bit error ratio: what the power lost, the margin lost
         near = np.where(blind, MARGIN_OK - (base[1, :, 0] - quick[0]), quick[1])
@@ -187,14 +200,14 @@ class PortBank(Bank):
             falling / np.maximum(margin, 0.3),
             2.0 - np.maximum(margin, 0.0) / np.maximum(falling, 1e-6),
             drop,
-            self.cusum.state[1, :, 0] / self.cusum.cap,
+            self.cusum.state[1, rows, 0] / self.cusum.cap,
             recent[0],
             recent[1],
             recent[4],
             rtt,
-            1.0 - self.up,
+            1.0 - self.up[rows],
         )
-        mean = self._mean(2)
+        mean = self._mean(2, rows)
         load, rising = slow[2], np.maximum(lasting[2], 0.0)
         congestion = (
             quick[2] - 0.5,
@@ -226,6 +239,7 @@ class DeviceBank(Bank):
     FLOOR = np.array([0.02, 0.01, 0.3])
     JUMP = (0.15, 0.1, np.inf)
     JUMP_RATE = (1.0, 1.0, 0.0)
+    SEASONAL = (0,)
 
     @staticmethod
     def values(s: DeviceSample) -> tuple[float, ...]:
@@ -237,10 +251,10 @@ class DeviceBank(Bank):
         values[..., 2] = np.log1p(values[..., 2])
         return values
 
-    def features(self) -> Floats:
-        """One row per device, columns as :data:`OVERLOAD_FEATURES`."""
-        quick, slow, lasting = self._lines(3)
-        mean = self._mean(0)
+    def features(self, rows: Rows = slice(None)) -> Floats:
+        """One row per device of ``rows``, columns as :data:`OVERLOAD_FEATURES`."""
+        quick, slow, lasting = self._lines(3, rows)
+        mean = self._mean(0, rows)
         cpu, rising = slow[0], np.maximum(lasting[0], 0.0)
         columns = (
             quick[0] - 0.5,
@@ -257,6 +271,6 @@ class DeviceBank(Bank):
             np.maximum(lasting[1], 0.0) / np.maximum(1.0 - slow[1], 0.05),
             slow[2],
             lasting[2],
-            np.log1p(self.counters.state[3, :, 0]),
+            np.log1p(self.counters.state[3, rows, 0]),
         )
         return _pack(OVERLOAD_FEATURES, columns)

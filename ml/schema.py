@@ -39,6 +39,9 @@ class PortSample:
     heartbeat_rtt_us: float = nan
     heartbeat_lost_total: float = nan
     up: bool = True
+    laser_bias_ma: float = nan
+    temperature_c: float = nan  # of the transceiver
+    queue_limit_packets: float = nan  # room of the queue, nan: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,23 @@ class DeviceSample:
     memory_utilization: float = nan  # 0..1
     backlog_packets: float = nan
     dropped_total: float = nan
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is known from outside about one port's link or one device; ``nan`` is not known.
+
+    ``rain_fade_db`` is the attenuation that the rain ought to cause on this link (ITU-R P.838 or the like; 0 or nan
+    for fibre), ``alert_severity`` 0 (none) to 4 (extreme).
+    """
+
+    element: str
+    time_s: float
+    rain_mm_per_h: float = nan
+    rain_fade_db: float = nan
+    gust_m_per_s: float = nan
+    alert_severity: float = nan
+    maintenance_reduced_redundancy: float = nan  # 1: work is going on that leaves less redundancy
 
 
 @dataclass(frozen=True, slots=True)

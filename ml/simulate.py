@@ -224,17 +224,17 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
     frames_lost = rng.poisson(loss * 200.0 * elapsed)
     words = rng.poisson(np.where(lossy, 0.0, np.minimum(loss, 1.0) * 1e4 * elapsed))
 
-    raw = np.empty((*shape, len(PortBank.INPUTS)))
+    raw = np.full((*shape, len(PortBank.INPUTS)), np.nan)  # the lab measures neither bias nor temperature
     raw[..., 0], raw[..., 1], raw[..., 2], raw[..., 3] = received, np.minimum(error_rate, 0.5), longest, rtt
     raw[..., 4] = 8.0 * size * pps
     raw[..., 5] = ~((cut & (rng.random(count) < 0.3)) | flapped)
-    raw[..., 6], raw[..., 7] = np.cumsum(words, axis=0), np.cumsum(frames_lost, axis=0)
-    raw[..., 8], raw[..., 9] = np.cumsum(carried * size, axis=0), np.cumsum(dropped, axis=0)
-    raw[..., 10] = np.cumsum(lost, axis=0)
+    raw[..., 9], raw[..., 10] = np.cumsum(words, axis=0), np.cumsum(frames_lost, axis=0)
+    raw[..., 11], raw[..., 12] = np.cumsum(carried * size, axis=0), np.cumsum(dropped, axis=0)
+    raw[..., 13] = np.cumsum(lost, axis=0)
     _blind(rng, raw)
     dark = (raw[..., 5] == 0.0) & (rng.random(count) < 0.5)  # all that is left is a port that says it is down
     raw[..., [0, 1, 3]] = np.where(dark[..., None], np.nan, raw[..., [0, 1, 3]])
-    raw[..., 6:] = np.where(dark[..., None], np.nan, raw[..., 6:])
+    raw[..., 9:] = np.where(dark[..., None], np.nan, raw[..., 9:])
     told = _told(rng, time)
     link = Runs(told, raw, kind, _first(time, link_failing), link_failing)
     full = dropped > 0.0
@@ -245,7 +245,7 @@ def _blind(rng: np.random.Generator, raw: Floats) -> None:
     """Some devices do not measure everything, and single readings get lost."""
     count = raw.shape[1]
     unseen = rng.choice(4, size=count, p=[0.85, 0.05, 0.05, 0.05])
-    for index, inputs in ((1, (0,)), (2, (1,)), (3, (3, 10))):
+    for index, inputs in ((1, (0,)), (2, (1,)), (3, (3, 13))):
         for k in inputs:
             raw[:, unseen == index, k] = np.nan
     raw[rng.random(raw.shape) < 0.003] = np.nan

@@ -4,6 +4,7 @@ from ml.estimators.base import FAR_S, Estimator, Floats
 from ml.estimators.counter import CounterRate, Rate
 from ml.estimators.cusum import Change, Cusum
 from ml.estimators.level import Level, RobustLevel
+from ml.estimators.seasonal import Seasonal, Usual
 from ml.estimators.silence import Pace, Silence
 from ml.estimators.spread import Spread, Variance
 from ml.estimators.trend import Crossing, Line, Trend, time_to_threshold
@@ -21,9 +22,11 @@ __all__ = [
     "Pace",
     "Rate",
     "RobustLevel",
+    "Seasonal",
     "Silence",
     "Spread",
     "Trend",
+    "Usual",
     "Variance",
     "time_to_threshold",
 ]

@@ -70,14 +70,16 @@ class Trend(Estimator[Line]):
         y0 += shifted
         yy += shifted * shifted
 
-    def score(self, state: Floats) -> Line:
+    def score(self, state: Floats, signals: slice = slice(None)) -> Line:
+        """``state`` may hold some of the signals only: which, says ``signals``."""
+        decay = self.decay[signals]
         s0, s1, s2, y0, y1, yy, origin, _ = state
         # Weighted means, then covariances around them: few passes over many rows.
         inverse = 1.0 / np.maximum(s0, 1e-12)
         mean, age = y0 * inverse, s1 * inverse
         spread = s2 * inverse - age * age
         # A slope needs more than two effective samples that are not all at one instant; no slope: no error.
-        able = (s0 > 2.0) & (spread * self.decay * self.decay > 1e-9)
+        able = (s0 > 2.0) & (spread * decay * decay > 1e-9)
         per_spread = able / np.maximum(spread, 1e-300)
         covariance = y1 * inverse - age * mean
         slope = covariance * per_spread

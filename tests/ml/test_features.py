@@ -17,7 +17,7 @@ anything = st.one_of(st.floats(width=64), st.sampled_from([nan, inf, -inf, -8.0,
 samples = st.lists(
     st.tuples(
         st.floats(-3.0, 3.0) | st.sampled_from([0.05, nan, inf, 1e18]),
-        st.lists(anything, min_size=11, max_size=11),
+        st.lists(anything, min_size=len(PortBank.INPUTS), max_size=len(PortBank.INPUTS)),
     ),
     min_size=1,
     max_size=25,

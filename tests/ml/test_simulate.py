@@ -11,7 +11,7 @@ from ml.physics import FEC_LIMIT_BER, ber, margin_db, q_factor
 
 COUNT = 600
 POWER, BER, QUEUE, RATE = 0, 1, 2, 4
-UNCORRECTED, BYTES, DROPPED, LOST = 6, 8, 9, 10
+UNCORRECTED, BYTES, DROPPED, LOST = 9, 11, 12, 13
 
 
 @pytest.fixture(scope="module")
