@@ -1,0 +1,30 @@
+"""Megaport: greeting, reference in brackets, purpose over several lines, services in a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from control.feeds.announcement import Announcement, circuits
+from control.feeds.mail import Mail
+from control.feeds.page import column
+from control.feeds.providers.registry import provider
+from control.feeds.providers.words import first, moment, status_in
+
+
+@provider("megaport", "megaport.com")
+def megaport(mail: Mail) -> Iterator[Announcement]:
+    page = mail.page
+    text = page.text
+    opening = first(r"^(.*\bmaintenance\b.*\(\S+\).*)$", text, re.MULTILINE | re.IGNORECASE) or ""
+    purpose = first(r"Purpose of Maintenance:\s*(.*?)\nImpacted Service\(s\):", text, re.DOTALL)
+    yield Announcement(
+        "megaport",
+        maintenance_id=first(r"\((\S+)\)", opening),
+        account=first(r"^Hi (.{1,120}?),$", text, re.MULTILINE),
+        summary=purpose or opening or None,
+        status=status_in(f"{mail.title} {opening}"),
+        start=moment(page.value("Start Date and Time")),
+        end=moment(page.value("End Date and Time")),
+        circuits=circuits([column(item, "Service ID") for item in page.records("Service ID", "Service Type")]),
+    )
