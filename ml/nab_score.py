@@ -133,8 +133,7 @@ def _sweep(corpus: Sequence[Series], anomaly: Sequence[Floats], profile: Profile
             own = (found.window == k) & found.counts
             level, value = odd[own], found.value[own]
             order = np.argsort(-level, kind="stable")
-            best = np.maximum.accumulate(value[order])
-            gain = np.diff(best, prepend=-profile.missed)
+            gain = np.diff(np.maximum.accumulate(value[order]), prepend=-profile.missed)
             levels.append(level[order])
             changes.append(gain)
             news.append((np.arange(len(order)) == 0).astype(np.float64))
