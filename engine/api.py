@@ -309,7 +309,9 @@ class Datapath(Protocol):
         """Replicas are (egress port, instance)."""
         ...
 
-    def clone_write(self, op: Op, session: int, replicas: Sequence[tuple[int, int]], length: int = 0) -> None: ...
+    def clone_write(
+        self, op: Op, session: int, replicas: Sequence[tuple[int, int]], length: int = 0, class_: int = 0
+    ) -> None: ...
 
     def packet_out(self, data: bytes) -> None:
         """Inject a frame, controller header included, as if it came from the CPU port."""

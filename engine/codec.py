@@ -23,9 +23,12 @@ Requests (``op: payload -> reply``)::
     COUNTER_READ    u32 counter, u32 index, u32 count                -> count * (u64 packets, u64 bytes)
     COUNTER_WRITE   u32 counter, u32 index, u64 packets, u64 bytes   -> -
     MULTICAST_WRITE u8 op, u32 group, u32 n, n * (u32 port, u32 id)  -> -
+                    (port + 0x80000000: a backup of the replica before)
     MULTICAST_READ  -                                                -> u32 n, n * (u32 group, u32 m, m * (port, id))
-    CLONE_WRITE     u8 op, u32 session, u32 length, u32 n, n * ...   -> -
-    CLONE_READ      -                                                -> u32 n, n * (u32 session, u32 length, u32 m, ...)
+    CLONE_WRITE     u8 op, u32 session, u32 length, u32 class,       -> -
+                    u32 n, n * (u32 port, u32 id) as above
+    CLONE_READ      -                                                -> u32 n, n * (u32 session, u32 length,
+                                                                        u32 class, u32 m, m * (port, id))
     METER_WRITE     u32 meter, u32 index, 4 * u64 (cir, cburst,      -> -
                     pir, pburst); all ones: unset
     METER_READ      u32 meter, u32 index, u32 count                  -> count * 4 * u64
@@ -34,7 +37,9 @@ Requests (``op: payload -> reply``)::
     DIRECT_METER_WRITE  u32 table, key, i32 priority, 4 * u64 as in  -> -
                     METER_WRITE (direct meter of one entry)
     DIRECT_METER_READ   u32 table, key, i32 priority                 -> 4 * u64
-    VALUE_SET_WRITE u32 value set, u32 n, n * value                  -> -
+    VALUE_SET_WRITE u32 value set, u32 n, n * (value, mask)          -> -
+    BATCH           u32 n, n * (u16 op, u32 length, payload): write  -> u32 failed command (all ones: none),
+                    commands of which all take effect or none           u8 code, message
     RESET           -                                                -> -
     STATS           -                                                -> u64 * fields of struct sp_stats
 
@@ -106,7 +111,10 @@ class Command(IntEnum):
     STATS = 0x17
     DIRECT_METER_WRITE = 0x18
     DIRECT_METER_READ = 0x19
+    BATCH = 0x1A
 
+
+BACKUP = 0x8000_0000
 
 STATS_FIELDS = (
     "received",
@@ -373,10 +381,22 @@ def read_group_members(reader: Reader) -> list[GroupMember]:
 
 
 def replicas(pairs: Sequence[tuple[int, int]]) -> bytes:
-    """Encode (port, instance) pairs of a multicast group or clone session."""
+    """Encode (port, instance) pairs of a multicast group or clone session.
+
+    A port with :data:`BACKUP` added is a backup of the replica before it: used while all before it are down.
+    """
     return struct.pack("<I", len(pairs)) + b"".join(
         struct.pack("<II", _u32(port, "port"), _u32(instance, "instance")) for port, instance in pairs
     )
+
+
+def batch(commands: Sequence[tuple[int, bytes]]) -> bytes:
+    """Encode a BATCH of (write command, payload)."""
+    parts = [struct.pack("<I", len(commands))]
+    for op, payload in commands:
+        parts.append(struct.pack("<HI", op, len(payload)))
+        parts.append(payload)
+    return b"".join(parts)
 
 
 def read_replicas(reader: Reader) -> list[tuple[int, int]]:

@@ -28,6 +28,7 @@ from engine.codec import (
     Codec,
     Command,
     Reader,
+    batch,
     group_members,
     octets,
     read_group_members,
@@ -195,19 +196,37 @@ class Commands(ABC):
         reader = Reader(self.command(Command.MULTICAST_READ, b""))
         return {reader.u32(): read_replicas(reader) for _ in range(reader.u32())}
 
-    def clone_write(self, op: Op, session: int, pairs: Sequence[tuple[int, int]], length: int = 0) -> None:
-        self.command(Command.CLONE_WRITE, struct.pack("<BII", op, session, length) + replicas(pairs))
+    def clone_write(
+        self, op: Op, session: int, pairs: Sequence[tuple[int, int]], length: int = 0, class_: int = 0
+    ) -> None:
+        """``length``: bytes to which copies are cut, 0: none; ``class_``: their priority, 0 to 7."""
+        self.command(Command.CLONE_WRITE, struct.pack("<BIII", op, session, length, class_) + replicas(pairs))
 
     def clone_read(self) -> dict[int, tuple[int, list[tuple[int, int]]]]:
         """Clone sessions: (packet length limit or 0, replicas)."""
         reader = Reader(self.command(Command.CLONE_READ, b""))
-        return {reader.u32(): (reader.u32(), read_replicas(reader)) for _ in range(reader.u32())}
+        sessions: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+        for _ in range(reader.u32()):
+            session, length, _class = reader.u32(), reader.u32(), reader.u32()
+            sessions[session] = (length, read_replicas(reader))
+        return sessions
 
-    def value_set_write(self, value_set: int, values: Sequence[int]) -> None:
-        """Replace the members of a parser value set."""
+    def value_set_write(self, value_set: int, values: Sequence[int | tuple[int, int]]) -> None:
+        """Replace the members of a parser value set: values, or (value, mask)."""
         info = self.codec.array(self.codec.program.value_sets, value_set, "value set")
-        cells = b"".join(self.codec.cell(info, value) for value in values)
+        full = (1 << info.width) - 1
+        pairs = [value if isinstance(value, tuple) else (value, full) for value in values]
+        cells = b"".join(self.codec.cell(info, value) + self.codec.cell(info, mask) for value, mask in pairs)
         self.command(Command.VALUE_SET_WRITE, struct.pack("<II", value_set, len(values)) + cells)
+
+    def batch(self, commands: Sequence[tuple[int, bytes]]) -> tuple[int, int, str] | None:
+        """Execute write commands (operation, payload) of which all take effect or none; no packet sees half of them.
+
+        None on success, else (position of the command that failed, code, message).
+        """
+        reply = self.command(Command.BATCH, batch(commands))
+        failed, code = struct.unpack_from("<IB", reply)
+        return None if code == 0 else (failed, code, reply[5:].decode(errors="replace"))
 
     def reset(self) -> None:
         """Forget all entries, registers, counters and groups: the state right after loading."""

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 SOURCES = NATIVE / "switchd"
 FLAGS = ("-D_GNU_SOURCE",)
-LIBRARIES = ("-lm", "-ldl")
+LIBRARIES = ("-lm", "-ldl", "-lpthread")
 WRITE_CHUNK = 64  # updates per message: packets wait no longer than one message takes
 WRITE_WINDOW = 16  # messages on the way
 _HEADER = struct.Struct("<IIHH")

@@ -36,7 +36,7 @@ from engine.commands import Commands
 from engine.ir_load import load
 from engine.program import program_info
 
-ABI = 2
+ABI = 3
 DROP_PORT = 511
 CPU_PORT = 510
 RELEASE = ("-O2",)
@@ -111,6 +111,7 @@ class _Options(ctypes.Structure):
         ("idle", _Idle),
         ("seed", ctypes.c_uint64),
         ("log", _Log),
+        ("breathe", ctypes.c_void_p),
     )
 
 

@@ -87,6 +87,16 @@ class DigestBuffer:
         return [p4r.DigestEntry(digest_id=id_, config=channel.config) for id_, channel in self._channels.items()]
 
     @_locked
+    def restore(self, entries: list[p4r.DigestEntry], schemas: dict[int, DigestSchema]) -> None:
+        """Back to the configuration that :meth:`entries` gave; messages that wait stay where they can."""
+        channels = {}
+        for entry in entries:
+            channel = self._channels.get(entry.digest_id) or _Channel(schemas[entry.digest_id], entry.config)
+            channel.config = entry.config
+            channels[entry.digest_id] = channel
+        self._channels = channels
+
+    @_locked
     def add(self, digest_id: int, values: tuple[bytes, ...], now_ns: int) -> p4r.DigestList | None:
         """Take one message of the data plane; returns a list when one is complete."""
         channel = self._channels.get(digest_id)

@@ -196,10 +196,10 @@ class _Snapshot:
         extras, old, writer = pipeline.extras, self._extras, pipeline.writer
         for group in old.multicast.values():
             entry = p4r.PacketReplicationEngineEntry(multicast_group_entry=group)
-            writer.replication.write(Op.INSERT, entry, None)
+            writer.replication.write(Op.INSERT, entry)
         for session in old.clones.values():
             entry = p4r.PacketReplicationEngineEntry(clone_session_entry=session)
-            writer.replication.write(Op.INSERT, entry, None)
+            writer.replication.write(Op.INSERT, entry)
         for (profile, number), limit in old.group_limits.items():
             if profile in unchanged:
                 extras.group_limits[profile, number] = limit
@@ -209,7 +209,7 @@ class _Snapshot:
         extras.digests = pipeline.digests.entries()
         for id_, value_set in old.value_sets.items():
             if id_ in unchanged:
-                writer._value_set(Op.MODIFY, value_set, None)
+                writer.value_set(Op.MODIFY, value_set)
         extras.dirty = True
 
 

@@ -21,7 +21,6 @@ from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import ONE_SHOT_BASE, TableSchema
 from engine.p4rt.values import decode, delimited, encode
 
-Undo = list[Callable[[], None]]
 MAX_PORT = (1 << 31) - 1
 _SET = p4r.TableAction.ACTION_PROFILE_ACTION_SET_FIELD_NUMBER
 
@@ -50,14 +49,10 @@ class Profiles:
 
     # -- members ---------------------------------------------------------------------------------------------------
 
-    def write_member(self, op: Op, entry: p4r.ActionProfileMember, undo: Undo | None) -> None:
+    def write_member(self, op: Op, entry: p4r.ActionProfileMember) -> None:
         profile = self.profile(entry.action_profile_id)
         member = _client_id(entry.member_id, f"action profile {profile.name}: member")
         action = b"\0" if op is Op.DELETE else self._action(profile, entry.action)
-        if undo is not None:
-            before = self._commands.member_read(profile.index).get(member)
-            inverse = {Op.INSERT: Op.DELETE, Op.DELETE: Op.INSERT, Op.MODIFY: Op.MODIFY}[op]
-            undo.append(lambda: self._commands.member_write(inverse, profile.index, member, before))
         self._member(op, profile, member, action)
 
     def _member(self, op: Op, profile: ProfileSchema, member: int, action: bytes) -> None:
@@ -87,7 +82,7 @@ class Profiles:
 
     # -- groups ----------------------------------------------------------------------------------------------------
 
-    def write_group(self, op: Op, entry: p4r.ActionProfileGroup, undo: Undo | None) -> None:
+    def write_group(self, op: Op, entry: p4r.ActionProfileGroup) -> None:
         profile = self.profile(entry.action_profile_id)
         what = f"action profile {profile.name}: group {entry.group_id}"
         group = _client_id(entry.group_id, f"action profile {profile.name}: group")
@@ -96,28 +91,20 @@ class Profiles:
         members = []
         if op is not Op.DELETE:
             for item in entry.members:
-                if item.weight < 1:
-                    raise invalid(f"{what}: member {item.member_id} has weight {item.weight}")
-                members.append(GroupMember(item.member_id, item.weight, _watch_port(item, what)))
+                weight = member_weight(profile, item.weight, f"{what}: member {item.member_id}")
+                members.append(GroupMember(item.member_id, weight, _watch_port(item, what)))
             if len({m.member for m in members}) != len(members):
                 raise invalid(f"{what} lists a member twice")
-            self._check_size(profile, entry.max_size, members, what)
+            if entry.max_size < 0 or (profile.max_group_size and entry.max_size > profile.max_group_size):
+                raise invalid(
+                    f"{what}: max_size {entry.max_size} exceeds the selector's limit of {profile.max_group_size}"
+                )
+            limit = entry.max_size or profile.max_group_size
+            self._check_size(profile, limit, members, what, Rpc.RESOURCE_EXHAUSTED, by_members=profile.sum_of_members)
         limits = self._extras.group_limits
         key = (profile.id, group)
         if op is Op.MODIFY and entry.max_size and limits.get(key, entry.max_size) != entry.max_size:
             raise invalid(f"{what}: max_size cannot be modified")
-        if undo is not None:
-            before = self._commands.group_read(profile.index).get(group, [])
-            inverse = {Op.INSERT: Op.DELETE, Op.DELETE: Op.INSERT, Op.MODIFY: Op.MODIFY}[op]
-            limit = limits.get(key)
-
-            def restore() -> None:
-                self._commands.group_write(inverse, profile.index, group, before)
-                limits.pop(key, None)
-                if limit is not None:
-                    limits[key] = limit
-
-            undo.append(restore)
         self._group(op, profile, group, members, what)
         if op is Op.DELETE:
             self._extras.dirty |= limits.pop(key, None) is not None
@@ -126,13 +113,20 @@ class Profiles:
             self._extras.dirty = True
 
     @staticmethod
-    def _check_size(profile: ProfileSchema, max_size: int, members: Sequence[GroupMember], what: str) -> None:
-        if max_size < 0 or (profile.max_group_size and max_size > profile.max_group_size):
-            raise invalid(f"{what}: max_size {max_size} exceeds the selector's limit of {profile.max_group_size}")
-        limit = max_size or profile.max_group_size
+    def _check_size(
+        profile: ProfileSchema, limit: int, members: Sequence[GroupMember], what: str, code: Rpc, *, by_members: bool
+    ) -> None:
+        """Refuse with ``code`` what exceeds ``limit`` (0: none), by the selector's ``size_semantics``."""
+        if by_members:
+            if limit and len(members) > limit:
+                raise P4Error(code, f"{what}: {len(members)} members, the limit is {limit}")
+            heaviest = max((member.weight for member in members), default=0)
+            if profile.max_member_weight and heaviest > profile.max_member_weight:
+                raise invalid(f"{what}: weight {heaviest}, the limit is {profile.max_member_weight} a member")
+            return
         total = sum(member.weight for member in members)
         if limit and total > limit:
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"{what}: weights sum to {total}, the limit is {limit}")
+            raise P4Error(code, f"{what}: weights sum to {total}, the limit is {limit}")
 
     def _group(self, op: Op, profile: ProfileSchema, group: int, members: Sequence[GroupMember], what: str) -> None:
         try:
@@ -150,7 +144,9 @@ class Profiles:
             entry = p4r.ActionProfileGroup(action_profile_id=profile.id, group_id=number)
             entry.max_size = self._extras.group_limits.get((profile.id, number), 0)
             for member in members:
-                item = entry.members.add(member_id=member.member, weight=member.weight)
+                item = entry.members.add(
+                    member_id=member.member, weight=0 if profile.weights_disallowed else member.weight
+                )
                 if member.watch_port is not None:
                     item.watch_port = encode(member.watch_port)
             out.append(entry)
@@ -167,15 +163,18 @@ class Profiles:
         if not profile.with_selector:
             raise invalid(f"{what} needs an action selector; {profile.name} is an action profile")
         sets = p4r.ActionProfileActionSet
-        if action_set.action_selection_mode == sets.RANDOM or action_set.size_semantics == sets.SUM_OF_MEMBERS:
-            raise P4Error(Rpc.UNIMPLEMENTED, f"{what}: selection by hash and sum of weights are what the engine does")
+        if action_set.action_selection_mode == sets.RANDOM:
+            raise P4Error(Rpc.UNIMPLEMENTED, f"{what}: v1model selects by hash, not at random")
+        by_members = profile.sum_of_members
+        if action_set.size_semantics != sets.DEFAULT_SIZE_DETERMINED_BY_ACTION_SELECTOR:
+            by_members = action_set.size_semantics == sets.SUM_OF_MEMBERS
         actions = []
         for item in action_set.action_profile_actions:
-            if item.weight < 1:
-                raise invalid(f"{what}: weight {item.weight} is not positive")
-            actions.append((self._action(profile, item.action), item.weight, _watch_port(item, what)))
+            weight = member_weight(profile, item.weight, what)
+            actions.append((self._action(profile, item.action), weight, _watch_port(item, what)))
         members = [GroupMember(0, weight, watch) for _action, weight, watch in actions]
-        self._check_size(profile, 0, members, what)
+        limit = profile.max_group_size
+        self._check_size(profile, limit, members, what, Rpc.INVALID_ARGUMENT, by_members=by_members)
         first = self._reserve(profile, len(actions) + 1)
         created: list[int] = []
         try:
@@ -231,13 +230,24 @@ class Profiles:
             out = p4r.ActionProfileActionSet()
             for member in groups.get(group, []):
                 call = members[member.member]
-                item = out.action_profile_actions.add(weight=member.weight)
+                item = out.action_profile_actions.add(weight=0 if profile.weights_disallowed else member.weight)
                 item.action.CopyFrom(profile.by_index[call.action].message(call.params))
                 if member.watch_port is not None:
                     item.watch_port = encode(member.watch_port)
             return delimited(_SET, out.SerializeToString())
 
         return wire
+
+
+def member_weight(profile: ProfileSchema, weight: int, what: str) -> int:
+    """A member's weight as the data plane wants it."""
+    if profile.weights_disallowed:
+        if weight:
+            raise invalid(f"{what}: {profile.name} disallows weights, not {weight}")
+        return 1
+    if weight < 1:
+        raise invalid(f"{what}: weight {weight} is not positive")
+    return weight
 
 
 def _client_id(number: int, what: str) -> int:

@@ -37,6 +37,7 @@ _METER_CONFIG = p4r.TableEntry.METER_CONFIG_FIELD_NUMBER
 _DATA = p4r.DirectCounterEntry.DATA_FIELD_NUMBER
 
 Bodies = Iterator[bytes]  # serialized Entity messages
+Selection = tuple[TableSchema, bytes | None, int]  # table, key (None: all entries), priority
 
 
 class Reader:
@@ -98,6 +99,10 @@ class Reader:
         want = Want(
             entry.HasField("counter_data"), entry.HasField("time_since_last_hit"), entry.HasField("meter_config")
         )
+        if entry.HasField("meter_counter_data"):
+            raise unimplemented("meters do not count by colour")
+        if want.since_hit and entry.table_id and not tables[0].idle:
+            raise invalid(f"table {tables[0].name} does not support idle time-outs")
         one_shot = self._profiles.one_shot_reader()
         if entry.is_default_action:
             return (delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
@@ -120,9 +125,8 @@ class Reader:
             yield body
 
     def _default(self, table: TableSchema, one_shot: OneShot) -> bytes:
-        return table.default_wire(
-            self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index)), one_shot
-        )
+        action = self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index))
+        return table.default_wire(action, one_shot, self._extras.metadata.get((table.index, b"", 0)))
 
     def _slices(self, table: TableSchema, key: bytes | None, priority: int) -> Iterator[tuple[bytes, int]]:
         cursor = 0
@@ -149,35 +153,60 @@ class Reader:
             bodies = table.wires(reply, 8, count, want, self._extras.metadata, one_shot)
             if want.meter and table.meter is not None:
                 entries = table.raw_entries(reply, 8, count)
-                bodies = [body + self._meter_part(table, raw) for body, raw in zip(bodies, entries, strict=True)]
+                bodies = [
+                    body + self._meter_part(table, raw, _METER_CONFIG)
+                    for body, raw in zip(bodies, entries, strict=True)
+                ]
             for body in bodies:
                 yield tag + varint(len(body)) + body
 
-    def _meter_part(self, table: TableSchema, raw: RawEntry) -> bytes:
-        """The ``meter_config`` of a ``p4.v1.TableEntry``; nothing when it is the default one."""
-        config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
-        return b"" if config is None else delimited(_METER_CONFIG, config.SerializeToString())
+    def _direct(self, wanted: p4r.TableEntry, has: Callable[[TableSchema], bool], what: str) -> list[Selection]:
+        """The entries whose direct counters or meters (``what``) a read asks for."""
+        if not wanted.table_id:
+            return [(table, None, 0) for table in self._schema.tables.values() if has(table)]
+        table = self._schema.table(wanted.table_id)
+        if not has(table):
+            raise invalid(f"table {table.name} has no direct {what}")
+        if wanted.is_default_action:
+            raise unimplemented(f"table {table.name}: in v1model a miss has no {what}")
+        if not len(wanted.match):
+            return [(table, None, 0)]
+        key, priority = table.key(wanted.match), table.priority(wanted.priority)
+        self._entry_must_exist(table, key, priority)
+        return [(table, key, priority)]
+
+    def _entry_must_exist(self, table: TableSchema, key: bytes, priority: int) -> None:
+        request = struct.pack("<IIIB", table.index, 0, 1, 1) + key + struct.pack("<i", priority)
+        self._commands.command(Command.TABLE_READ, request)  # NOT_FOUND
+
+    def _entries(self, chosen: list[Selection]) -> Iterator[tuple[TableSchema, RawEntry, bytes]]:
+        """(table, entry, the ``table_entry`` field of a direct resource) for all that was chosen."""
+        for table, key, priority in chosen:
+            for reply, count in self._slices(table, key, priority):
+                for raw in table.raw_entries(reply, 8, count):
+                    yield table, raw, delimited(1, table.match_wire(raw.key, raw.priority))
 
     def _direct_counter(self, entry: p4r.DirectCounterEntry) -> Bodies:
-        wanted = entry.table_entry
-        if wanted.table_id:
-            table = self._schema.table(wanted.table_id)
-            if table.counter is None:
-                raise invalid(f"table {table.name} has no direct counter")
-            if wanted.is_default_action:
-                raise unimplemented(f"table {table.name}: the default entry's counter cannot be read")
-            if len(wanted.match):
-                return self._direct(table, table.key(wanted.match), table.priority(wanted.priority))
-            return self._direct(table, None, 0)
-        with_counter = [table for table in self._schema.tables.values() if table.counter is not None]
-        return _chained([self._direct(table, None, 0) for table in with_counter])
+        chosen = self._direct(entry.table_entry, lambda table: table.counter is not None, "counter")
+        return (
+            delimited(_DIRECT_COUNTER, head + delimited(_DATA, counter_wire(raw.packets, raw.octets)))
+            for _table, raw, head in self._entries(chosen)
+        )
 
-    def _direct(self, table: TableSchema, key: bytes | None, priority: int) -> Bodies:
-        for reply, count in self._slices(table, key, priority):
-            for raw in table.raw_entries(reply, 8, count):
-                body = delimited(1, table.match_wire(raw.key, raw.priority))
-                body += delimited(_DATA, counter_wire(raw.packets, raw.octets))
-                yield delimited(_DIRECT_COUNTER, body)
+    def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
+        if entry.HasField("counter_data"):
+            raise unimplemented("meters do not count by colour")
+        chosen = self._direct(entry.table_entry, lambda table: table.meter is not None, "meter")
+        tag = p4r.DirectMeterEntry.CONFIG_FIELD_NUMBER
+        return (
+            delimited(_DIRECT_METER, head + self._meter_part(table, raw, tag))
+            for table, raw, head in self._entries(chosen)
+        )
+
+    def _meter_part(self, table: TableSchema, raw: RawEntry, tag: int) -> bytes:
+        """The field ``tag`` with the configuration of an entry's meter; nothing when it is the default one."""
+        config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
+        return b"" if config is None else delimited(tag, config.SerializeToString())
 
     # -- action profiles -------------------------------------------------------------------------------------------
 
@@ -255,6 +284,8 @@ class Reader:
             yield delimited(_COUNTER, head + _index_wire(index) + data)
 
     def _meter(self, entry: p4r.MeterEntry) -> Bodies:
+        if entry.HasField("counter_data"):
+            raise unimplemented("meters do not count by colour")
         ranges = self._arrays(self._schema.meters, entry.meter_id, entry, "meter")
         return _chained([self._meters(array, first, count) for array, first, count in ranges])
 
@@ -262,30 +293,6 @@ class Reader:
         for index, cell in self._cells(Command.METER_READ, array, first, count, 32):
             out = p4r.MeterEntry(meter_id=array.id, index=p4r.Index(index=index), config=meter_config(cell))
             yield delimited(_METER, out.SerializeToString())
-
-    def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
-        wanted = entry.table_entry
-        if wanted.table_id:
-            table = self._schema.table(wanted.table_id)
-            if table.meter is None:
-                raise invalid(f"table {table.name} has no direct meter")
-            if wanted.is_default_action:
-                raise unimplemented(f"table {table.name}: packets that miss are not metered")
-            if len(wanted.match):
-                key, priority = table.key(wanted.match), table.priority(wanted.priority)
-                read_meter(self._commands, table, key, priority)  # NOT_FOUND when there is no such entry
-                return self._direct_meters(table, key, priority)
-            return self._direct_meters(table, None, 0)
-        return _chained([self._direct_meters(t, None, 0) for t in self._schema.tables.values() if t.meter is not None])
-
-    def _direct_meters(self, table: TableSchema, key: bytes | None, priority: int) -> Bodies:
-        for reply, count in self._slices(table, key, priority):
-            for raw in table.raw_entries(reply, 8, count):
-                body = delimited(1, table.match_wire(raw.key, raw.priority))
-                config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
-                if config is not None:
-                    body += delimited(p4r.DirectMeterEntry.CONFIG_FIELD_NUMBER, config.SerializeToString())
-                yield delimited(_DIRECT_METER, body)
 
     # -- the rest --------------------------------------------------------------------------------------------------
 

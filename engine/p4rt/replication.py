@@ -5,29 +5,45 @@ from __future__ import annotations
 from typing import Any
 
 from engine.api import DatapathError, Op
+from engine.codec import BACKUP
 from engine.commands import Commands
-from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
-from engine.p4rt.profiles import Undo
+from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
 from engine.p4rt.values import decode
 
-_INVERSE = {Op.INSERT: Op.DELETE, Op.DELETE: Op.INSERT, Op.MODIFY: Op.MODIFY}
+MAX_CLASS = 7  # priority queues
+
+
+def _port(replica: Any, what: str) -> int:
+    kind = replica.WhichOneof("port_kind")
+    if kind is None:
+        raise invalid(f"{what}: a replica has no port")
+    port: int = decode(replica.port, 32, f"{what}: port") if kind == "port" else replica.egress_port
+    return port
 
 
 def _replicas(entry: Any, what: str) -> list[tuple[int, int]]:
-    out = []
+    """(port, instance) of the replicas, each followed by its backups, which are marked."""
+    out: list[tuple[int, int]] = []
+    seen: set[tuple[int, int]] = set()
+
+    def add(port: int, instance: int, mark: int) -> None:
+        if port >= BACKUP:
+            raise invalid(f"{what}: there is no port {port}")
+        if (port, instance) in seen:
+            raise invalid(f"{what}: port {port}, instance {instance} is listed twice")
+        seen.add((port, instance))
+        out.append((port | mark, instance))
+
     for replica in entry.replicas:
-        if len(replica.backup_replicas):
-            raise unimplemented(f"{what}: backup replicas are not supported")
-        kind = replica.WhichOneof("port_kind")
-        if kind is None:
-            raise invalid(f"{what}: a replica has no port")
-        port = decode(replica.port, 32, f"{what}: port") if kind == "port" else replica.egress_port
-        pair = (port, replica.instance)
-        if pair in out:
-            raise invalid(f"{what}: port {port}, instance {replica.instance} is listed twice")
-        out.append(pair)
+        port = _port(replica, what)
+        add(port, replica.instance, 0)
+        for backup in replica.backup_replicas:
+            number = decode(backup.port, 32, f"{what}: backup port")
+            if number == port:
+                raise invalid(f"{what}: a replica and its backup have the same port {port}")
+            add(number, backup.instance, BACKUP)
     return out
 
 
@@ -38,43 +54,40 @@ class Replication:
         self._commands = commands
         self._extras = extras
 
-    def write(self, op: Op, entry: p4r.PacketReplicationEngineEntry, undo: Undo | None) -> None:
+    def write(self, op: Op, entry: p4r.PacketReplicationEngineEntry) -> None:
         kind = entry.WhichOneof("type")
         if kind == "multicast_group_entry":
-            self._multicast(op, entry.multicast_group_entry, undo)
+            self._multicast(op, entry.multicast_group_entry)
         elif kind == "clone_session_entry":
-            self._clone(op, entry.clone_session_entry, undo)
+            self._clone(op, entry.clone_session_entry)
         else:
             raise invalid("PacketReplicationEngineEntry: neither multicast group nor clone session")
 
-    def _multicast(self, op: Op, entry: p4r.MulticastGroupEntry, undo: Undo | None) -> None:
+    def _multicast(self, op: Op, entry: p4r.MulticastGroupEntry) -> None:
         number = entry.multicast_group_id
         what = f"multicast group {number}"
         kept = self._extras.multicast
         _check(op, number, number in kept, what)
         pairs = [] if op is Op.DELETE else _replicas(entry, what)
         self._send(what, lambda: self._commands.multicast_write(op, number, pairs))
-        before = kept.get(number)
         self._keep(kept, op, number, entry)
-        if undo is not None:
-            undo.append(lambda: self._multicast(_INVERSE[op], before or entry, None))
 
-    def _clone(self, op: Op, entry: p4r.CloneSessionEntry, undo: Undo | None) -> None:
+    def _clone(self, op: Op, entry: p4r.CloneSessionEntry) -> None:
         number = entry.session_id
         what = f"clone session {number}"
         kept = self._extras.clones
         _check(op, number, number in kept, what)
-        if entry.class_of_service:
-            raise unimplemented(f"{what}: class_of_service is not supported")
-        if entry.packet_length_bytes < 0:
-            raise invalid(f"{what}: packet_length_bytes cannot be negative")
-        pairs = [] if op is Op.DELETE else _replicas(entry, what)
-        length = entry.packet_length_bytes
-        self._send(what, lambda: self._commands.clone_write(op, number, pairs, length))
-        before = kept.get(number)
+        pairs: list[tuple[int, int]] = []
+        length = class_ = 0
+        if op is not Op.DELETE:  # which needs the id only
+            length, class_ = entry.packet_length_bytes, entry.class_of_service
+            if not 0 <= class_ <= MAX_CLASS:
+                raise invalid(f"{what}: class_of_service {class_} is not within 0..{MAX_CLASS}")
+            if length < 0:
+                raise invalid(f"{what}: packet_length_bytes cannot be negative")
+            pairs = _replicas(entry, what)
+        self._send(what, lambda: self._commands.clone_write(op, number, pairs, length, class_))
         self._keep(kept, op, number, entry)
-        if undo is not None:
-            undo.append(lambda: self._clone(_INVERSE[op], before or entry, None))
 
     @staticmethod
     def _send(what: str, command: Any) -> None:

@@ -41,6 +41,9 @@ class ProfileSchema:
     with_selector: bool
     actions: dict[int, ActionSchema]
     by_index: dict[int, ActionSchema]
+    sum_of_members: bool = False  # what sizes of groups mean; else the sum of weights
+    max_member_weight: int = 0
+    weights_disallowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,17 @@ def _profile(
                 mine.setdefault(action.id, action)
                 by_index[action.index] = action
     return ProfileSchema(
-        info.preamble.id, name, index, info.size or bound.size, info.max_group_size, info.with_selector, mine, by_index
+        id=info.preamble.id,
+        name=name,
+        index=index,
+        size=info.size or bound.size,
+        max_group_size=info.max_group_size,
+        with_selector=info.with_selector,
+        actions=mine,
+        by_index=by_index,
+        sum_of_members=info.HasField("sum_of_members"),
+        max_member_weight=info.sum_of_members.max_member_weight,
+        weights_disallowed=info.weights_disallowed,
     )
 
 

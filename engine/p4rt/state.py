@@ -32,6 +32,24 @@ class Extras:
     metadata: Metadata = field(default_factory=dict)
     dirty: bool = False
 
+    def snapshot(self) -> Extras:
+        """A copy; entries are never changed in place, so they are shared."""
+        return Extras(
+            dict(self.multicast),
+            dict(self.clones),
+            dict(self.value_sets),
+            dict(self.group_limits),
+            list(self.digests),
+            dict(self.metadata),
+            self.dirty,
+        )
+
+    def restore(self, kept: Extras) -> None:
+        """Become what :meth:`snapshot` gave; other objects hold references to this one."""
+        self.multicast, self.clones, self.value_sets = kept.multicast, kept.clones, kept.value_sets
+        self.group_limits, self.digests, self.metadata = kept.group_limits, kept.digests, kept.metadata
+        self.dirty = kept.dirty
+
     def pack(self, schema: Schema) -> bytes:
         """Serialize as a ReadResponse."""
         out = p4r.ReadResponse()
@@ -74,7 +92,7 @@ class Extras:
             elif kind == "table_entry" and entity.table_entry.table_id in schema.tables:
                 row = entity.table_entry
                 table = schema.tables[row.table_id]
-                key = (table.index, table.key(row.match), row.priority)
+                key = (table.index, b"" if row.is_default_action else table.key(row.match), row.priority)
                 extras.metadata[key] = (row.metadata, row.controller_metadata)
         return extras
 

@@ -107,7 +107,7 @@ class TableSchema:
     def update(self, op: Op, entry: p4r.TableEntry) -> bytes:
         """The binary update for an entry that is not a default entry and has no one-shot action set."""
         if self.const:
-            raise P4Error(Rpc.PERMISSION_DENIED, f"table {self.name} has const entries: they cannot be changed")
+            raise const_entries(self)
         key = self.key(entry.match)
         idle = entry.idle_timeout_ns
         if idle and (idle < 0 or not self.idle):
@@ -282,6 +282,8 @@ class TableSchema:
 
     def match_wire(self, key: bytes, priority: int) -> bytes:
         """Body of a ``p4.v1.TableEntry`` with table, match and priority only."""
+        if not key:  # the default entry
+            return self._id_wire + _DEFAULT
         values = self._key_layout.unpack(key)
         parts = [self._id_wire]
         for wire, at, second in self._plan():
@@ -290,13 +292,14 @@ class TableSchema:
             parts.append(_PRIORITY + varint(priority))
         return b"".join(parts)
 
-    def default_wire(self, action: bytes, one_shot: OneShot) -> bytes:
-        """Body of the default entry's ``p4.v1.TableEntry``."""
+    def default_wire(self, action: bytes, one_shot: OneShot, extra: tuple[bytes, int] | None = None) -> bytes:
+        """Body of the default entry's ``p4.v1.TableEntry``; ``extra``: its metadata."""
         return (
             self._id_wire
             + delimited(_TE.ACTION_FIELD_NUMBER, self.action_wire(action, one_shot))
             + _DEFAULT
             + (_CONST if self.const_default else b"")
+            + (_metadata_wire(*extra) if extra is not None else b"")
         )
 
     def action_wire(self, action: bytes, one_shot: OneShot) -> bytes:
@@ -322,6 +325,11 @@ class TableSchema:
             plan.append((field.wire, at, second))
             at = second + 1
         return plan
+
+
+def const_entries(table: TableSchema) -> P4Error:
+    """The answer to a change of entries that the program fixes."""
+    return P4Error(Rpc.PERMISSION_DENIED, f"table {table.name} has const entries: they cannot be changed")
 
 
 def _metadata_wire(metadata: bytes, controller_metadata: int) -> bytes:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from engine.api import DatapathError, Op
 from engine.codec import Command
 from engine.commands import Commands
-from engine.p4rt.errors import P4Error, Rpc, invalid
-from engine.p4rt.profiles import Profiles, Undo
+from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.profiles import Profiles
 from engine.p4rt.schema import Schema
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.tables import RawEntry, TableSchema
+from engine.p4rt.tables import RawEntry, TableSchema, const_entries
 from engine.p4rt.wire import METER_UNSET, meter_values, meter_wire
 
 SLICE = 64  # updates per command, so that packets and other writers get in between
@@ -55,11 +55,15 @@ class TableWriter:
         table = self._schema.tables.get(entry.table_id)
         if table is None:
             table = self._schema.table(entry.table_id)  # raises NOT_FOUND
-        if entry.is_default_action:
-            return table.default_update(op, entry)
         if entry.HasField("counter_data") or entry.HasField("meter_config") or entry.metadata:
             return None
-        if entry.controller_metadata or self._extras.metadata or table.profile is not None:
+        if entry.controller_metadata or self._extras.metadata:
+            return None
+        if entry.HasField("time_since_last_hit") or entry.HasField("meter_counter_data"):
+            return None
+        if entry.is_default_action:
+            return table.default_update(op, entry)
+        if table.profile is not None or table.const:
             return None
         return table.update(op, entry)
 
@@ -85,19 +89,17 @@ class TableWriter:
         (count,) = struct.unpack_from("<I", reply, 4)
         return next(table.raw_entries(reply, 8, min(count, 1)), None)
 
-    def apply(self, op: Op, entry: p4r.TableEntry, undo: Undo | None = None) -> None:
-        """Apply one update with everything that belongs to it, remembering how to take it back."""
+    def apply(self, op: Op, entry: p4r.TableEntry) -> None:
+        """Apply one update with everything that belongs to it."""
         table = self._schema.table(entry.table_id)
+        self._check_extras(table, op, entry)
         if entry.is_default_action:
-            update = table.default_update(op, entry)
-            if undo is not None:
-                before = self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index))
-                undo.append(lambda: self._one(table, Op.MODIFY, table.default(before)))
-            self._one(table, op, update)
+            self._one(table, op, table.default_update(op, entry))
+            self._keep_metadata((table.index, b"", 0), entry)
             return
         if table.const:
-            raise P4Error(Rpc.PERMISSION_DENIED, f"table {table.name} has const entries: they cannot be changed")
-        self._check_extras(table, op, entry)
+            self._const(table, op, entry)
+            return
         group = None
         if op is not Op.DELETE and entry.action.HasField("action_profile_action_set"):
             plain = p4r.TableEntry()
@@ -110,37 +112,47 @@ class TableWriter:
         else:
             update = table.update(op, entry)
         key = table.key(entry.match)
-        needs_old = undo is not None or (table.profile is not None and op is not Op.INSERT)
+        needs_old = table.profile is not None and op is not Op.INSERT
         old = self.find(table, key, entry.priority) if needs_old else None
-        meter = METER_UNSET
-        if undo is not None and old is not None and table.meter is not None:
-            meter = read_meter(self._commands, table, key, entry.priority)
         try:
             self._one(table, op, update)
         except P4Error:
             if group is not None:
                 self._profiles.release(table, update[-5:])
             raise
-        if undo is not None:
-            undo.append(self._inverse(table, op, key, entry.priority, old, meter))
-        elif old is not None and op is not Op.INSERT:
+        if old is not None:
             self._profiles.release(table, old.action)
         self._write_extras(table, op, key, entry)
+
+    def _const(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
+        """Of an entry that the program fixes only the direct resources can be modified, without naming its action."""
+        if op is not Op.MODIFY or entry.action.WhichOneof("type") is not None:
+            raise const_entries(table)
+        key, priority = table.key(entry.match), table.priority(entry.priority)
+        if self.find(table, key, priority) is None:
+            raise refusal(table, op, Rpc.NOT_FOUND)
+        if entry.HasField("counter_data"):
+            self.write_counter(table, key, priority, entry.counter_data)
+        if table.meter is not None:
+            config = METER_UNSET
+            if entry.HasField("meter_config"):
+                config = meter_wire(entry.meter_config, f"table {table.name}")
+            self.write_meter(table, key, priority, config)
 
     def _one(self, table: TableSchema, op: Op, update: bytes) -> None:
         code = self.send([update], atomic=False)[0]
         if code:
             raise refusal(table, op, code)
 
-    def _inverse(
-        self, table: TableSchema, op: Op, key: bytes, priority: int, old: RawEntry | None, meter: bytes
-    ) -> _Inverse:
-        metadata = self._extras.metadata.get((table.index, key, priority))
-        return _Inverse(self, table, op, key, priority, old, metadata, meter)
-
     def _check_extras(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
         if op is Op.DELETE:
             return
+        if entry.HasField("meter_counter_data"):
+            raise unimplemented(f"table {table.name}: meters do not count by colour")
+        if entry.HasField("time_since_last_hit"):
+            raise invalid(f"table {table.name}: time_since_last_hit cannot be written")
+        if entry.is_default_action and (entry.HasField("counter_data") or entry.HasField("meter_config")):
+            raise unimplemented(f"table {table.name}: v1model counts and meters no misses")
         if entry.HasField("counter_data") and table.counter is None:
             raise invalid(f"table {table.name} has no direct counter: counter_data cannot be written")
         if entry.HasField("meter_config"):
@@ -150,16 +162,21 @@ class TableWriter:
 
     def _write_extras(self, table: TableSchema, op: Op, key: bytes, entry: p4r.TableEntry) -> None:
         where = (table.index, key, entry.priority)
-        if op is Op.DELETE or not (entry.metadata or entry.controller_metadata):
-            if self._extras.metadata.pop(where, None) is not None:
-                self._extras.dirty = True
+        if op is Op.DELETE:
+            self._extras.dirty |= self._extras.metadata.pop(where, None) is not None
         else:
-            self._extras.metadata[where] = (entry.metadata, entry.controller_metadata)
-            self._extras.dirty = True
+            self._keep_metadata(where, entry)
         if op is not Op.DELETE and entry.HasField("counter_data"):
             self.write_counter(table, key, entry.priority, entry.counter_data)
         if op is not Op.DELETE and entry.HasField("meter_config"):
             self.write_meter(table, key, entry.priority, meter_wire(entry.meter_config, f"table {table.name}"))
+
+    def _keep_metadata(self, where: tuple[int, bytes, int], entry: p4r.TableEntry) -> None:
+        if entry.metadata or entry.controller_metadata:
+            self._extras.metadata[where] = (entry.metadata, entry.controller_metadata)
+            self._extras.dirty = True
+        elif self._extras.metadata.pop(where, None) is not None:
+            self._extras.dirty = True
 
     def write_meter(self, table: TableSchema, key: bytes, priority: int, config: bytes) -> None:
         """Configure an entry's direct meter; ``config`` as :func:`meter_wire` makes it."""
@@ -178,53 +195,3 @@ class TableWriter:
             self._commands.command(Command.DIRECT_WRITE, struct.pack("<I", table.index) + key + tail)
         except DatapathError as error:
             raise P4Error(int(error.code), f"table {table.name}: direct counter: {error}") from None
-
-
-class _Inverse:
-    """Takes one table update back; ``keep`` is called instead when the batch succeeded."""
-
-    def __init__(
-        self,
-        writer: TableWriter,
-        table: TableSchema,
-        op: Op,
-        key: bytes,
-        priority: int,
-        old: RawEntry | None,
-        metadata: tuple[bytes, int] | None,
-        meter: bytes,
-    ) -> None:
-        self._writer = writer
-        self._table = table
-        self._op = op
-        self._key = key
-        self._priority = priority
-        self._old = old
-        self._metadata = metadata
-        self._meter = meter
-
-    def __call__(self) -> None:
-        table, writer = self._table, self._writer
-        now = writer.find(table, self._key, self._priority)
-        if self._old is None:
-            op, idle, action = Op.DELETE, 0, b"\0"
-        else:
-            op = Op.MODIFY if now is not None else Op.INSERT
-            idle, action = self._old.idle_ns, self._old.action
-        writer._one(table, op, table.keyed(op, self._key, self._priority, idle, action))
-        if now is not None and (self._old is None or now.action != self._old.action):
-            writer._profiles.release(table, now.action)
-        if self._old is not None and table.counter is not None:
-            data = p4r.CounterData(packet_count=self._old.packets, byte_count=self._old.octets)
-            writer.write_counter(table, self._key, self._priority, data)
-        if self._old is not None and self._meter != METER_UNSET:
-            writer.write_meter(table, self._key, self._priority, self._meter)
-        where = (table.index, self._key, self._priority)
-        writer._extras.metadata.pop(where, None)
-        if self._metadata is not None:
-            writer._extras.metadata[where] = self._metadata
-
-    def keep(self) -> None:
-        """The update stands: drop what the former entry alone referred to."""
-        if self._old is not None and self._op is not Op.INSERT:
-            self._writer._profiles.release(self._table, self._old.action)

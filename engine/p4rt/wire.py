@@ -59,7 +59,7 @@ def meter_values(config: p4r.MeterConfig, what: str) -> tuple[int, int, int, int
     if min(values) < 0:
         raise invalid(f"{what}: rates and bursts cannot be negative")
     if config.eburst:
-        raise P4Error(Rpc.UNIMPLEMENTED, f"{what}: eburst belongs to single-rate meters, which v1model has not")
+        raise invalid(f"{what}: eburst belongs to single-rate meters; this one has two rates")
     if config.cir > config.pir or config.cburst > config.pburst:
         raise invalid(f"{what}: the committed rate and burst cannot exceed the peak rate and burst")
     return values

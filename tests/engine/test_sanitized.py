@@ -99,7 +99,7 @@ def records(info: ProgramInfo, chance: random.Random) -> Iterator[tuple[int, int
                 yield 1, Command.GROUP_WRITE, struct.pack("<BII", op, number, 1) + members
     for group in (1, 2, 5):
         yield 1, Command.MULTICAST_WRITE, struct.pack("<BI", Op.INSERT, group) + replicas([(1, 1), (2, 2)])
-        yield 1, Command.CLONE_WRITE, struct.pack("<BII", Op.INSERT, group, 0) + replicas([(3, 1)])
+        yield 1, Command.CLONE_WRITE, struct.pack("<BIII", Op.INSERT, group, 0, 3) + replicas([(3, 1)])
     for table in range(len(info.tables)):
         yield 1, Command.TABLE_READ, codec.table_read(table, None, 0)
         yield 1, Command.DEFAULT_READ, struct.pack("<I", table)

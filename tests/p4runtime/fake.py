@@ -6,6 +6,7 @@ against the format in :mod:`engine.codec`, not against the native engine's own i
 
 from __future__ import annotations
 
+import copy
 import json
 import struct
 import threading
@@ -34,6 +35,7 @@ from engine.codec import Codec, Command, Reader, octets, program_from_json
 from engine.commands import Commands
 from engine.p4rt.stubs import p4i
 
+_STATE = ("tables", "members", "groups", "registers", "counters", "meters", "multicast", "clones", "value_sets")
 KINDS = {2: MatchKind.EXACT, 3: MatchKind.LPM, 4: MatchKind.TERNARY, 5: MatchKind.RANGE, 6: MatchKind.OPTIONAL}
 
 
@@ -98,6 +100,7 @@ class FakeSwitch(Commands):
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.batches = 0
         self.sizes: list[int] = []  # updates per TABLE_WRITE
 
     def load(self, program: ProgramInfo) -> None:
@@ -306,6 +309,22 @@ class FakeSwitch(Commands):
     def _clone_write(self, reader: Reader) -> bytes:
         op, session = reader.u8(), reader.u32()
         return self._change(self.clones, op, session, reader.take(len(reader._data) - reader._pos), "session")
+
+    def _batch(self, reader: Reader) -> bytes:
+        self.batches += 1
+        before = copy.deepcopy({name: getattr(self, name) for name in _STATE})
+        for number in range(reader.u32()):
+            op = Command(reader.u16())
+            payload = reader.take(reader.u32())
+            try:
+                codes = getattr(self, "_" + op.name.lower())(Reader(payload))
+                if op is Command.TABLE_WRITE and any(codes):
+                    raise DatapathError(Code(codes[0]), "refused")
+            except DatapathError as error:
+                for name, value in before.items():
+                    setattr(self, name, value)
+                return struct.pack("<IB", number, error.code) + str(error).encode()
+        return struct.pack("<IB", 0xFFFFFFFF, 0)
 
     def _value_set_write(self, reader: Reader) -> bytes:
         number = reader.u32()

@@ -158,11 +158,12 @@ def prepare(raw: RawClient) -> None:
     )
 
 
-def test_rollback_takes_back_every_kind_of_update(raw: RawClient, backend: FakeBackend) -> None:
+@pytest.mark.parametrize("atomicity", [ROLLBACK, ATOMIC])
+def test_every_kind_of_update_is_taken_back(raw: RawClient, backend: FakeBackend, atomicity: int) -> None:
     prepare(raw)
     before = state(backend)
     batch = [*everything(), (INSERT, table(exact(1)))]
-    result = codes(raw, *batch, atomicity=ROLLBACK)
+    result = codes(raw, *batch, atomicity=atomicity)
     assert result == [ABORTED] * (len(batch) - 1) + [EXISTS]
     assert state(backend) == before
     assert raw.read(digest_entry=p4r.DigestEntry()) == []
@@ -171,23 +172,35 @@ def test_rollback_takes_back_every_kind_of_update(raw: RawClient, backend: FakeB
     assert kept.table_entry.metadata == b"old"
 
 
-def test_rollback_mode_applies_everything_when_nothing_fails(raw: RawClient, backend: FakeBackend) -> None:
+@pytest.mark.parametrize("atomicity", [ROLLBACK, ATOMIC])
+def test_every_kind_of_update_is_applied(raw: RawClient, backend: FakeBackend, atomicity: int) -> None:
     prepare(raw)
-    raw.write(*everything(), atomicity=ROLLBACK)
+    sent = backend.switch.batches
+    raw.write(*everything(), atomicity=atomicity)
+    assert backend.switch.batches == sent + 1
     assert backend.switch.registers[0][1] == b"\1"
     assert len(raw.read(table_entry=p4r.TableEntry(table_id=exact(1).table_id))) == 2
     assert len(backend.switch.multicast) == len(backend.switch.clones) == 1
+    assert len(backend.switch.groups[0]) == 2, "the client's group and the one of the action set"
 
 
-def test_dataplane_atomic_says_what_it_cannot(raw: RawClient, backend: FakeBackend) -> None:
-    before = state(backend)
-    with pytest.raises(grpc.RpcError) as caught:
-        raw.write((INSERT, table(exact(1))), (MODIFY, register(1, b"\1")), atomicity=ATOMIC)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "DATAPLANE_ATOMIC" in caught.value.details()
-    assert state(backend) == before
-    raw.write((MODIFY, register(1, b"\1")), atomicity=ATOMIC)
-    assert state(backend) != before
+def test_what_depends_on_another_update_of_the_batch(raw: RawClient, backend: FakeBackend) -> None:
+    """A member, a group of it and an entry that uses the group, in one batch and out again in one."""
+    member = p4r.ActionProfileMember(action_profile_id=PROFILE, member_id=1, action=forward(7).action)
+    group = p4r.ActionProfileGroup(action_profile_id=PROFILE, group_id=1)
+    group.members.add(member_id=1, weight=1)
+    entry = p4r.TableEntry(
+        table_id=BALANCE, match=[exact(1).match[0]], action=p4r.TableAction(action_profile_group_id=1)
+    )
+    updates = [{"action_profile_member": member}, {"action_profile_group": group}, table(entry)]
+    empty = state(backend)
+    raw.write(*((INSERT, update) for update in updates), atomicity=ATOMIC)
+    assert state(backend) != empty
+    raw.write(*((DELETE, update) for update in reversed(updates)), atomicity=ATOMIC)
+    assert state(backend) == empty
+
+
+def test_unknown_modes_are_refused(raw: RawClient) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         raw.write((INSERT, table(exact(1))), atomicity=7)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -118,7 +118,7 @@ def test_one_shot_action_sets(raw: RawClient, backend: FakeBackend) -> None:
     assert code(raw, INSERT, **balance(1, action_profile_action_set=action_set(4))) == EXISTS
     assert (len(backend.switch.members[0]), len(backend.switch.groups[0])) == (1, 1)
     assert code(raw, INSERT, **balance(2, action_profile_action_set=action_set(4, weight=0))) == INVALID
-    assert code(raw, INSERT, **balance(2, action_profile_action_set=action_set(4, weight=99))) == EXHAUSTED
+    assert code(raw, INSERT, **balance(2, action_profile_action_set=action_set(4, weight=99))) == INVALID
     entry = exact(1, action=p4r.TableAction(action_profile_action_set=action_set(1)))
     assert code(raw, INSERT, table_entry=entry) == INVALID
     raw.write((DELETE, balance(1)))
@@ -228,7 +228,8 @@ def test_replication_errors(raw: RawClient) -> None:
     assert code(raw, DELETE, **clone(2)) == NOT_FOUND
     assert code(raw, INSERT, **multicast(0, 1)) == INVALID
     assert code(raw, INSERT, **multicast(3, 1, 1)) == INVALID
-    assert code(raw, INSERT, **clone(3, class_of_service=1)) == UNIMPLEMENTED
+    assert code(raw, INSERT, **clone(3, class_of_service=8)) == INVALID
+    assert code(raw, INSERT, **clone(3, packet_length_bytes=-1)) == INVALID
     empty = p4r.PacketReplicationEngineEntry()
     assert code(raw, INSERT, packet_replication_engine_entry=empty) == INVALID
     portless = p4r.MulticastGroupEntry(multicast_group_id=5, replicas=[p4r.Replica(instance=1)])
@@ -247,7 +248,7 @@ def test_value_sets(raw: RawClient, backend: FakeBackend) -> None:
     (empty,) = raw.read(value_set_entry=p4r.ValueSetEntry())
     assert empty.value_set_entry == p4r.ValueSetEntry(value_set_id=VALUE_SET)
     raw.write((MODIFY, values(80, 443)))
-    assert backend.switch.value_sets[0] == b"\2\0\0\0" + b"\0\x50\1\xbb"
+    assert backend.switch.value_sets[0] == b"\2\0\0\0" + b"\0\x50\xff\xff\1\xbb\xff\xff"
     (read,) = raw.read(value_set_entry=p4r.ValueSetEntry(value_set_id=VALUE_SET))
     assert read.value_set_entry == values(80, 443)["value_set_entry"]
     assert code(raw, MODIFY, **values(1, 2, 3)) == EXHAUSTED

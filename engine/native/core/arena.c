@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define UNIT sizeof(struct sp_lpm_node)
+#define UNIT SP_ARENA_UNIT
+_Static_assert(UNIT == sizeof(struct sp_lpm_node), "a node fills a unit");
 #define FIRST_CHUNK (64u << 10)
 #define LARGE_CHUNK (2u << 20)
 
@@ -21,8 +22,40 @@ static unsigned sp_units(size_t bytes) { return (unsigned)((bytes + UNIT - 1) / 
 
 void *sp_map(size_t bytes)
 {
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return base == MAP_FAILED ? NULL : base;
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return NULL;
+    (void)madvise(base, bytes, MADV_NOHUGEPAGE); /* clearing 2 MiB takes longer than a packet may wait */
+    return base;
+}
+
+#define SMALL_ARRAY 2048u
+
+void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit)
+{
+    if (*capacity >= limit)
+        return NULL;
+    if (*capacity < SMALL_ARRAY) {
+        uint32_t wanted = *capacity ? *capacity * 2 : 16;
+        array = realloc(array, wanted * item);
+        *capacity = array ? wanted : *capacity;
+        return array;
+    }
+    void *large = sp_map(limit * item);
+    if (!large)
+        return NULL;
+    memcpy(large, array, *capacity * item);
+    free(array);
+    *capacity = limit;
+    return large;
+}
+
+void sp_grown_free(void *array, size_t item, uint32_t capacity)
+{
+    if (capacity <= SMALL_ARRAY)
+        free(array);
+    else
+        munmap(array, capacity * item);
 }
 
 static bool sp_more(struct sp_arena *a)

@@ -90,6 +90,27 @@ void sp_hash_clear(struct sp_hash *h)
     memset(h, 0, sizeof *h);
 }
 
+bool sp_hash_give_back(struct sp_hash *h)
+{
+    if (h->old) { /* nothing in it is of use */
+        h->moved = h->old_mask + 1;
+        h->empty = h->old_mask;
+        sp_hash_drop(h);
+        if (h->empty - h->dropped >= DROPPED)
+            return false;
+        sp_slots_free(h->old, h->old_mask + 1);
+        h->old = NULL;
+        h->dropped = 0;
+    }
+    if (!h->slots || (h->mask + 1) * sizeof *h->slots < MAPPED)
+        return true;
+    if (h->mask + 1 - h->dropped < DROPPED)
+        return true;
+    (void)madvise(h->slots + h->dropped, DROPPED * sizeof *h->slots, MADV_DONTNEED);
+    h->dropped += DROPPED;
+    return false;
+}
+
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash)
 {
     sp_slots_put(h->slots, h->mask, (struct sp_slot){hash, e});
@@ -142,23 +163,50 @@ void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entr
 
 /* -- maps from ids ------------------------------------------------------------------------------------------------ */
 
-bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value)
+#define SMALL_MAP 2048u
+#define MANY_IDS 65536u /* where nobody says how many there can be */
+
+static void sp_map_release(struct sp_id_map *m)
 {
-    if (!m->values || (uint64_t)(m->used + 1) * 2 > (uint64_t)m->mask + 1) {
-        uint32_t capacity = m->values ? (m->mask + 1) * 2 : 16;
-        struct sp_id_map n = {calloc(capacity, sizeof *n.ids), calloc(capacity, sizeof *n.values), capacity - 1, 0};
-        if (!n.ids || !n.values) {
-            free(n.ids);
-            free(n.values);
-            return false;
-        }
-        for (uint32_t i = 0; m->values && i <= m->mask; i++)
-            if (m->values[i])
-                sp_map_put(&n, m->ids[i], m->values[i]);
+    if (m->mask < SMALL_MAP) {
         free(m->ids);
         free(m->values);
-        *m = n;
+        return;
     }
+    if (m->ids)
+        munmap(m->ids, ((size_t)m->mask + 1) * sizeof *m->ids);
+    if (m->values)
+        munmap(m->values, ((size_t)m->mask + 1) * sizeof *m->values);
+}
+
+/* Small maps double; beyond that one step makes room for all that can ever come, page by page as it is touched: moving
+ * the few entries of then takes microseconds, and nothing moves later. */
+static bool sp_map_grow(struct sp_id_map *m)
+{
+    uint32_t capacity = m->values ? (m->mask + 1) * 2 : 16;
+    uint64_t all = 2 * (uint64_t)(m->limit ? m->limit : MANY_IDS);
+    while (capacity > SMALL_MAP && capacity < all && capacity < 1u << 31)
+        capacity *= 2;
+    bool small = capacity <= SMALL_MAP;
+    struct sp_id_map n = {.mask = capacity - 1, .limit = m->limit};
+    n.ids = small ? calloc(capacity, sizeof *n.ids) : sp_map(capacity * sizeof *n.ids);
+    n.values = small ? calloc(capacity, sizeof *n.values) : sp_map(capacity * sizeof *n.values);
+    if (!n.ids || !n.values) {
+        sp_map_release(&n);
+        return false;
+    }
+    for (uint32_t i = 0; m->values && i <= m->mask; i++)
+        if (m->values[i])
+            sp_map_put(&n, m->ids[i], m->values[i]);
+    sp_map_release(m);
+    *m = n;
+    return true;
+}
+
+bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value)
+{
+    if ((!m->values || (uint64_t)(m->used + 1) * 2 > (uint64_t)m->mask + 1) && !sp_map_grow(m))
+        return false;
     uint32_t at = (uint32_t)sp_mix(0, id) & m->mask;
     while (m->values[at] && m->ids[at] != id)
         at = (at + 1) & m->mask;
@@ -193,90 +241,9 @@ void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
     for (uint32_t i = 0; m->values && i <= m->mask; i++)
         if (m->values[i])
             release(m->values[i]);
-    free(m->ids);
-    free(m->values);
-    memset(m, 0, sizeof *m);
-}
-
-/* -- shared actions --------------------------------------------------------------------------------------------- */
-
-static void sp_pool_grow(struct sp_act_pool *pool)
-{
-    uint32_t capacity = pool->buckets ? (pool->mask + 1) * 2 : 64;
-    struct sp_act **buckets = calloc(capacity, sizeof *buckets);
-    if (!buckets)
-        return; /* longer chains serve as well */
-    for (uint32_t i = 0; pool->buckets && i <= pool->mask; i++)
-        for (struct sp_act *act = pool->buckets[i], *next; act; act = next) {
-            next = act->next;
-            act->next = buckets[act->hash & (capacity - 1)];
-            buckets[act->hash & (capacity - 1)] = act;
-        }
-    free(pool->buckets);
-    pool->buckets = buckets;
-    pool->mask = capacity - 1;
-}
-
-/* Gives an action its id; room for it in by_id and free_ids. */
-static bool sp_id_take(struct sp_act_pool *pool, struct sp_act *act)
-{
-    if (!pool->free_len && pool->ids == pool->capacity) {
-        uint32_t capacity = pool->capacity ? pool->capacity * 2 : 64;
-        struct sp_act **by_id = realloc(pool->by_id, capacity * sizeof *by_id);
-        if (!by_id)
-            return false;
-        pool->by_id = by_id;
-        uint32_t *free_ids = realloc(pool->free_ids, capacity * sizeof *free_ids);
-        if (!free_ids)
-            return false;
-        pool->free_ids = free_ids;
-        pool->capacity = capacity;
-    }
-    act->id = pool->free_len ? pool->free_ids[--pool->free_len] : pool->ids++;
-    pool->by_id[act->id] = act;
-    return true;
-}
-
-struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act)
-{
-    act->hash = sp_mix(sp_hash_words(act->data, act->words), act->action);
-    if (!pool->buckets || pool->used > pool->mask)
-        sp_pool_grow(pool);
-    if (!pool->buckets) {
-        free(act);
-        return NULL;
-    }
-    struct sp_act **bucket = &pool->buckets[act->hash & pool->mask];
-    for (struct sp_act *same = *bucket; same; same = same->next)
-        if (same->hash == act->hash && same->action == act->action &&
-            sp_equal_words(same->data, act->data, act->words)) {
-            free(act);
-            same->uses++;
-            return same;
-        }
-    if (!sp_id_take(pool, act)) {
-        free(act);
-        return NULL;
-    }
-    act->pool = pool;
-    act->uses = 1;
-    act->next = *bucket;
-    *bucket = act;
-    pool->used++;
-    return act;
-}
-
-void sp_act_release(struct sp_act *act)
-{
-    if (!act || --act->uses)
-        return;
-    struct sp_act **at = &act->pool->buckets[act->hash & act->pool->mask];
-    while (*at != act)
-        at = &(*at)->next;
-    *at = act->next;
-    act->pool->used--;
-    act->pool->free_ids[act->pool->free_len++] = act->id;
-    free(act);
+    if (m->values)
+        sp_map_release(m);
+    *m = (struct sp_id_map){.limit = m->limit};
 }
 
 /* -- v1model's algorithms (CRC parameters as published: CRC-16/ARC, CRC-32/ISO-HDLC, CRC-16/CCITT-FALSE) ---------- */

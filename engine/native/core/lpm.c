@@ -6,7 +6,7 @@
  * actions or entries, and beside them the length of the prefix they come from, which only updates read.
  *
  * An update of a prefix of up to 16 bits rewrites up to 65536 neighbouring root slots (0.2 ms at most, for a
- * default route), one of up to 24 bits up to 128 slots of one chunk, a longer one a path of tree nodes. Memory grows
+ * default route, with breaths for packets, which find the old action or the new one), one of up to 24 bits up to 128 slots of one chunk, a longer one a path of tree nodes. Memory grows
  * with the number of prefixes: about 1.3 KiB per 16-bit block in use, and up to 100 bytes per prefix beyond 24 bits.
  *
  * After P. Gupta, S. Lin, N. McKeown, "Routing lookups in hardware at memory access speeds", INFOCOM 1998 (arrays), and
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define BREATH 512u /* root slots: a page of them */
 #define ROOTS (1u << SP_LPM_ROOT)
 #define CHUNK (1u << (SP_LPM_SECOND - SP_LPM_ROOT)) /* slots */
 #define BLOCK_BYTES (SP_LPM_BLOCK * CHUNK * sizeof(uint32_t))
@@ -261,15 +262,19 @@ static void sp_longer_drop(struct sp_lpm *lpm, uint32_t *slot)
 }
 
 /* In the slots of a prefix that hold prefixes of `from` to `to` bits (stored plus one, 0: none), puts another. */
-static void sp_fill_root(struct sp_lpm *lpm, const struct sp_entry *range, unsigned from, unsigned to, uint32_t value,
+static void sp_fill_root(struct sp_table *t, const struct sp_entry *range, unsigned from, unsigned to, uint32_t value,
                          unsigned length)
 {
+    struct sp_lpm *lpm = &t->lpm;
     uint32_t first = (uint32_t)(range->key[0] >> (64 - SP_LPM_ROOT)), count = ROOTS >> range->prefix;
-    for (uint32_t i = first; i < first + count; i++)
+    for (uint32_t i = first; i < first + count; i++) {
         if (lpm->lengths[i] >= from && lpm->lengths[i] <= to) {
             lpm->root[i].value = value;
             lpm->lengths[i] = (uint8_t)length;
         }
+        if (i % BREATH == BREATH - 1)
+            sp_breathe(t->owner);
+    }
 }
 
 static void sp_fill_chunk(struct sp_lpm *lpm, uint32_t chunk, const struct sp_entry *range, unsigned from, unsigned to,
@@ -362,7 +367,7 @@ void sp_lpm_update(struct sp_table *t, struct sp_entry *e)
     struct sp_lpm *lpm = &t->lpm;
     uint32_t value = sp_value_id(t, e), chunk = lpm->root[e->key[0] >> (64 - SP_LPM_ROOT)].chunk;
     if (e->prefix <= SP_LPM_ROOT)
-        sp_fill_root(lpm, e, 0, e->prefix + 1u, value, e->prefix + 1u);
+        sp_fill_root(t, e, 0, e->prefix + 1u, value, e->prefix + 1u);
     else if (e->prefix <= SP_LPM_SECOND)
         sp_fill_chunk(lpm, chunk, e, 0, e->prefix + 1u, value, e->prefix + 1u);
     else
@@ -397,7 +402,7 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
         uint32_t value = by ? sp_value_id(t, by) : 0;
         unsigned length = by ? by->prefix + 1u : 0;
         if (in_root) {
-            sp_fill_root(lpm, e, own, own, value, length);
+            sp_fill_root(t, e, own, own, value, length);
             return;
         }
         sp_fill_chunk(lpm, root->chunk, e, own, own, value, length);

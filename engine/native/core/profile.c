@@ -22,6 +22,44 @@ static bool sp_profile_takes(const struct sp_switch *sw, const struct sp_profile
     return false;
 }
 
+static void sp_member_undo_insert(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_member *m = s->fresh;
+    (void)sw;
+    sp_map_remove(s->at, m->id);
+    sp_act_release(m->act);
+    free(m);
+}
+
+static void sp_member_undo_modify(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_member *m = s->at;
+    (void)sw;
+    sp_act_release(m->act);
+    m->act = s->old;
+}
+
+static void sp_member_keep_modify(struct sp_switch *sw, struct sp_step *s)
+{
+    (void)sw;
+    sp_act_release(s->old);
+}
+
+static void sp_member_undo_delete(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_member *m = s->old;
+    (void)sw;
+    sp_map_put(s->at, m->id, m); /* where it was there is room */
+}
+
+static void sp_member_keep_delete(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_member *m = s->old;
+    (void)sw;
+    sp_act_release(m->act);
+    free(m);
+}
+
 uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
 {
     uint8_t op = sp_u8(r);
@@ -35,7 +73,9 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
     if (code != SP_OK)
         return code;
     struct sp_member *m = sp_map_get(&p->members, id);
-    if (op != 3 && !act) {
+    if (!sp_step_room(sw)) {
+        code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    } else if (op != 3 && !act) {
         code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s: member %u without an action", p->desc->name, id);
     } else if (act && !sp_profile_takes(sw, p, act->action)) {
         code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s has no action %s", p->desc->name,
@@ -53,18 +93,21 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
         } else {
             m->id = id;
             m->act = act;
+            sp_step_done(sw, (struct sp_step){.undo = sp_member_undo_insert, .at = &p->members, .fresh = m});
             return SP_OK;
         }
     } else if (op == 2) {
-        sp_act_release(m->act);
+        struct sp_act *old = m->act;
         m->act = act;
+        sp_step_done(sw, (struct sp_step){
+                             .undo = sp_member_undo_modify, .keep = sp_member_keep_modify, .at = m, .old = old});
         return SP_OK;
     } else if (op == 3 && m->uses) {
         code = sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: member %u is in use", p->desc->name, id);
     } else if (op == 3) {
         sp_map_remove(&p->members, id);
-        sp_act_release(m->act);
-        free(m);
+        sp_step_done(sw, (struct sp_step){.undo = sp_member_undo_delete, .keep = sp_member_keep_delete,
+                                          .at = &p->members, .old = m});
     } else {
         code = sp_fail(sw, SP_INVALID_ARGUMENT, "unknown operation %u", op);
     }
@@ -148,6 +191,57 @@ static uint32_t sp_read_group(struct sp_switch *sw, struct sp_reader *r, struct 
     return SP_OK;
 }
 
+static void sp_group_free_whole(struct sp_group *g)
+{
+    free(g->member);
+    free(g->choice);
+    free(g);
+}
+
+static void sp_group_undo_insert(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_group *g = s->fresh;
+    (void)sw;
+    sp_map_remove(s->at, g->id);
+    sp_group_uses(g, -1);
+    sp_group_free_whole(g);
+}
+
+static void sp_group_undo_delete(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_group *g = s->old;
+    sp_map_put(s->at, g->id, g); /* where it was there is room */
+    sp_group_uses(g, 1);
+    sp_group_refresh(sw, g);
+}
+
+static void sp_group_keep(struct sp_switch *sw, struct sp_step *s)
+{
+    (void)sw;
+    sp_group_free_whole(s->old);
+}
+
+/* Entries refer to the group: its contents change, not its place. */
+static void sp_group_swap(struct sp_switch *sw, struct sp_group *g, struct sp_group *with)
+{
+    struct sp_group was = *g;
+    sp_group_uses(with, 1);
+    sp_group_uses(g, -1);
+    g->member = with->member;
+    g->choice = with->choice;
+    g->members = with->members;
+    with->member = was.member;
+    with->choice = was.choice;
+    with->members = was.members;
+    sp_group_refresh(sw, g);
+}
+
+static void sp_group_undo_modify(struct sp_switch *sw, struct sp_step *s)
+{
+    sp_group_swap(sw, s->at, s->old);
+    sp_group_free_whole(s->old);
+}
+
 uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
 {
     uint8_t op = sp_u8(r);
@@ -160,14 +254,15 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
         return sp_fail(sw, SP_ALREADY_EXISTS, "profile %s: group %u exists", p->desc->name, id);
     if (op != 1 && !g)
         return sp_fail(sw, SP_NOT_FOUND, "profile %s has no group %u", p->desc->name, id);
+    if (!sp_step_room(sw))
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     if (op == 3) {
         if (g->uses)
             return sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: group %u is in use", p->desc->name, id);
         sp_map_remove(&p->groups, id);
         sp_group_uses(g, -1);
-        free(g->member);
-        free(g->choice);
-        free(g);
+        sp_step_done(sw, (struct sp_step){
+                             .undo = sp_group_undo_delete, .keep = sp_group_keep, .at = &p->groups, .old = g});
         return SP_OK;
     }
     uint32_t code = sp_read_group(sw, r, p, &fresh);
@@ -176,24 +271,16 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
     if (op == 1) {
         fresh->id = id;
         if (!sp_map_put(&p->groups, id, fresh)) {
-            free(fresh->choice);
-            free(fresh->member);
-            free(fresh);
+            sp_group_free_whole(fresh);
             return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         }
         sp_group_uses(fresh, 1);
         sp_group_refresh(sw, fresh);
+        sp_step_done(sw, (struct sp_step){.undo = sp_group_undo_insert, .at = &p->groups, .fresh = fresh});
         return SP_OK;
     }
-    sp_group_uses(fresh, 1);
-    sp_group_uses(g, -1);
-    free(g->member);
-    free(g->choice);
-    g->member = fresh->member;
-    g->choice = fresh->choice;
-    g->members = fresh->members;
-    free(fresh);
-    sp_group_refresh(sw, g);
+    sp_group_swap(sw, g, fresh);
+    sp_step_done(sw, (struct sp_step){.undo = sp_group_undo_modify, .keep = sp_group_keep, .at = g, .old = fresh});
     return SP_OK;
 }
 

@@ -134,7 +134,10 @@ uint32_t sp_cmd_table_read(struct sp_switch *sw, struct sp_reader *r, uint64_t n
     for (; cursor < t->pool_len && count < limit; cursor++)
         if (t->pool[cursor]) {
             sp_write_entry(sw, t, t->pool[cursor], now_ns);
-            count++;
+            if (++count % 64 == 0)
+                sp_breathe(sw);
+        } else if (cursor % 4096 == 0) {
+            sp_breathe(sw);
         }
     uint32_t head[2] = {cursor < t->pool_len ? cursor : 0, count};
     if (!sw->reply.failed)
@@ -163,9 +166,25 @@ uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r)
     uint64_t packets = sp_u64(r), bytes = sp_u64(r);
     if (!r->ok)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "DIRECT_WRITE: truncated");
+    if (!sp_step_bytes(sw, &found->packets, 2 * sizeof found->packets))
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     found->packets = packets;
     found->bytes = bytes;
     return SP_OK;
+}
+
+static void sp_meter_undo(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_entry *e = s->at;
+    (void)sw;
+    free(e->meter);
+    e->meter = s->old;
+}
+
+static void sp_meter_keep(struct sp_switch *sw, struct sp_step *s)
+{
+    (void)sw;
+    free(s->old);
 }
 
 /* The meter of one entry, made when it is first configured. */
@@ -182,7 +201,16 @@ uint32_t sp_cmd_direct_meter(struct sp_switch *sw, struct sp_reader *r, bool wri
         sp_write_meter(sw, found->meter);
         return SP_OK;
     }
-    if (!found->meter && !(found->meter = calloc(1, sizeof *found->meter)))
+    struct sp_meter *fresh = sp_step_room(sw) ? calloc(1, sizeof *fresh) : NULL;
+    if (!fresh)
         return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    return sp_read_meter(sw, r, t->desc->name, found->meter, now_ns);
+    code = sp_read_meter(sw, r, t->desc->name, fresh, now_ns);
+    if (code != SP_OK) {
+        free(fresh);
+        return code;
+    }
+    void *old = found->meter;
+    found->meter = fresh;
+    sp_step_done(sw, (struct sp_step){.undo = sp_meter_undo, .keep = sp_meter_keep, .at = found, .old = old});
+    return SP_OK;
 }

@@ -74,13 +74,22 @@ void sp_destroy(struct sp_switch *sw)
     free(sw->counters);
     free(sw->meters);
     free(sw->value_sets);
-    free(sw->acts.buckets);
-    free(sw->acts.by_id);
-    free(sw->acts.free_ids);
+    sp_acts_clear(&sw->acts);
     free(sw->reply.data);
     free(sw->out);
     free(sw->contexts);
     free(sw);
+}
+
+/* Twice what tables and profiles hold, for what a batch replaces, and many more: only addresses, no memory. */
+static uint32_t sp_act_limit(const struct sp_program *p)
+{
+    uint64_t sum = 1u << 23;
+    for (uint32_t i = 0; i < p->n_tables; i++)
+        sum += 2ull * p->tables[i].size;
+    for (uint32_t i = 0; i < p->n_profiles; i++)
+        sum += 2ull * p->profiles[i].size;
+    return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
 }
 
 struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options *options)
@@ -104,10 +113,14 @@ struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options 
     ok = ok && posix_memalign(&sw->contexts, 64, (p->context_size + 63) & ~(size_t)63) == 0;
     for (uint32_t i = 0; ok && i < p->n_tables; i++) {
         sw->tables[i].desc = &p->tables[i];
+        sw->tables[i].owner = sw;
         sw->tables[i].index = i;
     }
-    for (uint32_t i = 0; ok && i < p->n_profiles; i++)
+    for (uint32_t i = 0; ok && i < p->n_profiles; i++) {
         sw->profiles[i].desc = &p->profiles[i];
+        sw->profiles[i].members.limit = sw->profiles[i].groups.limit = p->profiles[i].size;
+    }
+    sw->acts.limit = ok ? sp_act_limit(p) : 0;
     for (uint32_t i = 0; ok && i < p->n_registers; i++)
         ok = (sw->registers[i] = calloc((size_t)p->registers[i].size + 1, p->registers[i].cell)) != NULL;
     for (uint32_t i = 0; ok && i < p->n_counters; i++)
@@ -116,10 +129,12 @@ struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options 
         ok = (sw->meters[i] = calloc((size_t)p->meters[i].size + 1, sizeof **sw->meters)) != NULL;
     if (ok)
         memset(sw->contexts, 0, p->context_size);
+    sw->still = true;
     if (!ok || !sp_reset(sw)) {
         sp_destroy(sw);
         return NULL;
     }
+    sw->still = false;
     return sw;
 }
 
@@ -142,7 +157,34 @@ void sp_group_refresh(struct sp_switch *sw, struct sp_group *g)
     for (uint32_t i = 0; i < g->members; i++)
         if (sp_is_live(sw, &g->member[i]))
             for (uint32_t w = 0; w < g->member[i].weight; w++)
-                g->choice[g->live++] = g->member[i].member;
+                g->choice[g->live++] = (uint16_t)i;
+}
+
+/* Chooses among each replica and its backups. */
+void sp_replicas_refresh(const struct sp_switch *sw, struct sp_replicas *g)
+{
+    const struct sp_replica *given = g->replica + g->count;
+    bool settled = true;
+    for (uint32_t i = 0, at = 0; i < g->given; i++) {
+        struct sp_replica r = {given[i].port & ~SP_BACKUP, given[i].instance};
+        bool up = r.port >= sizeof sw->port_down * 8 || !(sw->port_down[r.port >> 3] & (1u << (r.port & 7)));
+        if (!(given[i].port & SP_BACKUP)) {
+            g->replica[at++] = r;
+            settled = up;
+        } else if (!settled && up) {
+            g->replica[at - 1] = r;
+            settled = true;
+        }
+    }
+}
+
+static void sp_map_refresh(const struct sp_switch *sw, const struct sp_id_map *map)
+{
+    for (uint32_t k = 0; map->values && k <= map->mask; k++) {
+        struct sp_replicas *g = map->values[k];
+        if (g && g->given > g->count) /* without backups nothing can change */
+            sp_replicas_refresh(sw, g);
+    }
 }
 
 void sp_port_status(struct sp_switch *sw, uint32_t port, int up)
@@ -160,6 +202,8 @@ void sp_port_status(struct sp_switch *sw, uint32_t port, int up)
             if (groups->values[k])
                 sp_group_refresh(sw, groups->values[k]);
     }
+    sp_map_refresh(sw, &sw->multicast);
+    sp_map_refresh(sw, &sw->clones);
 }
 
 /* -- externs ------------------------------------------------------------------------------------------------------ */
@@ -236,8 +280,9 @@ bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint
     uint32_t n = (width + 7) / 8;
     for (uint32_t i = 0; i < set->count; i++) {
         uint8_t different = 0;
+        const uint8_t *member = set->values + (size_t)i * 2 * n;
         for (uint32_t b = 0; b < n; b++)
-            different |= (uint8_t)((set->values[i * n + b] ^ value[b]) & (mask ? mask[b] : 0xff));
+            different |= (uint8_t)((member[b] ^ value[b]) & member[n + b] & (mask ? mask[b] : 0xff));
         if (!different)
             return true;
     }
@@ -252,6 +297,8 @@ void sp_tick(struct sp_switch *sw, uint64_t now_ns)
         struct sp_table *t = &sw->tables[i];
         for (uint32_t k = 0; t->desc->idle && k < t->pool_len; k++) {
             struct sp_entry *e = t->pool[k];
+            if (k % 256 == 255)
+                sp_breathe(sw);
             if (!e || !e->idle_ns)
                 continue;
             uint64_t since = e->reported_at > e->last_hit ? e->reported_at : e->last_hit;

@@ -50,12 +50,12 @@ static bool sp_pool_take(struct sp_table *t, struct sp_entry *e)
         e->slot = t->free_slots[--t->free_len];
     } else {
         if (t->pool_len == t->pool_capacity) {
-            uint32_t capacity = t->pool_capacity ? t->pool_capacity * 2 : 16;
-            struct sp_entry **pool = realloc(t->pool, capacity * sizeof *pool);
+            uint32_t capacity = t->pool_capacity, second = t->pool_capacity;
+            struct sp_entry **pool = sp_grow(t->pool, sizeof *pool, &capacity, t->desc->size);
             if (!pool)
                 return false;
             t->pool = pool;
-            uint32_t *slots = realloc(t->free_slots, capacity * sizeof *slots);
+            uint32_t *slots = sp_grow(t->free_slots, sizeof *slots, &second, t->desc->size);
             if (!slots)
                 return false;
             t->free_slots = slots;
@@ -162,17 +162,13 @@ void sp_table_clear(struct sp_table *t)
     for (uint32_t i = 0; i < t->pool_len; i++)
         sp_entry_free(t, t->pool[i]);
     sp_arena_clear(&t->entries);
-    free(t->pool);
-    free(t->free_slots);
+    sp_grown_free(t->pool, sizeof *t->pool, t->pool_capacity);
+    sp_grown_free(t->free_slots, sizeof *t->free_slots, t->pool_capacity);
     sp_hash_clear(&t->hash);
     free(t->direct);
     sp_act_release(t->default_act);
     sp_act_release(t->program_act);
     sp_lpm_clear(&t->lpm);
     sp_tuples_clear(&t->tuples);
-    const struct sp_table_desc *desc = t->desc;
-    uint32_t index = t->index;
-    memset(t, 0, sizeof *t);
-    t->desc = desc;
-    t->index = index;
+    *t = (struct sp_table){.desc = t->desc, .owner = t->owner, .index = t->index};
 }

@@ -45,6 +45,23 @@ static void sp_tuple_free(struct sp_tuple *tuple)
     free(tuple);
 }
 
+/* The last entry of a mask has left. Its hash table may be large: it goes piece by piece with the next updates. */
+static void sp_tuple_retire(struct sp_tuples *ts, struct sp_tuple *tuple)
+{
+    tuple->next = ts->retired;
+    ts->retired = tuple;
+}
+
+/* A piece of memory of a retired tuple goes back. */
+static void sp_tuples_tidy(struct sp_tuples *ts)
+{
+    struct sp_tuple *tuple = ts->retired;
+    if (tuple && sp_hash_give_back(&tuple->hash)) {
+        ts->retired = tuple->next;
+        sp_tuple_free(tuple);
+    }
+}
+
 /* Moves the tuple at `i` (or a new one at the end) forward to its place. */
 static void sp_tuples_sift(struct sp_tuples *ts, uint32_t i)
 {
@@ -63,6 +80,7 @@ static struct sp_entry *sp_chain(const struct sp_table *t, const struct sp_tuple
 
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
 {
+    sp_tuples_tidy(&t->tuples);
     unsigned words = t->desc->key_words;
     uint32_t position = t->tuples.count;
     struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
@@ -100,6 +118,7 @@ bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
 
 void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
 {
+    sp_tuples_tidy(&t->tuples);
     unsigned words = t->desc->key_words;
     uint32_t position = 0;
     struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
@@ -120,7 +139,7 @@ void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
         memmove(t->tuples.tuple + position, t->tuples.tuple + position + 1,
                 (t->tuples.count - position - 1) * sizeof *t->tuples.tuple);
         t->tuples.count--;
-        sp_tuple_free(tuple);
+        sp_tuple_retire(&t->tuples, tuple);
     }
     /* Otherwise the tuple's priority stays an upper bound, which is all that lookups need. */
 }
@@ -129,6 +148,10 @@ void sp_tuples_clear(struct sp_tuples *ts)
 {
     for (uint32_t i = 0; i < ts->count; i++)
         sp_tuple_free(ts->tuple[i]);
+    for (struct sp_tuple *tuple; (tuple = ts->retired);) {
+        ts->retired = tuple->next;
+        sp_tuple_free(tuple);
+    }
     free(ts->tuple);
     memset(ts, 0, sizeof *ts);
 }

@@ -90,6 +90,19 @@ struct sp_program {
 
 /* -- state ---------------------------------------------------------------------------------------------------- */
 
+struct sp_chunk;
+
+#define SP_ARENA_UNITS 64u
+#define SP_ARENA_UNIT 40u /* bytes: an LPM node */
+
+/* See arena.c. */
+struct sp_arena {
+    void *free[SP_ARENA_UNITS + 1]; /* by number of units */
+    uint8_t *fresh;
+    size_t left, chunk_size; /* units; bytes of the last chunk */
+    struct sp_chunk *chunks;
+};
+
 /* An action with its parameters: one word each up to 64 bits, two (high, low) up to 128, beyond that big endian
  * bytes filling whole words. Equal ones are shared: a million routes to a few groups touch a few cache lines. */
 struct sp_act {
@@ -103,12 +116,17 @@ struct sp_act {
     uint64_t data[];
 };
 
+/* See acts.c. */
 struct sp_act_pool {
     struct sp_act **buckets;
-    uint32_t mask, used;
+    uint32_t used;
+    uint32_t base, split; /* linear hashing: `base` buckets, a power of two, and the first `split` of them divided */
+    uint32_t room;        /* in buckets[] */
     struct sp_act **by_id;
     uint32_t *free_ids;
     uint32_t ids, free_len, capacity; /* ids ever given, of these free now; room in by_id and free_ids */
+    uint32_t limit;                   /* of ids */
+    struct sp_arena arena;
 };
 
 struct sp_rate {
@@ -141,7 +159,7 @@ struct sp_group {
     uint32_t members;
     uint32_t live; /* length of choice[] */
     struct sp_group_member *member;
-    struct sp_member **choice; /* live members, once per unit of weight, ascending id */
+    uint16_t *choice; /* positions in member[] of the live ones, once per unit of weight, ascending id */
 };
 
 struct sp_entry {
@@ -214,18 +232,6 @@ struct sp_lpm_block {
     uint32_t *used;   /* prefixes in a chunk; of a free one: the next free */
 };
 
-#define SP_ARENA_UNITS 64u
-
-struct sp_chunk;
-
-/* See arena.c. */
-struct sp_arena {
-    void *free[SP_ARENA_UNITS + 1]; /* by number of units */
-    uint8_t *fresh;
-    size_t left, chunk_size; /* units; bytes of the last chunk */
-    struct sp_chunk *chunks;
-};
-
 struct sp_lpm {
     struct sp_lpm_root *root;
     uint8_t *lengths; /* of the root's values, as in sp_lpm_block */
@@ -237,6 +243,7 @@ struct sp_lpm {
 };
 
 struct sp_tuple {
+    struct sp_tuple *next; /* among retired ones */
     uint64_t *mask;
     struct sp_hash hash;
     uint32_t entries;
@@ -245,11 +252,13 @@ struct sp_tuple {
 
 struct sp_tuples {
     struct sp_tuple **tuple; /* by falling priority */
+    struct sp_tuple *retired; /* without entries */
     uint32_t count, capacity;
 };
 
 struct sp_table {
     const struct sp_table_desc *desc;
+    struct sp_switch *owner;
     uint32_t index;
     uint32_t count;
     struct sp_hash hash; /* identity of entries; for exact tables also the lookup */
@@ -267,6 +276,7 @@ struct sp_id_map { /* id -> pointer, open addressing */
     uint32_t *ids;
     void **values;
     uint32_t mask, used;
+    uint32_t limit; /* ids that it will ever hold; 0: not known */
 };
 
 struct sp_profile {
@@ -282,14 +292,19 @@ struct sp_replica {
     uint32_t port, instance;
 };
 
+#define SP_BACKUP 0x80000000u /* in a given replica's port: a backup of the replica before it */
+
+/* A multicast group or clone session. A replica goes to the first of its ports (its own, then the backups) that is up;
+ * to its own when none is, where it is lost. */
 struct sp_replicas {
-    uint32_t id, count, length;
+    uint32_t id, count, length, class; /* count: replicas in force; length: truncation, 0 none; class: 0..7 */
+    uint32_t given;                    /* replicas and backups as written; they follow those in force */
     struct sp_replica replica[];
 };
 
 struct sp_value_set {
     uint32_t count;
-    uint8_t *values; /* count * ceil(width / 8) */
+    uint8_t *values; /* count * (value, mask), each ceil(width / 8) bytes */
 };
 
 struct sp_reply {
@@ -297,6 +312,8 @@ struct sp_reply {
     uint32_t len, capacity;
     bool failed; /* out of memory */
 };
+
+struct sp_journal;
 
 struct sp_switch {
     const struct sp_program *program;
@@ -313,9 +330,11 @@ struct sp_switch {
     uint64_t random;
     struct sp_stats stats;
     struct sp_reply reply;
+    bool still;   /* no packets now: something half done must not be seen */
     uint8_t *out; /* frame being deparsed */
     void *contexts; /* of the generated pipeline */
     uint64_t now;
+    struct sp_journal *journal; /* of the batch being executed */
 };
 
 /* -- helpers for generated code ------------------------------------------------------------------------------- */
@@ -453,10 +472,22 @@ bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint
 
 bool sp_hash_reserve(struct sp_hash *h); /* room for one more */
 void sp_hash_clear(struct sp_hash *h);
+bool sp_hash_give_back(struct sp_hash *h); /* of an empty one: some of its memory; true when little is left */
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash);
 void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
 
+/* Lets packets pass in the middle of a long command. The caller's structures are consistent, what packets may still
+ * find is not freed yet, and nobody but packets comes in between. */
+SP_INLINE void sp_breathe(struct sp_switch *sw)
+{
+    if (sw->options.breathe && !sw->still)
+        sw->options.breathe(sw->options.user);
+}
+
+struct sp_act *sp_act_new(struct sp_act_pool *pool, uint32_t words); /* zeroed; NULL: out of memory */
+void sp_act_free(struct sp_act_pool *pool, struct sp_act *act);      /* one that was never shared */
+void sp_acts_clear(struct sp_act_pool *pool);                        /* after the last release */
 /* Shares an action with an equal one, freeing the given one, or adds it; NULL when out of memory (act is freed). */
 struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act);
 void sp_act_release(struct sp_act *act);
@@ -465,6 +496,10 @@ void *sp_arena_alloc(struct sp_arena *a, size_t bytes); /* at most SP_ARENA_UNIT
 void *sp_arena_resize(struct sp_arena *a, void *block, size_t old, size_t bytes);
 void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
 void sp_arena_clear(struct sp_arena *a);
+/* Room for more items in an array of `limit` at most: it doubles while it is small, then gets address space for all at once,
+ * so that it is never copied. Returns the array with *capacity raised, NULL when out of memory or beyond the limit. */
+void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit);
+void sp_grown_free(void *array, size_t item, uint32_t capacity);
 void *sp_map(size_t bytes); /* zeroed when they are touched; munmap() frees them */
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
@@ -495,6 +530,7 @@ void sp_destroy(struct sp_switch *sw);
 bool sp_reset(struct sp_switch *sw);
 void sp_port_status(struct sp_switch *sw, uint32_t port, int up);
 void sp_group_refresh(struct sp_switch *sw, struct sp_group *g);
+void sp_replicas_refresh(const struct sp_switch *sw, struct sp_replicas *g);
 void sp_tick(struct sp_switch *sw, uint64_t now_ns);
 uint32_t sp_command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,
                     const uint8_t **reply, uint32_t *reply_len);

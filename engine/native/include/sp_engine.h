@@ -4,7 +4,8 @@
  * one shared object. The object exports a single symbol, sp_engine(), a table of function pointers.
  *
  * Threading: none. All calls on one sp_switch must come from one thread at a time; several switches may live in one
- * process. Callbacks run inside the call that caused them and must not call back into the same sp_switch.
+ * process. Callbacks run inside the call that caused them and must not call back into the same sp_switch, with one
+ * exception: breathe() may call process().
  *
  * Packets: egress runs immediately after ingress. The caller does the queueing after emit() and reports queue depths
  * through the queue() callback, which is asked while the packet stands between ingress and egress.
@@ -19,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 2u
+#define SP_ENGINE_ABI 3u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -54,6 +55,9 @@ typedef void (*sp_idle_fn)(void *user, const uint8_t *entry, uint32_t len, uint6
 /* A line of the extern log_msg(), UTF-8 without terminator. */
 typedef void (*sp_log_fn)(void *user, const char *text, uint32_t len);
 
+/* Called every few microseconds of a long command, where packets may be processed. */
+typedef void (*sp_breathe_fn)(void *user);
+
 /* Zero-fill, then set. Callbacks may be NULL. */
 struct sp_options {
     uint32_t abi;       /* SP_ENGINE_ABI */
@@ -65,6 +69,7 @@ struct sp_options {
     sp_idle_fn idle;
     uint64_t seed; /* of the extern random() */
     sp_log_fn log; /* NULL: the extern log_msg() costs nothing */
+    sp_breathe_fn breathe;
 };
 
 /* Cumulative. received = process() calls. */
@@ -139,7 +144,8 @@ enum sp_op {
     SP_OP_RESET = 0x16,
     SP_OP_STATS = 0x17,
     SP_OP_DIRECT_METER_WRITE = 0x18,
-    SP_OP_DIRECT_METER_READ = 0x19
+    SP_OP_DIRECT_METER_READ = 0x19,
+    SP_OP_BATCH = 0x1a
 };
 
 /* google.rpc codes used in replies. */

@@ -177,7 +177,7 @@ SP_INLINE const struct sp_act *sp_entry_act(const struct sp_entry *e)
 
 SP_INLINE const struct sp_act *sp_group_act(const struct sp_group *g, uint64_t hash)
 {
-    return g->live ? g->choice[hash % g->live]->act : NULL;
+    return g->live ? g->member[g->choice[hash % g->live]].member->act : NULL;
 }
 
 SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)

@@ -78,6 +78,8 @@ static __attribute__((unused)) void sp_multicast(struct sp_switch *sw, struct sp
         sp_context_copy(cs, &cs->context[depth + 1], c);
         if (g->length)
             cs->context[depth + 1].truncate = g->length;
+        if (g->class)
+            sp_set_priority(&cs->context[depth + 1].phv, g->class);
         sp_set_egress_rid(&cs->context[depth + 1].phv, g->replica[i].instance);
         sp_run_egress(sw, cs, depth + 1, g->replica[i].port, sp_get_instance_type(&c->phv));
     }

@@ -78,5 +78,26 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_read(struct sp_switch *sw, struct sp_reader *r);
+uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns);
+uint32_t sp_dispatch(struct sp_switch *sw, uint32_t op, struct sp_reader *r, uint64_t now_ns);
+
+/* How to take back one change, or to let it stand; see batch.c. What the members mean is the maker's business. */
+struct sp_step {
+    void (*undo)(struct sp_switch *sw, struct sp_step *step);
+    void (*keep)(struct sp_switch *sw, struct sp_step *step); /* NULL: nothing to give back */
+    void *at, *old, *fresh;
+    size_t size;
+    uint32_t id;
+};
+
+struct sp_journal {
+    struct sp_step *step;
+    uint32_t count, capacity;
+};
+
+bool sp_step_room(struct sp_switch *sw); /* call before the change; false: out of memory */
+/* After the change: remembers the step in a batch, otherwise keeps it at once. */
+void sp_step_done(struct sp_switch *sw, struct sp_step step);
+bool sp_step_bytes(struct sp_switch *sw, void *at, size_t size); /* remembers bytes that are about to change */
 
 #endif

@@ -323,11 +323,12 @@ static int hello_command(struct switchd *sw, struct buffer *out)
     buffer_json_string(out, pipeline_path(sw));
     buffer_printf(out,
                   ",\"statistics\":{\"turns\":%llu,\"sleeps\":%llu,\"packets\":%llu,\"emitted\":%llu,"
-                  "\"unknown_port\":%llu,\"no_program\":%llu,\"packet_outs\":%llu,\"send_calls\":%llu},\"clients\":",
+                  "\"unknown_port\":%llu,\"no_program\":%llu,\"packet_outs\":%llu,\"send_calls\":%llu,\"longest_pause_us\":%.1f},\"clients\":",
                   (unsigned long long)s->turns, (unsigned long long)s->sleeps, (unsigned long long)s->packets,
                   (unsigned long long)s->emitted, (unsigned long long)s->unknown_port,
                   (unsigned long long)s->no_program, (unsigned long long)s->packet_outs,
-                  (unsigned long long)s->send_calls);
+                  (unsigned long long)s->send_calls, (double)s->longest_pause / 1e3);
+    sw->stats.longest_pause = 0;
     control_statistics(sw->control, out);
     buffer_printf(out, ",\"ports\":[");
     for (uint32_t i = 0; i < sw->port_count; i++) {

@@ -339,6 +339,7 @@ void control_run(struct switchd *sw, uint64_t deadline)
         while (client_has_request(k)) {
             client_request(sw, k);
             k->dirty = true;
+            loop_breathe(sw);
             if (mono_ns() >= deadline)
                 break;
         }

@@ -11,6 +11,7 @@
 
 static const uint64_t CONTROL_SLICE = 50 * NS_PER_US; /* while packets wait */
 static const uint64_t IDLE_SLICE = 2 * NS_PER_MS;
+static const uint64_t BREATH = 20 * NS_PER_US; /* between two looks at the ports in the middle of a command */
 /* Under load, packets come sooner than a sleep and a wake-up take: look again for a moment first.
  * A slower stream (an idle switch with its heartbeats) always sleeps. */
 static const uint64_t SPIN = 30 * NS_PER_US;
@@ -194,19 +195,45 @@ static void recheck(struct switchd *sw)
         }
 }
 
+/* How long packets could not be looked at while we were awake. */
+static void pause_seen(struct switchd *sw, uint64_t now)
+{
+    if (now - sw->looked > sw->stats.longest_pause)
+        sw->stats.longest_pause = now - sw->looked;
+}
+
+void loop_breathe(struct switchd *sw)
+{
+    uint64_t now = mono_ns();
+    if (now - sw->looked < BREATH)
+        return;
+    pause_seen(sw, now);
+    if (next_due(sw, now) <= now) {
+        sw->now = now;
+        turn(sw);
+        transmit_due(sw);
+        ports_flush(sw);
+        now = mono_ns();
+    }
+    sw->looked = now;
+}
+
 void loop_run(struct switchd *sw)
 {
     struct epoll_event control = {.events = EPOLLIN, .data.u64 = MAX_PORTS};
     epoll_ctl(sw->epoll, EPOLL_CTL_ADD, control_epoll(sw->control), &control);
     uint64_t window = 0, last_packet = 0, hold = 0;
     uint32_t in_window = 0, rate = 0;
+    sw->looked = mono_ns();
     while (!sw->stop) {
         sw->now = mono_ns();
+        pause_seen(sw, sw->now);
         sw->stats.turns++;
         clock_update(sw, sw->now);
         uint32_t n = turn(sw);
         transmit_due(sw);
         ports_flush(sw);
+        sw->looked = mono_ns();
         if (sw->recheck)
             recheck(sw);
         pipeline_tick(sw, sw->now);
@@ -237,6 +264,7 @@ void loop_run(struct switchd *sw)
         if (due <= now || spin)
             continue;
         sleep_until(sw, due, now);
+        sw->looked = mono_ns();
     }
     control_flush(sw);
 }

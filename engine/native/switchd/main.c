@@ -1,6 +1,7 @@
 /* The switch process: arguments, set-up, end. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,11 @@ int main(int argc, char **argv)
     fifo_init(&sw->device.backlog);
     parse_arguments(sw, &a, argc, argv);
 
+    /* malloc(): large blocks mapped, so that they grow without being copied; freed ones neither merged nor given back in
+     * one go while packets wait. */
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_MXFAST, 0);
     int signal_fd = signals();
     priority_start((int)a.nice, a.realtime);
     sw->started = sw->now = sw->device.window = mono_ns();

@@ -1,7 +1,13 @@
-/* The loaded program: a shared object with the interface of sp_engine.h. */
+/* The loaded program: a shared object with the interface of sp_engine.h.
+ *
+ * Packets do not wait for a new program: a thread of its own loads it and makes its state, then the two change places,
+ * and another thread takes the old one apart. */
 #include <dlfcn.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sp_engine.h"
 #include "switchd.h"
@@ -58,20 +64,23 @@ static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_q
     queue->deq_timedelta_us = (uint32_t)(busy + (mbps > 0 ? bytes * 8 / mbps : 0));
 }
 
-bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t error_len)
+static void on_breathe(void *user) { loop_breathe(user); }
+
+/* A program with fresh state; NULL with a message. */
+static struct pipeline *prepare(struct switchd *sw, const char *path, char *error, size_t error_len)
 {
     struct pipeline *p = calloc(1, sizeof *p);
     if (!p || strlen(path) >= sizeof p->path) {
         snprintf(error, error_len, p ? "path too long" : "out of memory");
         free(p);
-        return false;
+        return NULL;
     }
     snprintf(p->path, sizeof p->path, "%s", path);
     p->object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!p->object) {
         snprintf(error, error_len, "%s", dlerror());
         free(p);
-        return false;
+        return NULL;
     }
     const struct sp_engine *(*entry)(void) = NULL;
     *(void **)&entry = dlsym(p->object, SP_ENGINE_SYMBOL);
@@ -86,6 +95,7 @@ bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t err
         .idle = on_idle,
         .seed = mono_ns(),
         .log = on_log,
+        .breathe = on_breathe,
     };
     if (!p->engine)
         snprintf(error, error_len, "%s has no %s", path, SP_ENGINE_SYMBOL);
@@ -96,26 +106,86 @@ bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t err
     if (!p->state) {
         dlclose(p->object);
         free(p);
-        return false;
+        return NULL;
     }
-    pipeline_unload(sw);
+    return p;
+}
+
+static void *retire(void *argument)
+{
+    struct pipeline *p = argument;
+    p->engine->destroy(p->state);
+    dlclose(p->object);
+    free(p);
+    return NULL;
+}
+
+struct preparation {
+    struct switchd *sw;
+    const char *path;
+    char *error;
+    size_t error_len;
+    struct pipeline *made;
+    atomic_bool done;
+};
+
+static void *prepare_aside(void *argument)
+{
+    struct preparation *job = argument;
+    job->made = prepare(job->sw, job->path, job->error, job->error_len);
+    atomic_store(&job->done, true);
+    return NULL;
+}
+
+static pthread_t retiring; /* of the last program that was replaced */
+static bool retires;
+
+static void wait_for_retired(void)
+{
+    if (retires)
+        pthread_join(retiring, NULL);
+    retires = false;
+}
+
+bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t error_len)
+{
+    struct preparation job = {.sw = sw, .path = path, .error = error, .error_len = error_len};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, prepare_aside, &job) == 0) {
+        const struct timespec moment = {0, 20000};
+        while (!atomic_load(&job.done)) {
+            loop_breathe(sw);
+            nanosleep(&moment, NULL);
+        }
+        pthread_join(thread, NULL);
+    } else {
+        prepare_aside(&job);
+    }
+    struct pipeline *p = job.made, *old = sw->pipeline;
+    if (!p)
+        return false;
+    if (old)
+        p->last = old->last;
     sw->pipeline = p;
     for (uint32_t i = 0; i < sw->port_count; i++)
         if (!sw->ports[i]->up)
             p->engine->port_status(p->state, sw->ports[i]->number, 0);
     log_info("program %s from %s", p->engine->name, path);
+    if (old) {
+        wait_for_retired();
+        retires = pthread_create(&retiring, NULL, retire, old) == 0;
+        if (!retires)
+            retire(old);
+    }
     return true;
 }
 
 void pipeline_unload(struct switchd *sw)
 {
-    struct pipeline *p = sw->pipeline;
-    if (!p)
-        return;
+    wait_for_retired();
+    if (sw->pipeline)
+        retire(sw->pipeline);
     sw->pipeline = NULL;
-    p->engine->destroy(p->state);
-    dlclose(p->object);
-    free(p);
 }
 
 bool pipeline_loaded(const struct switchd *sw) { return sw->pipeline != NULL; }
@@ -155,6 +225,14 @@ int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint3
     if (!p) {
         buffer_printf(out, "no program is loaded");
         return SP_FAILED_PRECONDITION;
+    }
+    if (op == SP_OP_RESET) {
+        char path[sizeof p->path], error[512];
+        memcpy(path, p->path, sizeof path);
+        if (pipeline_load(sw, path, error, sizeof error))
+            return SP_OK;
+        buffer_printf(out, "%s", error);
+        return SP_RESOURCE_EXHAUSTED;
     }
     uint32_t code = p->engine->command(p->state, op, data, len, program_time(sw, mono_ns()), &reply, &reply_len);
     if (reply_len && !buffer_append(out, reply, reply_len))

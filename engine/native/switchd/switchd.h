@@ -259,6 +259,7 @@ bool priority_realtime(void); /* a real-time thread wakes up at once and must no
 
 struct statistics {
     uint64_t turns, sleeps, packets, emitted, unknown_port, no_program, short_frames, packet_outs, send_calls;
+    uint64_t longest_pause; /* ns in which no packet could be processed, since the last HELLO */
 };
 
 struct switchd {
@@ -274,6 +275,7 @@ struct switchd {
     uint16_t cpu_port;
     uint64_t clock_offset; /* wall = mono + offset, modulo 2^64 */
     uint64_t started, now; /* mono ns; now: of this turn of the loop */
+    uint64_t looked;       /* when the ports were last looked at */
     size_t ring_bytes; /* of each port's receive ring */
     uint32_t tx_used;
     uint8_t *tx_arena;
@@ -287,6 +289,8 @@ void port_status_changed(struct switchd *sw, struct port *port, bool up);
 /* What the program emitted (called by pipeline.c). */
 void switch_emit(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, unsigned priority);
 void loop_run(struct switchd *sw);
+/* In the middle of what takes long: packets that wait are processed, commands are not. */
+void loop_breathe(struct switchd *sw);
 bool loop_watch(struct switchd *sw, struct port *port);
 
 #endif
