@@ -8,7 +8,8 @@
     end: 1795255800
     summary: splice on fibre 7
 
-Keys are strict: an unknown or mistyped one is an error that names the file and the key, and the notice is not
+The further fields of :class:`Notice` are those that providers' notices have (:mod:`control.feeds`); they may be given
+here as well. Keys are strict: an unknown or mistyped one is an error that names the file and the key, and the notice is not
 used. A file that disappears withdraws its notices.
 """
 
@@ -24,13 +25,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from control.errors import NoticeError
+from control.feeds.announcement import Impact, Status
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_BYTES = 256 * 1024
 
 
 class Notice(BaseModel):
-    """One announced piece of work. Times in seconds since the epoch."""
+    """One announced piece of work on one element. Times in seconds since the epoch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,8 +41,25 @@ class Notice(BaseModel):
     start: float
     end: float
     summary: str = ""
+    provider: str = ""  # who announced it; empty: the operator
+    status: Status = Status.CONFIRMED
+    impact: Impact = Impact.OUTAGE
+    sequence: int = 0  # of updates, as the provider counts them
+    stamp: float = 0.0  # when the provider wrote it; 0: not known
+    source: str = ""  # file, message or URL
+    received: float = 0.0  # when we first saw it; 0: not known
 
-    @field_validator("start", "end", mode="before")
+    @property
+    def key(self) -> str:
+        """Unique among all notices: one piece of work may touch several elements."""
+        return f"{self.provider}/{self.id}@{self.element}" if self.provider else self.id
+
+    @property
+    def drains(self) -> bool:
+        """Whether traffic has to leave the element: work that is neither over nor tentative, and does harm."""
+        return self.impact.drains and not self.status.over and self.status is not Status.TENTATIVE
+
+    @field_validator("start", "end", "stamp", "received", mode="before")
     @classmethod
     def _epoch(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -11,7 +11,8 @@ Our own format::
       - {name: h2, switch: s2, port: 1, ipv4: 10.9.0.5/24, ipv6: "fd00:9::5/64", mac: "02:00:09:00:00:05"}
     links:
       - {a: s1, b: s2}                            # ports are numbered when left out
-      - {a: "s1:3", b: "s2:4", delay_ms: 2.5, rate_mbps: 40, cost: 2, srlgs: [duct-7]}
+      - {a: "s1:3", b: "s2:4", delay_ms: 2.5, rate_mbps: 40, cost: 2, srlgs: [duct-7], circuits: [IC-1234]}
+      - {a: s1, b: s3, medium: microwave, frequency_ghz: 23, polarization: v}
 
 Left-out ports are given out in order (hosts first, then links), from 1, past the ones that are named.
 """
@@ -27,7 +28,10 @@ import yaml
 from topo import importers
 from topo.builtin import BUILTIN, numbered_host
 from topo.document import DocumentError, Item, parse_yaml, read
-from topo.spec import MAX_DEVICE_ID, MAX_PORT, Endpoint, Host, Link, Switch, Topology, TopologyError
+from topo.spec import MAX_DEVICE_ID, MAX_PORT, MEDIA, Endpoint, Host, Link, Switch, Topology, TopologyError
+
+
+_LINK_KEYS = ("a", "b", "delay_ms", "rate_mbps", "cost", "srlgs", "medium", "frequency_ghz", "polarization", "circuits")
 
 
 def load(name_or_path: str | Path) -> Topology:
@@ -74,9 +78,7 @@ def from_document(document: Item) -> Topology:
     for fields in host_fields:
         if "port" in fields:
             ports.take(fields["switch"].text(), fields["port"].integer(1, MAX_PORT))
-    link_fields = [
-        item.fields(["a", "b", "delay_ms", "rate_mbps", "cost", "srlgs"], required=["a", "b"]) for item in link_items
-    ]
+    link_fields = [item.fields(_LINK_KEYS, required=["a", "b"]) for item in link_items]
     for fields in link_fields:
         for key in ("a", "b"):
             switch, port = _end(fields[key])
@@ -129,6 +131,10 @@ def _link(fields: dict[str, Item], ports: _PortNumbers) -> Link:
         rate_mbps=fields["rate_mbps"].number(0, 1e6) if "rate_mbps" in fields else 0.0,
         cost=fields["cost"].number(1e-9, 1e12) if "cost" in fields else 1.0,
         srlgs=tuple(item.text() for item in fields["srlgs"].items()) if "srlgs" in fields else (),
+        medium=fields["medium"].choice(MEDIA) if "medium" in fields else "fibre",
+        frequency_ghz=fields["frequency_ghz"].number(0, 1000) if "frequency_ghz" in fields else 0.0,
+        polarization=fields["polarization"].choice(("h", "v")) if "polarization" in fields else "v",
+        circuits=tuple(item.text() for item in fields["circuits"].items()) if "circuits" in fields else (),
     )
 
 
@@ -210,10 +216,15 @@ def to_plain(topology: Topology) -> dict[str, object]:
             ("delay_ms", link.delay_ms, 0.0),
             ("rate_mbps", link.rate_mbps, 0.0),
             ("cost", link.cost, 1.0),
+            ("medium", link.medium, "fibre"),
+            ("frequency_ghz", link.frequency_ghz, 0.0),
+            ("polarization", link.polarization, "v"),
         ):
             if value != usual:
                 entry[key] = value
         if link.srlgs:
             entry["srlgs"] = list(link.srlgs)
+        if link.circuits:
+            entry["circuits"] = list(link.circuits)
         links.append(entry)
     return {"name": topology.name, "switches": switches, "hosts": hosts, "links": links}

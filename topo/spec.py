@@ -19,6 +19,8 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,7}")
 MAX_PORT = 255
 #: Largest device id: two bytes of the port MAC, and 9558 + device_id has to stay a TCP port.
 MAX_DEVICE_ID = 50000
+#: What links are made of.
+MEDIA = ("fibre", "microwave", "copper")
 
 
 class TopologyError(ValueError):
@@ -77,6 +79,10 @@ class Link:
     rate_mbps: float = 0.0  # 0: unlimited
     cost: float = 1.0  # routing metric
     srlgs: tuple[str, ...] = ()  # shared-risk link groups
+    medium: str = "fibre"  # one of MEDIA: rain matters to microwave only
+    frequency_ghz: float = 0.0  # of a microwave link; 0: not known
+    polarization: str = "v"  # of a microwave link: "h" or "v"
+    circuits: tuple[str, ...] = ()  # what providers call it in their notices
 
     @property
     def name(self) -> str:
@@ -285,6 +291,12 @@ def _check_links(links: tuple[Link, ...], errors: _Errors) -> None:
             if not low <= value < float("inf"):
                 wanted = "positive" if low else "0 or more"
                 errors.add(f"link {link.a}-{link.b}: {label} is {value}, wanted {wanted} and finite")
+        if link.medium not in MEDIA:
+            errors.add(f"link {link.a}-{link.b}: medium is {link.medium!r}, wanted one of {', '.join(MEDIA)}")
+        if not 0.0 <= link.frequency_ghz <= 1000.0:
+            errors.add(f"link {link.a}-{link.b}: frequency_ghz is {link.frequency_ghz}, wanted 0 to 1000")
+        if link.polarization not in ("h", "v"):
+            errors.add(f"link {link.a}-{link.b}: polarization is {link.polarization!r}, wanted h or v")
 
 
 def _check_connected(topology: Topology, errors: _Errors) -> None:

@@ -108,7 +108,7 @@ def compare(expected: list[dict[str, Any]], got: list[Announcement]) -> str:
     differences = []
     for wanted, found in zip(expected, got, strict=True):
         for name in COMPARED:
-            if name in wanted and _plain(name, wanted[name]) != _plain(name, getattr(found, name)):
+            if wanted.get(name, "") != "" and _plain(name, wanted[name]) != _plain(name, getattr(found, name)):
                 differences.append(
                     f"{name}: {_plain(name, getattr(found, name))!r}, not {_plain(name, wanted[name])!r}"
                 )
@@ -123,7 +123,7 @@ def _plain(name: str, value: Any) -> Any:
         return sorted((" ".join(one.split()), other) for one, other in items)
     if name in ("start", "end"):
         return None if value in (None, 0, 1) else int(value)
-    text = " ".join(str(value).split()) if value else ""
+    text = "".join(str(value).split()) if value else ""
     return text.casefold() if name in ("account", "summary") else text
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 Row: TypeAlias = list[str]
 MOST_CHARACTERS = 1_000_000
-_SKIPPED = {"script", "style", "head", "title"}
+_SKIPPED = {"script", "style", "title"}
 _BREAKS = {"br", "p", "div", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "dt", "dd",
            "td", "th", "blockquote", "section", "article", "pre", "center"}  # fmt: skip
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
@@ -46,7 +46,7 @@ class Page:
                 following = index
                 while not rest and following + 1 < min(len(self.lines), index + 3):
                     following += 1
-                    rest = self.lines[following].strip(" :*|\xa0")
+                    rest = self.lines[following].lstrip(" :*|\xa0").rstrip(" *|\xa0")
                 return index, rest
         return None
 
@@ -105,7 +105,7 @@ def after_label(line: str, label: str) -> str | None:
     rest = bare[len(label) :]
     if rest[:1].isalnum():
         return None
-    return rest.strip(" :*|\t\xa0")
+    return rest.lstrip(" :*|\t\xa0").rstrip(" *|\t\xa0")
 
 
 def from_text(text: str) -> Page:
@@ -186,7 +186,7 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if self._skip:
-            if tag == self._skip or (self._skip == "title" and tag == "head"):
+            if tag == self._skip:
                 self._skip = ""
             return
         if tag in _BREAKS:

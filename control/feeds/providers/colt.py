@@ -20,9 +20,13 @@ from control.feeds.sheet import from_csv
 
 _STAMP = r"\d{1,2}/\d{1,2}/\d{4} [\d:]{5,8} \w{3,4}"
 _ALERT = re.compile(rf"(MAINTENANCE ALERT):\s*(CRQ\S+)\s+({_STAMP} - {_STAMP})(?:\s*-\s*(.{{1,40}}))?$")
-_NOTICE = re.compile(
-    rf"^(?P<status>.{{0,40}}?)\s*(?P<what>(?:Colt )?[\w ]{{0,60}}Maintenance Notification) - (?P<id>CRQ\S+)"
+_TITLE = (
+    r"(?P<what>{}Maintenance Notification) - (?P<id>CRQ\S+)"
     rf"(?: \[(?P<window>{_STAMP} - {_STAMP})\])?(?: for .{{0,200}}?,\s*(?P<account>\d+))?"
+)
+_NOTICES = (
+    re.compile(r"^(?P<status>[^\n]{0,40}?)\s*" + _TITLE.replace("{}", r"Colt [\w ]{0,60}", 1)),
+    re.compile(r"^(?P<status>)" + _TITLE.replace("{}", r"[\w ]{0,60}", 1)),
 )
 
 
@@ -45,7 +49,7 @@ def _subject(text: str) -> Announcement | None:
         start, end = span(match[3], day_first=True)
         status = status_in(match[4] or "")
         return Announcement("colt", match[2], summary=match[1], status=status, start=start, end=end)
-    match = _NOTICE.search(text)
+    match = next(filter(None, (pattern.search(text) for pattern in _NOTICES)), None)
     if match is None:
         return None
     start, end = span(match["window"], day_first=True)

@@ -21,7 +21,7 @@ def megaport(mail: Mail) -> Iterator[Announcement]:
     yield Announcement(
         "megaport",
         maintenance_id=first(r"\((\S+)\)", opening),
-        account=first(r"^Hi (.{1,120}?),$", text, re.MULTILINE),
+        account=first(r"^Hi (.{1,120}?),?$", text, re.MULTILINE),
         summary=purpose or opening or None,
         status=status_in(f"{mail.title} {opening}"),
         start=moment(page.value("Start Date and Time")),

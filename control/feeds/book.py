@@ -1,0 +1,191 @@
+"""All announcements of all feeds, merged: one entry per (provider, id), updated, cancelled, aged, held back.
+
+Pure: time comes in. An update replaces an entry when its sequence is higher, or, where sequences are equal or not
+given, when it was written later. Old copies never bring back what was cancelled. Entries end with their window, with
+their file (folders and mailboxes: the operator took it away), or when their feed has been silent for too long; an
+entry that a URL stops listing stays until its end, for an empty answer is no cancellation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from control.feeds.announcement import Announcement, Circuit, Impact, Status
+from control.feeds.limits import DAY_S, Limits, absurd, unbearable
+from control.feeds.mapping import CircuitMap
+from control.notices import Notice
+
+MOST_ENTRIES = 20_000
+KEPT_S = 30 * DAY_S  # after the end: so long an old copy cannot bring an entry back
+Report = Callable[[str, str], None]  # feed, text; the taker reports each once
+
+
+@dataclass(slots=True)
+class Entry:
+    """The newest announcement of one piece of work."""
+
+    feed: str
+    source: str  # file, message or URL
+    found: Announcement
+    received: float  # of this version
+    first_received: float
+    batch: int  # which poll brought it
+    held: str = ""  # why it may not drain, for now
+    withdrawn: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return _key(self.found)
+
+
+@dataclass(slots=True)
+class NoticeBook:
+    """``offer`` what polls bring, ``notices`` what holds now. ``unknown``: circuit -> the notice that named it."""
+
+    circuits: CircuitMap
+    limits: Limits
+    confirmed: frozenset[str] = frozenset()  # "provider/id" that the operator vouches for
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)  # feed -> the last lie
+    stale_copies: int = 0
+    _batches: int = 0
+
+    def offer(self, feed: str, brought: Iterable[tuple[str, Announcement]], now_s: float, report: Report) -> bool:
+        """Take in one poll's announcements with their sources; returns whether anything changed."""
+        self._batches += 1
+        changed = False
+        for source, found in sorted(brought, key=lambda item: _age(item[1])):
+            why = absurd(found, now_s, self.limits)
+            if why:
+                self.refused[feed] = f"{_name(found)}: {why}"
+                report(feed, f"{source}: {_name(found)} refused: {why}")
+                continue
+            old = self.entries.get(_key(found))
+            if old is not None and not newer(found, old.found):
+                self.stale_copies += found != old.found
+                old.withdrawn = old.withdrawn and source != old.source
+                continue
+            merged = found if old is None else _merged(found, old.found)
+            first = now_s if old is None else old.first_received
+            if old is None and len(self.entries) >= MOST_ENTRIES:
+                self.refused[feed] = f"more than {MOST_ENTRIES} notices"
+                report(feed, f"{source}: more than {MOST_ENTRIES} notices, the rest is not kept")
+                break
+            self.entries[_key(found)] = Entry(feed, source, merged, now_s, first, self._batches)
+            changed = True
+        if changed:
+            self._hold(now_s, report)
+        return changed
+
+    def withdraw(self, feed: str, sources: set[str], now_s: float, report: Report) -> bool:
+        """Forget what came from files that are gone."""
+        gone = [item for item in self.entries.values() if item.feed == feed and item.source in sources]
+        for item in gone:
+            if item.found.status is not None and item.found.status.over:
+                item.withdrawn = True  # kept as a memory, so that older copies stay dead
+            else:
+                del self.entries[item.key]
+        if gone:
+            self._hold(now_s, report)
+        return bool(gone)
+
+    def notices(self, now_s: float, too_old: Mapping[str, bool] | None = None) -> list[Notice]:
+        """What is announced for now and later, one per element; ``too_old``: feeds that are believed no more."""
+        found = []
+        for key, item in list(self.entries.items()):
+            end = item.found.end
+            if now_s - max(end or 0.0, item.received) > KEPT_S:
+                del self.entries[key]
+            elif end is not None and end > now_s and not item.held and not (too_old or {}).get(item.feed, False):
+                found += self._mapped(item)
+        return found
+
+    def held(self) -> dict[str, str]:
+        """``provider/id`` -> why it does not drain until it is confirmed."""
+        return {_name(item.found): item.held for item in self.entries.values() if item.held}
+
+    def _mapped(self, item: Entry) -> list[Notice]:
+        """The entry's notices; circuits that are not known are remembered."""
+        announced, worst = item.found, {}
+        if announced.start is None or announced.end is None or announced.end <= announced.start:
+            return []
+        for circuit in announced.circuits:
+            elements = self.circuits.elements(circuit.id)
+            if not elements:
+                if len(self.unknown) < MOST_ENTRIES:
+                    self.unknown.setdefault(circuit.id, _name(announced))
+            for element in elements:
+                worst[element] = max(worst.get(element, Impact.NO_IMPACT), circuit.impact, key=list(Impact).index)
+        return [
+            Notice(
+                id=announced.maintenance_id or "",
+                element=element,
+                start=announced.start,
+                end=announced.end,
+                summary=(announced.summary or "")[:500],
+                provider=announced.provider,
+                status=announced.status or Status.CONFIRMED,
+                impact=impact,
+                sequence=max(announced.sequence or 0, 0),
+                stamp=announced.stamp or 0.0,
+                source=item.source,
+                received=item.first_received,
+            )
+            for element, impact in worst.items()
+        ]
+
+    def _hold(self, now_s: float, report: Report) -> None:
+        """Let drains in poll by poll; a poll whose drains the network cannot bear is held back as a whole."""
+        accepted: list[Notice] = []
+        batches: dict[int, list[Entry]] = {}
+        for item in self.entries.values():
+            if (item.found.end or 0.0) > now_s:
+                batches.setdefault(item.batch, []).append(item)
+        for _, items in sorted(batches.items()):
+            drains = {item.key: [n for n in self._mapped(item) if n.drains] for item in items}
+            vouched = [n for item in items if _name(item.found) in self.confirmed for n in drains[item.key]]
+            rest = [item for item in items if drains[item.key] and _name(item.found) not in self.confirmed]
+            accepted += vouched
+            wanted = [n for item in rest for n in drains[item.key]]
+            why = unbearable([*accepted, *wanted], self.circuits, self.limits) if wanted else ""
+            for item in items:
+                item.held = why if item in rest else ""
+            if why:
+                feed = rest[0].feed
+                self.refused[feed] = why
+                report(feed, f"{len(rest)} notices held back ({_name(rest[0].found)}, ...): they would drain {why}; "
+                             "list them under `confirmed` to allow it")  # fmt: skip
+            else:
+                accepted += wanted
+
+
+def newer(found: Announcement, old: Announcement) -> bool:
+    """Whether an announcement replaces another of the same work."""
+    ours, theirs = found.sequence, old.sequence
+    if ours is not None and theirs is not None and min(ours, theirs) >= 0 and ours != theirs:
+        return ours > theirs
+    if found.stamp is not None and old.stamp is not None and found.stamp != old.stamp:
+        return found.stamp > old.stamp
+    return found != old
+
+
+def _merged(found: Announcement, old: Announcement) -> Announcement:
+    """What an update leaves out, such as a cancellation's circuits, holds on."""
+    merged = found.filled(start=old.start, end=old.end, summary=old.summary, account=old.account)
+    kept: tuple[Circuit, ...] = found.circuits or old.circuits
+    status = old.status if found.status in (None, Status.NO_CHANGE) else found.status
+    return replace(merged, circuits=kept, status=status)
+
+
+def _age(found: Announcement) -> tuple[float, int]:
+    return (found.stamp or 0.0, found.sequence or 0)
+
+
+def _key(found: Announcement) -> tuple[str, str]:
+    return (found.provider.strip().lower(), found.maintenance_id or "")
+
+
+def _name(found: Announcement) -> str:
+    return f"{found.provider.strip()}/{found.maintenance_id}"
