@@ -65,7 +65,7 @@ def generate(program: ir.Program, info: ProgramInfo) -> str:
 def _generate(program: ir.Program, info: ProgramInfo) -> str:
     layout = Layout(program)
     controls, deparser, parser = Controls(layout), Deparser(layout), Parser(layout)
-    out = [f"/* Generated, do not edit: */ {comment(program.name)}", '#include "sp_core.h"', ""]
+    out = [f"/* Generated, do not edit: */ {comment(program.name)}", '#include "sp_core.h"', '#include "sp_wide.h"', ""]
     out += layout.structs()
     out.append(CONTEXT)
     out += _accessors(program, layout)

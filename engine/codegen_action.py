@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from engine import ir
 from engine.api import Unsupported
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, c_string, ctype, is_wide, mask, octets
+from engine.codegen_layout import Layout, c_string, ctype, is_wide, literal, mask, octets
+from engine.codegen_wide import limbs
 from engine.ir_expr import refuse
 
 EXIT_OPS = ("exit", "assert", "assume")
@@ -82,62 +83,67 @@ class Actions:
         return arg
 
     def _u64(self, expr: ir.Expr) -> str:
-        """A value that BMv2 converts to an unsigned number; too large ones become all ones."""
-        code, kind = self.expr.exact(expr)
-        if kind == "sp_u128":
-            return f"({{ sp_u128 u_ = {code}; u_ >> 64 ? ~0ull : (uint64_t)u_; }})"
-        return f"(uint64_t){code}"
+        """A value that BMv2 converts to an unsigned number of 64 bits, which keeps the low ones."""
+        return self.expr.modulo(expr, 64)
+
+    def _index(self, primitive: ir.Primitive, position: int) -> str:
+        """An index into an array: BMv2 keeps the low 32 bits."""
+        return f"({self.expr.modulo(self._value(primitive, position), 64)} & 0xffffffffull)"
 
     # -- assignment ----------------------------------------------------------------------------------------------
 
-    def store(self, target: ir.Expr, code: Callable[[int], str]) -> Iterator[str]:
-        """Assign to a field of at most 128 bits; ``code`` gives the fitted value for a width."""
-        width = self.expr.width(target)
-        if width is None or is_wide(width) or (isinstance(target, ir.FieldRef) and target.field == ir.VALID):
+    def _place(self, target: ir.Expr) -> tuple[str, str, str]:
+        """(what comes before an assignment, C lvalue, what comes behind) of a field, whatever picks it."""
+        if (isinstance(target, ir.FieldRef) and target.field == ir.VALID) or self.expr.is_varbit(target):
             raise Unsupported("an assignment to this target is not supported")
         if isinstance(target, ir.ElementField):
             stack = f"p->s{target.element.stack}"
             depth = len(self.program.stacks[target.element.stack].headers)
-            yield f"{{ uint64_t at_ = {self.expr.modulo(target.element.index, 64)};"
-            yield f"  if (at_ < {depth}) {stack}[at_].f{target.field} = ({ctype(width)}){code(width)}; }}"
-        else:
-            yield f"{self.expr.lvalue(target)} = ({ctype(width)}){code(width)};"
+            index = self.expr.modulo(target.element.index, 64)
+            return f"{{ uint64_t at_ = {index}; if (at_ < {depth}) {{ ", f"{stack}[at_].f{target.field}", " } }"
+        if not isinstance(target, ir.FieldRef | ir.LastField):
+            raise Unsupported("an assignment to this target is not supported")
+        return "", self.expr.lvalue(target), ""
 
-    def _op_assign(self, primitive: ir.Primitive) -> Iterator[str]:
-        target, value = self._args(primitive, 2)
+    def store(self, target: ir.Expr, code: Callable[[int], str]) -> Iterator[str]:
+        """Assign a number of at most 128 bits; ``code`` gives the fitted value for a width."""
         width = self.expr.width(target)
-        if width is not None and is_wide(width) and isinstance(target, ir.FieldRef):
+        if width is None:
+            raise Unsupported("an assignment to this target is not supported")
+        before, field, behind = self._place(target)
+        if is_wide(width):
+            size = octets(width)
+            body = f"memset({field}, 0, {size - 16}); sp_store128({field} + {size - 16}, {code(128)}, 16);"
+        else:
+            body = f"{field} = ({ctype(width)}){code(width)};"
+        yield f"{before}{body}{behind}"
+
+    def assign(self, target: ir.Expr, value: ir.Expr) -> Iterator[str]:
+        """Assign an expression to a field of any width."""
+        width = self.expr.width(target)
+        if width is not None and is_wide(width):
             yield from self._assign_wide(target, value, width)
         else:
             yield from self.store(target, lambda bits: self.expr.fitted(value, bits))
 
+    def _op_assign(self, primitive: ir.Primitive) -> Iterator[str]:
+        target, value = self._args(primitive, 2)
+        yield from self.assign(target, value)
+
     _op_modify_field = _op_assign
 
-    def _assign_wide(self, target: ir.FieldRef, value: ir.Expr, width: int) -> Iterator[str]:
-        field = self.expr.lvalue(target)
+    def _assign_wide(self, target: ir.Expr, value: ir.Expr, width: int) -> Iterator[str]:
+        before, field, behind = self._place(target)
         size = octets(width)
+        plain = isinstance(value, ir.FieldRef | ir.Param) and not self.expr.is_varbit(value)
         if isinstance(value, ir.Const):
             data = (value.value & mask(width)).to_bytes(size, "big")
-            yield f"{{ static const uint8_t k_[] = {{{', '.join(map(str, data))}}}; memcpy({field}, k_, {size}); }}"
-            return
-        source = self.expr.width(value)
-        if source is None or isinstance(value, ir.Lookahead | ir.ElementField) or self.program_signed(value):
-            raise Unsupported("arithmetic on more than 128 bits is not supported")
-        if is_wide(source):
-            have = octets(source)
-            if source < width:
-                yield f"memset({field}, 0, {size - have});"
-                yield f"memmove({field} + {size - have}, {self.expr.lvalue(value)}, {have});"
-                return
-            yield f"memmove({field}, {self.expr.lvalue(value)} + {have - size}, {size});"
-            if source > width and width % 8:
-                yield f"{field}[0] &= {mask(width % 8)};"
-            return
-        narrow = self.expr.modulo(value, 128)
-        yield f"memset({field}, 0, {size - 16}); sp_store128({field} + {size - 16}, {narrow}, 16);"
-
-    def program_signed(self, value: ir.Expr) -> bool:
-        return isinstance(value, ir.FieldRef) and self.program.field_type(value).signed
+            body = f"static const uint8_t k_[] = {{{', '.join(map(str, data))}}}; memcpy({field}, k_, {size});"
+        elif plain and self.expr.width(value) == width:
+            body = f"memmove({field}, {self.expr.lvalue(value)}, {size});"
+        else:
+            body = f"sp_w_store({field}, {width}, {self.expr.wide.value(value, limbs(width))});"
+        yield f"{before}{{ {body} }}{behind}"
 
     def _op_assign_VL(self, primitive: ir.Primitive) -> Iterator[str]:
         target, value = self._args(primitive, 2)
@@ -262,51 +268,57 @@ class Actions:
     def _op_count(self, primitive: ir.Primitive) -> Iterator[str]:
         counter = self._array(primitive, 0, "counter")
         size = self.program.counters[counter].size
-        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {size}) {{"
+        yield f"{{ uint64_t i_ = {self._index(primitive, 1)}; if (i_ < {size}) {{"
         yield f"  struct sp_cell *cell_ = &sw->counters[{counter}][i_]; cell_->packets++;"
         yield "  cell_->bytes += c->ingress_length; } }"
 
     def _op_execute_meter(self, primitive: ir.Primitive) -> Iterator[str]:
         meter = self._array(primitive, 0, "meter")
         info = self.program.meters[meter]
-        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {info.size}) {{"
+        yield f"{{ uint64_t i_ = {self._index(primitive, 1)}; if (i_ < {info.size}) {{"
         yield f"  uint8_t m_ = sp_meter_run(&sw->meters[{meter}][i_], {int(info.bytes_)}, c->ingress_length, c->now);"
         yield from self.store(self._value(primitive, 2), lambda _bits: "m_")
         yield "} }"
-
-    def _cell_type(self, width: int) -> str:
-        return ctype(width)
 
     def _op_register_read(self, primitive: ir.Primitive) -> Iterator[str]:
         register = self._array(primitive, 1, "register")
         info = self.program.registers[register]
         target = self._value(primitive, 0)
-        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 2))}; if (i_ < {info.size}) {{"
+        yield f"{{ uint64_t i_ = {self._index(primitive, 2)}; if (i_ < {info.size}) {{"
         if is_wide(info.width):
-            width = self.expr.width(target)
-            if width != info.width or not isinstance(target, ir.FieldRef):
-                refuse(f"reading {info.width} bits of a register into another width", primitive.source)
-            size = octets(info.width)
-            cells = f"(const uint8_t *)sw->registers[{register}]"
-            yield f"memcpy({self.expr.lvalue(target)}, {cells} + i_ * {size}, {size});"
+            yield from self._read_wide(target, register, info.width)
         else:
             cell = f"((const {ctype(info.width)} *)sw->registers[{register}])[i_]"
             yield from self.store(target, lambda bits: cell if bits >= info.width else f"({cell} & {mask(bits):#x}ull)")
         yield "} }"
 
+    def _read_wide(self, target: ir.Expr, register: int, cell: int) -> Iterator[str]:
+        """``i_`` is the index; the target has any width."""
+        width = self.expr.width(target)
+        if width is None:
+            raise Unsupported("an assignment to this target is not supported")
+        at = f"(const uint8_t *)sw->registers[{register}] + i_ * {octets(cell)}"
+        before, field, behind = self._place(target)
+        if width == cell:
+            body = f"memcpy({field}, {at}, {octets(cell)});"
+        else:
+            n = limbs(width)
+            loaded = f"sp_w_load(SP_W({n}), {n}, {at}, {octets(cell)})"
+            cut = f"{field} = ({ctype(width)})(sp_w_low({loaded}) & {literal(mask(width))});" if width <= 128 else ""
+            body = cut or f"sp_w_store({field}, {width}, {loaded});"
+        yield f"{before}{body}{behind}"
+
     def _op_register_write(self, primitive: ir.Primitive) -> Iterator[str]:
         register = self._array(primitive, 0, "register")
         info = self.program.registers[register]
         value = self._value(primitive, 2)
-        yield f"{{ uint64_t i_ = {self._u64(self._value(primitive, 1))}; if (i_ < {info.size})"
+        yield f"{{ uint64_t i_ = {self._index(primitive, 1)}; if (i_ < {info.size}) {{"
         if is_wide(info.width):
-            if self.expr.width(value) != info.width or not isinstance(value, ir.FieldRef | ir.Param):
-                refuse(f"writing another width to a register of {info.width} bits", primitive.source)
-            size = octets(info.width)
-            yield f"memcpy((uint8_t *)sw->registers[{register}] + i_ * {size}, {self.expr.lvalue(value)}, {size}); }}"
+            at = f"(uint8_t *)sw->registers[{register}] + i_ * {octets(info.width)}"
+            yield f"sp_w_store({at}, {info.width}, {self.expr.wide.value(value, limbs(info.width))}); }} }}"
         else:
             cells = f"(({ctype(info.width)} *)sw->registers[{register}])"
-            yield f"  {cells}[i_] = ({ctype(info.width)}){self.expr.fitted(value, info.width)}; }}"
+            yield f"  {cells}[i_] = ({ctype(info.width)}){self.expr.fitted(value, info.width)}; }} }}"
 
     def _op_modify_field_with_hash_based_offset(self, primitive: ir.Primitive) -> Iterator[str]:
         calculation = self._array(primitive, 2, "calculation")
@@ -367,7 +379,7 @@ class Actions:
 
     def _op_assert(self, primitive: ir.Primitive) -> Iterator[str]:
         condition = self._value(primitive, 0)
-        test = self.expr.boolean(condition) if self.expr.is_bool(condition) else f"{self.expr.exact(condition)[0]} != 0"
+        test = self.expr.boolean(condition) if self.expr.is_bool(condition) else self.expr.nonzero(condition)
         yield f"if (!({test})) c->exit = c->failed = 1;"
 
     _op_assume = _op_assert
@@ -377,12 +389,16 @@ class Actions:
         values = more[0].items if more and isinstance(more[0], ir.Vector) else ()
         if not isinstance(text, ir.Text) or len(more) > 1 or (more and not isinstance(more[0], ir.Vector)):
             refuse("this log_msg", primitive.source)
-        items = [f"(sp_s128){self._printed(value)}" for value in values]
-        yield f"if (SP_UNLIKELY(sw->options.log != NULL)) {{ const sp_s128 v_[] = {{{', '.join(items) or '0'}}};"
-        yield f"  sp_log(sw, {c_string(text.value)}, v_, {len(items)}); }}"
+        items = [self._printed(value) for value in values]
+        listed = ", ".join(f"{{{code}, {n}}}" for code, n in items) or "{NULL, 0}"
+        yield f"if (SP_UNLIKELY(sw->options.log != NULL)) {{ const struct sp_number v_[] = {{{listed}}};"
+        yield f"  sp_message(sw, {c_string(text.value)}, v_, {len(items)}); }}"
 
-    def _printed(self, value: ir.Expr) -> str:
-        return self.expr.boolean(value) if self.expr.is_bool(value) else self.expr.exact(value)[0]
+    def _printed(self, value: ir.Expr) -> tuple[str, int]:
+        """(limbs, their number) of a value in a message."""
+        if self.expr.is_bool(value):
+            return f"sp_w_unsigned(SP_W(2), 2, {self.expr.boolean(value)})", 2
+        return self.expr.wide.exact(value)
 
     def _op_no_op(self, _primitive: ir.Primitive) -> Iterator[str]:
         yield from ()
@@ -394,9 +410,5 @@ class Actions:
 
     def _op_jump_if_zero(self, primitive: ir.Primitive) -> Iterator[str]:
         condition = self._value(primitive, 0)
-        test = (
-            f"!{self.expr.boolean(condition)}"
-            if self.expr.is_bool(condition)
-            else f"{self.expr.exact(condition)[0]} == 0"
-        )
-        yield f"if ({test}) goto L{self._jump_target(primitive)};"
+        test = self.expr.boolean(condition) if self.expr.is_bool(condition) else self.expr.nonzero(condition)
+        yield f"if (!{test}) goto L{self._jump_target(primitive)};"

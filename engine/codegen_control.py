@@ -74,8 +74,6 @@ class Controls:
         elif not self.program.headers[ref.header].metadata:
             code = f"({self.layout.valid(ref.header)} ? {code} : 0)"
         if key.mask is not None:
-            if is_wide(key.width):
-                raise Unsupported(f"a masked key of {key.width} bits is not supported")
             code = f"({code} & {literal(key.mask & mask(key.width))})"
         return code
 
@@ -88,6 +86,10 @@ class Controls:
             if is_wide(key.width):
                 valid = self.layout.valid(key.target.header)
                 wide.append(f"if ({valid}) memcpy(b_ + {plan.offsets[i]}, {self.layout.field(key.target)}, {size});")
+                if key.mask is not None:
+                    care = ", ".join(map(str, (key.mask & mask(key.width)).to_bytes(size, "big")))
+                    wide.append(f"{{ static const uint8_t m_[] = {{{care}}};")
+                    wide.append(f"  for (unsigned m = 0; m < {size}; m++) b_[{plan.offsets[i]} + m] &= m_[m]; }}")
                 continue
             kind = "uint64_t" if size <= 8 else "sp_u128"
             out.append(f"{kind} v{i} = {self._key_value(key)};")
@@ -185,8 +187,11 @@ class Controls:
         action, values = table.default
         words: list[str] = []
         for value, (_name, width) in zip(values, self.program.actions[action].params, strict=True):
-            if width > 128:
-                raise Unsupported(f"{table.source}: a constant argument of {width} bits is not supported")
+            if is_wide(width):  # as in memory: big endian bytes
+                data = value.to_bytes(octets(width), "big")
+                parts = (data[i : i + 8] for i in range(0, len(data), 8))
+                words += [f"{int.from_bytes(part, 'little'):#x}ull" for part in parts]
+                continue
             if width > 64:
                 words.append(f"{value >> 64:#x}ull")
             words.append(f"{value & mask(64):#x}ull")

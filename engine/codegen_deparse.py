@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from engine import ir
 from engine.api import Unsupported
+from engine.codegen_action import Actions
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, comment, is_wide, literal, octets
+from engine.codegen_layout import Layout, comment, is_wide, literal, mask, octets
 
 MAX_HEADERS = 4096  # bytes of all headers together, see SP_OUT_ROOM
 MAX_HASH = 4096  # bytes of a hash's fields
@@ -124,24 +125,23 @@ class Deparser:
             raise Unsupported(f"{checksum.source}: {error}") from error
 
     def _update(self, checksum: ir.Checksum) -> list[str]:
-        field = self.program.field_type(checksum.target)
-        if field.width > 64:
-            raise Unsupported(f"{checksum.source}: a checksum of {field.width} bits is not supported")
-        cut = "" if field.width == 64 else f" & {literal((1 << field.width) - 1)}"
-        target = self.layout.field(checksum.target)
-        value = f"sp_calc_{checksum.calculation}(c, p){cut}"
-        return [f"if ({self._condition(checksum)}) {target} = (__typeof__({target}))({value});"]
+        actions = Actions(self.layout)
+        value = f"sp_calc_{checksum.calculation}(c, p)"
+        store = actions.store(
+            checksum.target, lambda bits: value if bits >= 64 else f"({value} & {literal(mask(bits))})"
+        )
+        return [f"if ({self._condition(checksum)}) {{", *store, "}"]
 
     def verification(self) -> list[str]:
         """``sp_verify``: whether every checksum to verify is correct."""
         out = ["static bool sp_verify(struct sp_context *c)", "{", "    struct sp_phv *p = &c->phv;", "    (void)p;"]
         for checksum in self.program.checksums:
             if checksum.verify:
-                target = self.layout.field(checksum.target)
+                target = self.expr.modulo(checksum.target, 64)  # BMv2 compares 64 bits
                 valid = self.layout.valid(checksum.target.header)
                 out.append(
                     f"    if ({valid} && {self._condition(checksum)} && "
-                    f"sp_calc_{checksum.calculation}(c, p) != (uint64_t){target}) return false;"
+                    f"sp_calc_{checksum.calculation}(c, p) != {target}) return false;"
                 )
         return [*out, "    return true;", "}", ""]
 
@@ -209,10 +209,11 @@ class Deparser:
                     lines = [f"memcpy(o, {code}, {length}); o += {length};"]
                     chunks.append(_Chunk(guard, [], self.program.field_type(expr).width, lines))
                     continue
+            elif isinstance(expr, ir.Const) and is_wide(width):
+                data = (expr.value & mask(width)).to_bytes(octets(width), "big")
+                guard, code = "1", f"((const uint8_t[]){{{', '.join(map(str, data))}}})"
             elif isinstance(expr, ir.Const):
-                if is_wide(width):
-                    raise Unsupported(f"{calculation.source}: a constant of {width} bits in a hash is not supported")
-                guard, code = "1", literal(expr.value & ((1 << width) - 1))
+                guard, code = "1", literal(expr.value & mask(width))
             else:
                 raise Unsupported(f"{calculation.source}: this hash input is not supported")
             if chunks and chunks[-1].guard == guard and not chunks[-1].lines:

@@ -3,7 +3,7 @@
 Every expression has a range, found by interval arithmetic. An operation that commutes with reduction modulo a power of
 two (addition, multiplication, bitwise operations, left shift) is computed in 64 or 128 bits whatever its range, because
 its user only needs the low bits; one that does not (comparison, division, right shift, saturation) needs its operands
-exactly, and is refused when their range exceeds 128 bits.
+exactly. Where 128 bits do not hold them, :mod:`engine.codegen_wide` takes over.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from engine import ir
 from engine.api import Unsupported
 from engine.codegen_layout import Layout, is_wide, literal, mask, octets
+from engine.codegen_wide import MAX_BITS, TooWide, Wide, constant
 
 
 class Span(NamedTuple):
@@ -36,17 +37,13 @@ KINDS = (
 MAX_SHIFT = 4096
 
 
-class TooWide(Unsupported):
-    """An intermediate result of more than 128 bits is needed exactly."""
-
-
 def kind_of(span: Span | None) -> tuple[str, int]:
     """C type and bits that hold every value of a range."""
     if span is not None:
         for name, bits, low, high in KINDS:
             if low <= span.low and span.high <= high:
                 return name, bits
-    raise TooWide("arithmetic on more than 128 bits")
+    raise TooWide("arithmetic on more than 128 bits is not supported here")
 
 
 def _cover(value: int) -> int:
@@ -61,6 +58,7 @@ class Expressions:
         self.layout = layout
         self._parsing = parsing
         self.program = layout.program
+        self.wide = Wide(self)
         self._params: list[str] = []
         word = 0
         for _name, width in params:
@@ -91,7 +89,7 @@ class Expressions:
     def _element_type(self, stack: int) -> ir.HeaderType:
         return self.layout.header_type(self.program.stacks[stack].headers[0])
 
-    def _signed(self, expr: ir.Expr) -> bool:
+    def is_signed(self, expr: ir.Expr) -> bool:
         if isinstance(expr, ir.FieldRef):
             return self.program.field_type(expr).signed
         if isinstance(expr, ir.ElementField):
@@ -111,7 +109,7 @@ class Expressions:
             return f"{stack}[{stack}_next ? {stack}_next - 1 : 0].f{expr.field}"
         raise Unsupported("a field that is picked at run time is not supported here")
 
-    def _is_varbit(self, expr: ir.Expr) -> bool:
+    def is_varbit(self, expr: ir.Expr) -> bool:
         return isinstance(expr, ir.FieldRef) and self.program.field_type(expr).varbit
 
     # -- kinds of expressions ------------------------------------------------------------------------------------
@@ -129,7 +127,7 @@ class Expressions:
             return Span(expr.value, expr.value)
         width = self.width(expr)
         if width is not None:
-            if self._signed(expr):
+            if self.is_signed(expr):
                 return Span(-(1 << (width - 1)), mask(width - 1))
             return Span(0, mask(width))
         if isinstance(expr, ir.Op):
@@ -144,7 +142,7 @@ class Expressions:
             depth = self._depth(expr.args[0])
             return Span(0, depth) if op == "size_stack" else Span(-1, depth - 1)
         if op in ("two_comp_mod", "sat_cast", "usat_cast"):
-            width = self._constant(expr.args[1])
+            width = self.constant(expr.args[1])
             return Span(0, mask(width)) if op == "usat_cast" else Span(-(1 << (width - 1)), mask(width - 1))
         if op == "?":
             a, b = self.span(expr.args[1]), self.span(expr.args[2])
@@ -188,7 +186,7 @@ class Expressions:
         bound = max(_cover(x if x >= 0 else ~x) for x in (*a, *b))
         return Span(~bound, bound)
 
-    def _constant(self, expr: ir.Expr) -> int:
+    def constant(self, expr: ir.Expr) -> int:
         if isinstance(expr, ir.Const) and 1 <= expr.value <= 4096:
             return expr.value
         raise Unsupported("a cast to a width that is no constant is not supported")
@@ -201,9 +199,16 @@ class Expressions:
     # -- exact values --------------------------------------------------------------------------------------------
 
     def exact(self, expr: ir.Expr) -> tuple[str, str]:
-        """(C expression, its type): the value itself. Raises :class:`TooWide`."""
-        span = self.span(expr)
-        kind, bits = kind_of(span)
+        """(C expression, its type): the value itself. Raises :class:`TooWide` when that has more than 128 bits."""
+        try:
+            return self.narrow(expr)
+        except TooWide:
+            kind, _bits = kind_of(self.span(expr))
+            return f"(({kind})sp_w_low({self.wide.value(expr, 2)}))", kind
+
+    def narrow(self, expr: ir.Expr) -> tuple[str, str]:
+        """As :meth:`exact`, for what can be computed in 128 bits. Raises :class:`TooWide`."""
+        kind, bits = kind_of(self.span(expr))
         if isinstance(expr, ir.Op) and (expr.op in RING):
             return f"(({kind}){self.modulo(expr, bits)})", kind
         if isinstance(expr, ir.Const):
@@ -221,15 +226,19 @@ class Expressions:
             index = self.modulo(expr.element.index, 64)
             raw = f"({{ uint64_t i_ = {index}; i_ < {depth} ? ({self._raw(width)}){stack}[i_].f{expr.field} : 0; }})"
         elif isinstance(expr, ir.Lookahead):
-            if not self._parsing:
-                raise Unsupported("a lookahead outside the parser is not supported")
-            raw = f"({self._raw(width)})sp_get_bits(pkt, off * 8u + {expr.offset}u, {width}u)"
+            raw = f"({self._raw(width)})sp_get_bits({self.lookahead_place(expr)}, {width}u)"
         else:
             raw = f"({self._raw(width)}){self.lvalue(expr)}"
-        if self._signed(expr):
+        if self.is_signed(expr):
             bits = 64 if width <= 64 else 128
             return f"(({kind})sp_sext{bits}({raw}, {width}))"
         return f"(({kind}){raw})"
+
+    def lookahead_place(self, expr: ir.Lookahead) -> str:
+        """C: address and bit of a lookahead."""
+        if not self._parsing:
+            raise Unsupported("a lookahead outside the parser is not supported")
+        return f"pkt, off * 8u + {expr.offset}u"
 
     @staticmethod
     def _raw(width: int) -> str:
@@ -248,7 +257,7 @@ class Expressions:
             b, _ = self.exact(expr.args[2])
             return f"({self.boolean(expr.args[0])} ? ({kind}){a} : ({kind}){b})", kind
         if op == "two_comp_mod":
-            width = self._constant(expr.args[1])
+            width = self.constant(expr.args[1])
             bits = 64 if width <= 64 else 128
             return f"(({kind})sp_sext{bits}({self.modulo(expr.args[0], bits)}, {width}))", kind
         if op in ("sat_cast", "usat_cast"):
@@ -256,15 +265,20 @@ class Expressions:
         if op == ">>":
             return self._shift_right(expr, kind), kind
         if op in ("/", "%"):
-            a_span, b_span = self.span(expr.args[0]), self.span(expr.args[1])
-            if not a_span or not b_span or a_span.low < 0 or b_span.low < 0:
-                raise Unsupported("division of signed values is not supported")
+            a_span, b_span = self.check_division(expr)
             common, _ = kind_of(Span(0, max(a_span.high, b_span.high)))
             a, _ = self.exact(expr.args[0])
             b, _ = self.exact(expr.args[1])
             body = f"{common} b_ = ({common}){b}; b_ ? ({common}){a} {op} b_ : 0;"
             return f"(({kind})({{ {body} }}))", kind
         raise Unsupported(f"the operator {op!r} is not supported as a value")
+
+    def check_division(self, expr: ir.Op) -> tuple[Span, Span]:
+        """Ranges of the operands, which P4 and BMv2 want not to be negative."""
+        a, b = self.span(expr.args[0]), self.span(expr.args[1])
+        if not a or not b or a.low < 0 or b.low < 0:
+            raise Unsupported("division of signed values is not supported")
+        return a, b
 
     def _saturate(self, expr: ir.Op, kind: str) -> str:
         source = self.span(expr.args[0])
@@ -282,14 +296,20 @@ class Expressions:
         value, source_kind = self.exact(expr.args[0])
         bits = 128 if "128" in source_kind else 64
         function = ("sp_sar" if source_kind in ("int64_t", "sp_s128") else "sp_shr") + str(bits)
-        return f"(({kind}){function}({value}, {self._shift_amount(expr.args[1])}))"
+        return f"(({kind}){function}({value}, {self.shift_amount(expr.args[1])}))"
 
-    def _shift_amount(self, expr: ir.Expr) -> str:
+    def shift_amount(self, expr: ir.Expr) -> str:
         span = self.span(expr)
         if span is None or span.low < 0:
             raise Unsupported("a shift by a signed value is not supported")
-        code, kind = self.exact(expr)
-        return f"sp_clamp_shift({code})" if kind == "sp_u128" else code
+        try:
+            code, kind = self.exact(expr)
+        except TooWide:
+            amount, n = self.wide.exact(expr)
+            return f"sp_w_min({amount}, {constant(MAX_BITS, n)}, {n})[0]"
+        if kind == "sp_u128":
+            return f"({{ sp_u128 s_ = {code}; s_ < {MAX_BITS} ? (uint64_t)s_ : {MAX_BITS}; }})"
+        return code
 
     # -- modulo 2**64 or 2**128 ----------------------------------------------------------------------------------
 
@@ -310,7 +330,7 @@ class Expressions:
             if expr.op == "~":
                 return f"(({kind})~{a})"
             if expr.op == "<<":
-                return f"(({kind})sp_shl{bits}({a}, {self._shift_amount(expr.args[1])}))"
+                return f"(({kind})sp_shl{bits}({a}, {self.shift_amount(expr.args[1])}))"
             return f"(({kind})({a} {expr.op} {self.modulo(expr.args[1], bits)}))"
         if isinstance(expr, ir.Op) and expr.op == "?" and not self.is_bool(expr):
             a, b = self.modulo(expr.args[1], bits), self.modulo(expr.args[2], bits)
@@ -319,15 +339,20 @@ class Expressions:
             wide = self.width(expr.args[0])
             if wide is not None and is_wide(wide) and isinstance(expr.args[1], ir.Const):
                 return self._wide_bits(expr.args[0], wide, expr.args[1].value, bits)
-        code, _ = self.exact(expr)
+        try:
+            code, _ = self.exact(expr)
+        except TooWide:
+            code = f"sp_w_low({self.wide.value(expr, 2)})"
         return f"(({kind}){code})"
 
     def _wide_bits(self, expr: ir.Expr, width: int, shift: int, bits: int) -> str:
         """``bits`` bits of a byte array field above its lowest ``shift``."""
-        if self._signed(expr) or self._is_varbit(expr) or isinstance(expr, ir.Lookahead):
-            raise TooWide("arithmetic on more than 128 bits")
-        count = min(bits, width - shift)
         kind = "uint64_t" if bits == 64 else "sp_u128"
+        simple = isinstance(expr, ir.FieldRef | ir.Param | ir.LastField) and not self.is_varbit(expr)
+        if not simple or (self.is_signed(expr) and shift):
+            shifted = ir.Op(">>", (expr, ir.Const(shift))) if shift else expr
+            return f"(({kind})sp_w_low({self.wide.value(shifted, 2)}))"
+        count = min(bits, width - shift)
         if count <= 0:
             return f"(({kind})0)"
         first = octets(width) * 8 - shift - count
@@ -357,7 +382,7 @@ class Expressions:
         if op == "not":
             return f"(!{self.boolean(args[0])})"
         if op == "d2b":
-            return f"({self.exact(args[0])[0]} != 0)"
+            return self.nonzero(args[0])
         if op == "valid":
             return f"({self._header_valid(args[0])})"
         if op == "valid_union":
@@ -370,6 +395,13 @@ class Expressions:
         if op in COMPARISONS:
             return self._compare(op, args[0], args[1])
         raise Unsupported(f"the operator {op!r} as a condition is not supported")
+
+    def nonzero(self, expr: ir.Expr) -> str:
+        """C condition: a number other than 0."""
+        try:
+            return f"({self.exact(expr)[0]} != 0)"
+        except TooWide:
+            return self.wide.nonzero(expr)
 
     def _header_valid(self, expr: ir.Expr) -> str:
         if isinstance(expr, ir.HeaderRef):
@@ -393,13 +425,15 @@ class Expressions:
             if is_wide(a.width) and a.width == b.width:
                 size = octets(a.width)
                 return f"(memcmp({self.lvalue(left)}, {self.lvalue(right)}, {size}) {op} 0)"
-        if self._is_varbit(left) or self._is_varbit(right):
+        if self.is_varbit(left) or self.is_varbit(right):
             raise Unsupported("arithmetic on a varbit field is not supported")
         a_span, b_span = self.span(left), self.span(right)
-        if a_span is None or b_span is None:
-            raise TooWide("a comparison of more than 128 bits")
-        kind, _ = kind_of(Span(min(a_span.low, b_span.low), max(a_span.high, b_span.high)))
-        return f"(({kind}){self.exact(left)[0]} {op} ({kind}){self.exact(right)[0]})"
+        try:
+            both = a_span and b_span and Span(min(a_span.low, b_span.low), max(a_span.high, b_span.high))
+            kind, _ = kind_of(both)
+            return f"(({kind}){self.exact(left)[0]} {op} ({kind}){self.exact(right)[0]})"
+        except TooWide:
+            return self.wide.compare(op, left, right)
 
     def _compare_varbit(self, op: str, left: ir.FieldRef, right: ir.FieldRef) -> str:
         a, b = self.layout.length(left), self.layout.length(right)

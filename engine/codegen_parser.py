@@ -9,6 +9,7 @@ from engine.api import Unsupported
 from engine.codegen_action import NO_VALUE, Actions
 from engine.codegen_expr import Expressions
 from engine.codegen_layout import Layout, comment, ctype, is_wide, literal, mask, octets
+from engine.codegen_wide import constant, limbs
 from engine.ir_expr import refuse
 
 # The core library's errors, for programs whose JSON does not list them
@@ -164,7 +165,7 @@ class Parser:
         out = [f"switch (p->us{op.stack}_next) {{"]
         for i, union in enumerate(unions):
             header = self.program.unions[union].headers[op.member]
-            body = self._extract(self.layout.header(header), header, None, self.layout.set_valid(header))
+            body = self._extract(self.layout.header(header), header, op.length, self.layout.set_valid(header))
             out += [f"case {i}: {{", *body, "} break;"]
         out += [f"default: {self._fail('StackOutOfBounds')}", "}", f"p->us{op.stack}_next++;"]
         return out
@@ -173,14 +174,6 @@ class Parser:
         return f"if (len - off < {(value.offset + value.width + 7) // 8}u) {self._fail('PacketTooShort')}"
 
     def _set(self, op: ir.Set) -> list[str]:
-        field = self.program.field_type(op.target)
-        if isinstance(op.value, ir.Lookahead) and is_wide(field.width):
-            if op.value.width != field.width:
-                raise Unsupported("a lookahead of another width than its target is not supported")
-            pad = octets(field.width) * 8 - field.width
-            target = self.layout.field(op.target)
-            copy = f"sp_copy_bits({target}, {pad}u, pkt + off, {op.value.offset}u, {field.width}u);"
-            return [f"memset({target}, 0, sizeof {target});", copy]
         return self.actions.statement(ir.Primitive("assign", (op.target, op.value)))
 
     def _transitions(self, state: ir.State) -> list[str]:
@@ -192,11 +185,14 @@ class Parser:
             return [otherwise]
         out = ["{"]
         for i, (part, width) in enumerate(state.key):
-            if width > 128:
-                raise Unsupported(f"a select over {width} bits is not supported")
             if isinstance(part, ir.Lookahead):
                 out.append(self._lookahead_check(part))
-            out.append(f"{'uint64_t' if width <= 64 else 'sp_u128'} k{i} = {self.expr.fitted(part, width)};")
+            if is_wide(width):
+                n = limbs(width)
+                cut = f"sp_w_and(SP_W({n}), {self.expr.wide.value(part, n)}, {constant(mask(width), n)}, {n})"
+                out.append(f"const uint64_t *k{i} = {cut};")
+            else:
+                out.append(f"{'uint64_t' if width <= 64 else 'sp_u128'} k{i} = {self.expr.fitted(part, width)};")
         if (
             len(state.key) == 1
             and state.key[0][1] <= 64
@@ -225,6 +221,10 @@ class Parser:
             everything = mask(octets(width) * 8)
             wanted = (transition.value >> shift) & everything
             care = everything if transition.mask is None else (transition.mask >> shift) & everything
+            if is_wide(width):
+                n = limbs(octets(width) * 8)
+                tests.append(f"sp_w_matches(k{i}, {constant(care, n)}, {constant(wanted & care, n)}, {n})")
+                continue
             if care & mask(width) == mask(width) and not (wanted & care) >> width:
                 tests.append(f"k{i} == {literal(wanted & care)}")
             elif care:
@@ -240,7 +240,7 @@ class Parser:
         puts = []
         for i, (_part, width) in enumerate(state.key):
             shift -= octets(width) * 8
-            puts.append(f"sp_put_bits(v_, {bit}u, k{i}, {width}u);")
+            puts.append(f"sp_{'w_' if is_wide(width) else ''}put_bits(v_, {bit}u, k{i}, {width}u);")
             bit += width
             if transition.mask is not None:
                 packed_mask = packed_mask << width | ((transition.mask >> shift) & mask(width))
@@ -323,7 +323,7 @@ class Parser:
 
 def operands(op: ir.ParserOp) -> list[ir.Expr]:
     """The expressions that an operation evaluates."""
-    if isinstance(op, ir.Extract | ir.ExtractStack):
+    if isinstance(op, ir.Extract | ir.ExtractStack | ir.ExtractUnionStack):
         return [] if op.length is None else [op.length]
     if isinstance(op, ir.Set):
         return [op.value]

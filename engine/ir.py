@@ -233,6 +233,7 @@ class ExtractStack:
 class ExtractUnionStack:
     stack: int
     member: int
+    length: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from engine import ir
 from engine.api import MatchKind
 from engine.ir_calculation import load_calculation
-from engine.ir_expr import MAX_BITS, Json, Names, items, malformed, need, number, refuse, source_of
+from engine.ir_expr import Json, Names, items, malformed, need, number, refuse, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MAX_RANGE = 128  # bits of a range key
 KINDS = {
     "exact": MatchKind.EXACT,
     "valid": MatchKind.EXACT,
@@ -119,7 +120,7 @@ class _Loader:
             width = declared.width
             if declared.varbit:
                 refuse("a match on a varbit field", source)
-        if width > MAX_BITS and KINDS[match] is MatchKind.RANGE:
+        if width > MAX_RANGE and KINDS[match] is MatchKind.RANGE:
             refuse(f"a range match on {width} bits", source)
         mask = None if item.get("mask") is None else number(item["mask"], table)
         if mask is not None and KINDS[match] in (MatchKind.LPM, MatchKind.RANGE):

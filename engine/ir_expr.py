@@ -10,7 +10,6 @@ from engine.api import ProgramError, Unsupported
 T = TypeVar("T")
 Json = dict[str, Any]
 
-MAX_BITS = 128  # widest value in arithmetic
 MAX_FIELD = 4096  # widest field that can be parsed, copied and deparsed
 
 OPERATORS = {
@@ -223,7 +222,7 @@ class Names:
         if kind == "string":
             return ir.Text(str(item.get("value")))
         if kind == "parameters_vector":
-            values = items(item, "value", "parameters_vector")
+            values = items(item, "value", "parameters_vector") if item.get("value") else []
             return ir.Vector(tuple(self.expression(value, params, source) for value in values))
         return self.expression(item, params, source)
 

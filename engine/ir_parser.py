@@ -136,9 +136,8 @@ def _extract(param: Json, length: ir.Expr | None, names: Names, source: ir.Sourc
         position = member if isinstance(member, int) else label.index(member) if member in label else -1
         if not 0 <= position < len(headers):
             malformed(f"union member {member!r} of {stack_name}")
-        if length is not None:
-            refuse("extracting a varbit into a stack of header unions", source)
-        return ir.ExtractUnionStack(stack, position)
+        _check_varbit(names, headers[position], length, source)
+        return ir.ExtractUnionStack(stack, position, length)
     refuse(f"extracting a {kind}", source)
 
 

@@ -1,4 +1,4 @@
-// Loads in BMv2, but the engine does not compute with more than 128 bits: it must say so and where.
+// Loads in BMv2, but the engine has no ranges over more than 128 bits: it must say so and where.
 #include <core.p4>
 #include <v1model.p4>
 
@@ -14,9 +14,15 @@ control U(inout headers_t hdr, inout meta_t meta) { apply { } }
 control D(packet_out pkt, in headers_t hdr) { apply { pkt.emit(hdr.huge); } }
 control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) { apply { } }
 control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {
+    action add() { hdr.huge.a = hdr.huge.a + hdr.huge.b; }
+    table pick {
+        key = { hdr.huge.a : range; }
+        actions = { add; NoAction; }
+        default_action = NoAction();
+    }
     apply {
         sm.egress_spec = 1;
-        hdr.huge.a = hdr.huge.a + hdr.huge.b;
+        pick.apply();
     }
 }
 V1Switch(P(), V(), I(), E(), U(), D()) main;
