@@ -25,7 +25,7 @@ from pathlib import Path
 from bench._common import RESULTS, Result, write
 from bench._stf import Runner, StfError, read
 from engine.api import DatapathError, EngineError
-from engine.library import CompiledProgram, Switch, compile_program, load_program
+from engine.library import Switch, compile_program
 
 COMPILER = "p4c-bm2-ss"
 FOLDERS = (
