@@ -67,7 +67,7 @@ def _generate(program: ir.Program, info: ProgramInfo) -> str:
     controls, deparser, parser = Controls(layout), Deparser(layout), Parser(layout)
     out = [f"/* Generated, do not edit: */ {comment(program.name)}", '#include "sp_core.h"', '#include "sp_wide.h"', ""]
     out += layout.structs()
-    out.append(CONTEXT)
+    out += [CONTEXT, '#include "sp_trace.h"', ""]
     out += _accessors(program, layout)
     for i, calculation in enumerate(program.calculations):
         out += deparser.calculation(calculation, f"sp_calc_{i}")
@@ -83,6 +83,7 @@ def _generate(program: ir.Program, info: ProgramInfo) -> str:
     out += controls.pipeline(program.egress)
     out += deparser.function()
     out += _copies(program, layout)
+    out += _trace(program, layout)
     out += _learn(program, layout)
     out += _features(program)
     out += _descriptors(program, info)
@@ -133,6 +134,26 @@ def _copies(program: ir.Program, layout: Layout) -> list[str]:
                 out.append(f"        to->{field} = from->{field};")
         out.append("        break;")
     return [*out, "    default:", "        break;", "    }", "}", ""]
+
+
+def _trace(program: ir.Program, layout: Layout) -> list[str]:
+    """``sp_trace_headers``: the state of a packet, for the traced variant (``sp_trace.h``)."""
+    out = ["#ifdef SP_TRACE", "static void sp_trace_headers(struct sp_switch *sw, struct sp_context *c)", "{"]
+    out.append("    struct sp_phv *p = &c->phv;\n    (void)p;")
+    for i, header in enumerate(program.headers):
+        out.append(f"    sp_reply_u8(sw, {layout.valid(i)} != 0); {comment(header.name)}")
+        out.append(f"    if ({layout.valid(i)}) {{")
+        for k, field in enumerate(layout.header_type(i).fields):
+            ref = ir.FieldRef(i, k)
+            if field.varbit:
+                out.append(f"        sp_reply_u32(sw, {layout.length(ref)});")
+                out.append(f"        sp_reply_bytes(sw, {layout.field(ref)}, ({layout.length(ref)} + 7) / 8);")
+            elif is_wide(field.width):
+                out.append(f"        sp_reply_bytes(sw, {layout.field(ref)}, {octets(field.width)});")
+            else:
+                out.append(f"        sp_trace_number(sw, {layout.field(ref)}, {octets(field.width)});")
+        out.append("    }")
+    return [*out, "}", "#endif", ""]
 
 
 def _learn(program: ir.Program, layout: Layout) -> list[str]:

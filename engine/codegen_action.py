@@ -15,6 +15,13 @@ EXIT_OPS = ("exit", "assert", "assume")
 NO_VALUE = (ir.ArrayRef, ir.Text, ir.Vector)
 
 
+def calculated(program: ir.Program, index: int) -> str:
+    """C expression: 64 bits of a calculation's result."""
+    if program.calculations[index].algorithm == "random":
+        return "sp_random(sw, 0, UINT64_MAX)"
+    return f"sp_calc_{index}(c, p)"
+
+
 class Actions:
     """Generates the statements of one action (or parser state)."""
 
@@ -290,7 +297,7 @@ class Actions:
         else:
             cell = f"((const {ctype(info.width)} *)sw->registers[{register}])[i_]"
             yield from self.store(target, lambda bits: cell if bits >= info.width else f"({cell} & {mask(bits):#x}ull)")
-        yield "} }"
+        yield f"SP_TRACE_CELL(SP_T_READ, {register}, i_); }} }}"
 
     def _read_wide(self, target: ir.Expr, register: int, cell: int) -> Iterator[str]:
         """``i_`` is the index; the target has any width."""
@@ -315,15 +322,17 @@ class Actions:
         yield f"{{ uint64_t i_ = {self._index(primitive, 1)}; if (i_ < {info.size}) {{"
         if is_wide(info.width):
             at = f"(uint8_t *)sw->registers[{register}] + i_ * {octets(info.width)}"
-            yield f"sp_w_store({at}, {info.width}, {self.expr.wide.value(value, limbs(info.width))}); }} }}"
+            yield f"sp_w_store({at}, {info.width}, {self.expr.wide.value(value, limbs(info.width))});"
         else:
             cells = f"(({ctype(info.width)} *)sw->registers[{register}])"
-            yield f"  {cells}[i_] = ({ctype(info.width)}){self.expr.fitted(value, info.width)}; }} }}"
+            yield f"  {cells}[i_] = ({ctype(info.width)}){self.expr.fitted(value, info.width)};"
+        yield f"SP_TRACE_CELL(SP_T_WRITTEN, {register}, i_); }} }}"
 
     def _op_modify_field_with_hash_based_offset(self, primitive: ir.Primitive) -> Iterator[str]:
         calculation = self._array(primitive, 2, "calculation")
         base, size = self._u64(self._value(primitive, 1)), self._u64(self._value(primitive, 3))
-        yield f"{{ uint64_t n_ = {size}; uint64_t h_ = sp_calc_{calculation}(c, p) % (n_ ? n_ : 1) + {base};"
+        yield f"{{ uint64_t n_ = {size};"
+        yield f"  uint64_t h_ = {calculated(self.program, calculation)} % (n_ ? n_ : 1) + {base};"
         yield from self.store(self._value(primitive, 0), lambda bits: self._cut("h_", bits))
         yield "}"
 

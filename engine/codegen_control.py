@@ -6,7 +6,7 @@ from engine import ir
 from engine.api import MatchKind, Unsupported
 from engine.codegen_action import EXIT_OPS, Actions
 from engine.codegen_expr import Expressions
-from engine.codegen_layout import Layout, comment, is_wide, literal, mask, octets
+from engine.codegen_layout import Layout, c_string, comment, is_wide, literal, mask, octets
 from engine.ir_control import successors
 
 MAX_PREFETCHES = 4  # tables; with more, each costs more than it gains
@@ -149,7 +149,10 @@ class Controls:
                 out.append("    e->last_hit = c->now;")
             out += ["    " + line for line in self._meter(table)]
             if table.profile is not None and self.program.profiles[table.profile].selector is not None:
-                call = f"sp_group_act(e->group, sp_selector_{table.profile}(c, p))"
+                selector = self.program.profiles[table.profile].selector
+                by_chance = selector is not None and selector.algorithm == "random"
+                pick = "sp_random(sw, 0, UINT64_MAX)" if by_chance else f"sp_selector_{table.profile}(c, p)"
+                call = f"sp_group_act(e->group, {pick})"
                 out.append(f"    a = e->kind == 3 ? {call} : sp_entry_act(e);")
             elif KeyLayout.is_bare(table):
                 out.append("    a = e;")
@@ -158,11 +161,14 @@ class Controls:
             out.append("}")
         else:
             out.append("const struct sp_entry *e = NULL; (void)e;")
+        bare = bool(table.keys) and KeyLayout.is_bare(table)
+        out.append("SP_TRACE_BARE(t, k, e, a);" if bare else "SP_TRACE_TABLE(t, e, a);")
         out.append("switch (a ? a->action : ~0u) {")
         for action in table.actions:
             following = [] if table.by_hit else [self._goto(numbers, table.next_by_action[action])]
             stop = following or ["break;"]
-            out.append(f"case {action}: sp_action_{action}(sw, c, a->data); {' '.join([*leave, *stop])}")
+            done = f"sp_action_{action}(sw, c, a->data); {_traced_action(action)}"
+            out.append(f"case {action}: {done} {' '.join([*leave, *stop])}")
         out += ["default: break;", "}"]
         if table.by_hit:
             out.append(f"if (e) {self._goto(numbers, table.next_hit)}")
@@ -197,7 +203,7 @@ class Controls:
             words.append(f"{value & mask(64):#x}ull")
         following = table.next_miss if table.by_hit else table.next_by_action.get(action, table.next_default)
         data = f"static const uint64_t d_[] = {{{', '.join(words)}}};" if words else ""
-        call = f"sp_action_{action}(sw, c, {'d_' if words else 'NULL'});"
+        call = f"sp_action_{action}(sw, c, {'d_' if words else 'NULL'}); {_traced_action(action)}"
         return [" ".join(filter(None, [data, call, *leave, self._goto(numbers, following)]))]
 
     def _node(self, node: ir.Node, numbers: dict[str, int]) -> list[str]:
@@ -206,11 +212,17 @@ class Controls:
         if isinstance(node, ir.ActionCall):
             exits = any(p.op in EXIT_OPS for p in self.program.actions[node.action].primitives)
             leave = "if (c->exit) return; " if exits else ""
-            return [f"sp_action_{node.action}(sw, c, NULL); {leave}{self._goto(numbers, node.next)}"]
+            done = f"sp_action_{node.action}(sw, c, NULL); {_traced_action(node.action)}"
+            return [f"{done} {leave}{self._goto(numbers, node.next)}"]
         test = self.expr.boolean(node.expression)
+        name = c_string(node.name)
+
+        def traced(result: int) -> str:
+            return f"SP_TRACE_EVENT(SP_T_CONDITION, {result}, 0, {name}, sizeof {name} - 1);"
+
         return [
-            f"if ({test}) {self._goto(numbers, node.true_next)}",
-            self._goto(numbers, node.false_next),
+            f"if ({test}) {{ {traced(1)} {self._goto(numbers, node.true_next)} }}",
+            f"{traced(0)} {self._goto(numbers, node.false_next)}",
         ]
 
     def prefetches(self, pipeline: ir.Pipeline) -> list[str]:
@@ -251,6 +263,10 @@ class Controls:
             out.append(f"n{numbers[name]}: {{ {comment(name)}")
             out += ["    " + line for line in lines] + ["}"]
         return [*out, "}", ""]
+
+
+def _traced_action(action: int) -> str:
+    return f"SP_TRACE_EVENT(SP_T_ACTION, {action}, 0, NULL, 0);"
 
 
 def _order(pipeline: ir.Pipeline) -> list[str]:

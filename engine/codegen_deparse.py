@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from engine import ir
 from engine.api import Unsupported
-from engine.codegen_action import Actions
+from engine.codegen_action import Actions, calculated
 from engine.codegen_expr import Expressions
 from engine.codegen_layout import Layout, comment, is_wide, literal, mask, octets
 
@@ -108,6 +108,8 @@ class Deparser:
         for checksum in self.program.checksums:
             if checksum.update:
                 out += ["    " + line for line in self._update(checksum)]
+        for line in Actions(self.layout).body(self.program.deparser_calls):
+            out.append("    " + line)
         for header in self.program.deparser:
             body = self._emit_fields(header)
             out += [f"    if ({self.layout.valid(header)}) {{ {comment(self.program.headers[header].name)}"]
@@ -126,7 +128,7 @@ class Deparser:
 
     def _update(self, checksum: ir.Checksum) -> list[str]:
         actions = Actions(self.layout)
-        value = f"sp_calc_{checksum.calculation}(c, p)"
+        value = calculated(self.program, checksum.calculation)
         store = actions.store(
             checksum.target, lambda bits: value if bits >= 64 else f"({value} & {literal(mask(bits))})"
         )
@@ -137,6 +139,8 @@ class Deparser:
         out = ["static bool sp_verify(struct sp_context *c)", "{", "    struct sp_phv *p = &c->phv;", "    (void)p;"]
         for checksum in self.program.checksums:
             if checksum.verify:
+                if self.program.calculations[checksum.calculation].algorithm == "random":
+                    raise Unsupported(f"{checksum.source}: verifying a random checksum is not supported")
                 target = self.expr.modulo(checksum.target, 64)  # BMv2 compares 64 bits
                 valid = self.layout.valid(checksum.target.header)
                 out.append(
@@ -148,7 +152,12 @@ class Deparser:
     # -- hashes --------------------------------------------------------------------------------------------------
 
     def calculation(self, calculation: ir.Calculation, name: str) -> list[str]:
-        """A function that hashes the calculation's input; invalid headers are left out, as in BMv2."""
+        """A function that hashes the calculation's input; invalid headers are left out, as in BMv2.
+
+        A random "hash" has no input: see :func:`calculated`.
+        """
+        if calculation.algorithm == "random":
+            return []
         out = [
             f"static uint64_t __attribute__((unused)) {name}(const struct sp_context *c, struct sp_phv *p)",
             "{",

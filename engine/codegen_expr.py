@@ -92,6 +92,8 @@ class Expressions:
     def is_signed(self, expr: ir.Expr) -> bool:
         if isinstance(expr, ir.FieldRef):
             return self.program.field_type(expr).signed
+        if isinstance(expr, ir.Param):
+            return expr.signed
         if isinstance(expr, ir.ElementField):
             return self._element_type(expr.element.stack).fields[expr.field].signed
         if isinstance(expr, ir.LastField):

@@ -297,12 +297,14 @@ class Parser:
                 refuse(str(error).removesuffix(" is not supported"), state.source)
             if steps:
                 out.append(f"    if (++steps > SP_MAX_STATES) {self._fail('ParserTimeout')}")
+            out.append(f"    SP_TRACE_EVENT(SP_T_STATE, {i}, off, NULL, 0);")
             out += ["    " + line for line in lines]
         out += [
             "failed: __attribute__((unused));",
             "    sw->stats.parser_errors++;",
             "accept: __attribute__((unused));",
             "    c->parser_error = error; c->payload = pkt + off; c->payload_len = len - off;",
+            "    SP_TRACE_EVENT(SP_T_PARSED, error, off, NULL, 0);",
             "}",
             "",
         ]

@@ -99,10 +99,11 @@ class FieldRef:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """Runtime data of the enclosing action."""
+    """Runtime data of the enclosing action; signed when the program gives it negative values itself."""
 
     index: int
     width: int
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +417,7 @@ class Program:
     calculations: tuple[Calculation, ...]
     checksums: tuple[Checksum, ...]
     deparser: tuple[int, ...]
+    deparser_calls: tuple[Primitive, ...]
     learn_lists: tuple[LearnList, ...]
     field_lists: dict[int, tuple[FieldRef, ...]]
     aliases: dict[str, FieldRef] = field(default_factory=dict)

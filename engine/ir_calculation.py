@@ -16,6 +16,7 @@ ALGORITHMS = {
     "xor16": "xor16",
     "xor32": "xor32",
     "identity": "identity",
+    "random": "random",
 }
 
 

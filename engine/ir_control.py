@@ -27,6 +27,7 @@ def load_actions(data: Json, names: Names) -> tuple[tuple[ir.Action, ...], dict[
     """(actions, JSON id to index)."""
     actions: list[ir.Action] = []
     ids: dict[int, int] = {}
+    negative = _negative(data)
     for item in items(data, "actions", "program"):
         name = need(item, "name", str, "action")
         source = source_of(item)
@@ -36,12 +37,32 @@ def load_actions(data: Json, names: Names) -> tuple[tuple[ir.Action, ...], dict[
             if not 1 <= width <= 4096:
                 refuse(f"the parameter {param.get('name')} of {width} bits", source)
             params.append((need(param, "name", str, name), width))
+        names.signed = frozenset(i for action, i in negative if action == item.get("id"))
         primitives = tuple(names.primitive(p, tuple(params), source) for p in items(item, "primitives", name))
+        names.signed = frozenset()
         if source is None and primitives:
             source = primitives[0].source
         ids[need(item, "id", int, name)] = len(actions)
         actions.append(ir.Action(name, tuple(params), primitives, source))
     return tuple(actions), ids
+
+
+def _negative(data: Json) -> set[tuple[object, int]]:
+    """(action id, parameter) wherever an entry or a default action of the program itself has a negative argument.
+
+    The JSON does not say which parameters are signed. BMv2 takes what controllers write as unsigned, so that a shift
+    or comparison of a signed parameter is only right for entries of the program; here it then is for all.
+    """
+    found: set[tuple[object, int]] = set()
+    for pipeline in items(data, "pipelines", "program"):
+        for table in items(pipeline, "tables", "pipeline"):
+            calls = [entry.get("action_entry") for entry in items(table, "entries", "table")]
+            for call in (*calls, table.get("default_entry")):
+                values = call.get("action_data", []) if isinstance(call, dict) else []
+                if isinstance(call, dict) and isinstance(values, list):
+                    texts = ((i, text) for i, text in enumerate(values) if isinstance(text, str))
+                    found |= {(call.get("action_id"), i) for i, text in texts if text.startswith("-")}
+    return found
 
 
 class _Loader:

@@ -81,6 +81,7 @@ class Names:
         self.unions: list[ir.Union] = []
         self.union_stack: dict[str, int] = {}
         self.union_stacks: list[ir.UnionStack] = []
+        self.signed: frozenset[int] = frozenset()  # parameters of the action being read that are signed
         self.arrays: dict[str, dict[str, int]] = {"register": {}, "counter": {}, "meter": {}, "calculation": {}}
 
     def lookup(self, table: dict[str, int], name: object, what: str) -> int:
@@ -130,7 +131,7 @@ class Names:
         if kind in ("runtime_data", "local"):
             if not isinstance(value, int) or not 0 <= value < len(params):
                 malformed(f"runtime data {value!r} of an action with {len(params)} parameters")
-            return ir.Param(value, params[value][1])
+            return ir.Param(value, params[value][1], value in self.signed)
         if kind == "header":
             return ir.HeaderRef(self.lookup(self.header, value, "header"))
         if kind == "header_stack":

@@ -36,10 +36,11 @@ from engine.commands import Commands
 from engine.ir_load import load
 from engine.program import program_info
 
-ABI = 3
+ABI = 4
 DROP_PORT = 511
 CPU_PORT = 510
 RELEASE = ("-O2",)
+TRACED = ("-O1", "-DSP_TRACE")  # the variant that tells of each packet's way: sp_trace.h
 PROGRAM_LOG = logging.getLogger("engine.program")  # what the extern log_msg() says
 
 
@@ -97,6 +98,7 @@ _Emit = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p
 _DigestFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 _QueueFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.POINTER(_Queue))
 _Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+_Trace = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 _Idle = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 
 
@@ -112,6 +114,7 @@ class _Options(ctypes.Structure):
         ("seed", ctypes.c_uint64),
         ("log", _Log),
         ("breathe", ctypes.c_void_p),
+        ("trace", _Trace),
     )
 
 
@@ -171,7 +174,8 @@ class Switch(Commands):
     """One data plane in memory; implements :class:`engine.api.Datapath`.
 
     Not a simulation of time: ``now_ns`` is whatever the caller says and must not run backwards. Thread-safe by a lock.
-    ``queue_depth(port, priority)`` gives the depth that the program sees between ingress and egress.
+    ``queue_depth(port, priority)`` gives the depth that the program sees between ingress and egress. ``trace`` gets
+    the events of :mod:`engine.trace_events`, when the program was compiled with :data:`TRACED`.
     """
 
     def __init__(
@@ -182,6 +186,7 @@ class Switch(Commands):
         cpu_port: int = CPU_PORT,
         drop_port: int = DROP_PORT,
         queue_depth: Callable[[int, int], int] | None = None,
+        trace: Callable[[bytes], None] | None = None,
     ) -> None:
         self._engine = load_engine(program.path)
         self._codec = Codec(program_from_json(self._engine.info.decode()))
@@ -199,7 +204,8 @@ class Switch(Commands):
             _Idle(self._on_idle),
         )
         self._log = _Log(self._on_log)
-        options = _Options(ABI, drop_port, None, *self._callbacks, seed, self._log)
+        self._trace = _Trace((lambda _user, data, length: trace(ctypes.string_at(data, length))) if trace else 0)
+        options = _Options(ABI, drop_port, None, *self._callbacks, seed, self._log, None, self._trace)
         self._handle: int | None = self._engine.create(ctypes.byref(options))
         if not self._handle:
             raise DatapathError(Code.RESOURCE_EXHAUSTED, f"{program.path}: cannot create a switch")

@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 3u
+#define SP_ENGINE_ABI 4u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -55,6 +55,9 @@ typedef void (*sp_idle_fn)(void *user, const uint8_t *entry, uint32_t len, uint6
 /* A line of the extern log_msg(), UTF-8 without terminator. */
 typedef void (*sp_log_fn)(void *user, const char *text, uint32_t len);
 
+/* One event of a packet's way through the program. */
+typedef void (*sp_trace_fn)(void *user, const uint8_t *event, uint32_t len);
+
 /* Called every few microseconds of a long command, where packets may be processed. */
 typedef void (*sp_breathe_fn)(void *user);
 
@@ -70,6 +73,7 @@ struct sp_options {
     uint64_t seed; /* of the extern random() */
     sp_log_fn log; /* NULL: the extern log_msg() costs nothing */
     sp_breathe_fn breathe;
+    sp_trace_fn trace; /* only the variant of a program that is compiled with SP_TRACE calls it: sp_trace.h */
 };
 
 /* Cumulative. received = process() calls. */

@@ -67,14 +67,17 @@ static __attribute__((unused)) void sp_multicast(struct sp_switch *sw, struct sp
 {
     struct sp_context *c = &cs->context[depth];
     if (!g || !g->count) {
+        SP_TRACE_EVENT(SP_T_DROP, 4, 0, NULL, 0);
         sw->stats.dropped_no_group++;
         return;
     }
     for (uint32_t i = 0; i < g->count; i++) {
         if (depth + 1 >= SP_DEPTH) {
+            SP_TRACE_EVENT(SP_T_DROP, 2, 0, NULL, 0);
             sw->stats.dropped_loop++;
             return;
         }
+        SP_TRACE_EVENT(SP_T_REPLICA, g->replica[i].port, g->replica[i].instance, NULL, 0);
         sp_context_copy(cs, &cs->context[depth + 1], c);
         if (g->length)
             cs->context[depth + 1].truncate = g->length;
@@ -92,6 +95,7 @@ static __attribute__((unused)) void sp_again(struct sp_switch *sw, struct sp_con
 {
     struct sp_job *job = ++cs->passes < SP_MAX_PASSES ? malloc(sizeof *job + len) : NULL;
     if (!job) {
+        SP_TRACE_EVENT(SP_T_DROP, 2, 0, NULL, 0);
         sw->stats.dropped_loop++;
         return;
     }
@@ -111,6 +115,7 @@ static __attribute__((unused)) void sp_egress_clone(struct sp_switch *sw, struct
     struct sp_context *c = &cs->context[depth], *copy = c + 1;
     const struct sp_replicas *session = sp_map_get(&sw->clones, c->clone & ~SP_CLONE);
     uint32_t list = c->clone_list;
+    SP_TRACE_EVENT(SP_T_CLONE, c->clone & ~SP_CLONE, 1, NULL, 0);
     c->clone = 0;
     if (!session || depth + 2 >= SP_DEPTH || ++cs->passes >= SP_MAX_PASSES) {
         sw->stats.dropped_loop += session != NULL;
@@ -128,25 +133,31 @@ static void sp_finish(struct sp_switch *sw, struct sp_contexts *cs, unsigned dep
 {
     struct sp_context *c = &cs->context[depth];
     if (sp_get_egress_spec(&c->phv) == sw->options.drop_port || c->failed) {
+        SP_TRACE_EVENT(SP_T_DROP, 1, 0, NULL, 0);
         sw->stats.dropped_egress++;
         return;
     }
+    SP_TRACE_EVENT(SP_T_CHECKSUMS, 0, 0, NULL, 0);
     uint8_t *end = sp_deparse(sw, c, sw->out);
+    SP_TRACE_EVENT(SP_T_DEPARSED, 0, 0, sw->out, (uint32_t)(end - sw->out));
     uint64_t total = (uint64_t)(end - sw->out) + c->payload_len;
     if (total > c->truncate)
         total = c->truncate;
     if (total > SP_MAX_FRAME) {
+        SP_TRACE_EVENT(SP_T_DROP, 3, 0, NULL, 0);
         sw->stats.dropped_oversize++;
         return;
     }
     if (total > (uint64_t)(end - sw->out))
         memcpy(end, c->payload, total - (uint64_t)(end - sw->out));
     if (SP_HAS_RECIRCULATE && c->recirculate) {
+        SP_TRACE_EVENT(SP_T_AGAIN, SP_RECIRCULATED, 0, NULL, 0);
         sp_again(sw, cs, c, sw->out, (uint32_t)total, (uint32_t)total, SP_RECIRCULATED, c->recirculate);
         return;
     }
     struct sp_tx tx = {c->port, (uint32_t)sp_get_priority(&c->phv), instance, (uint32_t)sp_get_egress_rid(&c->phv)};
     sw->stats.emitted++;
+    SP_TRACE_EVENT(SP_T_EMIT, port, tx.priority, sw->out, (uint32_t)total);
     if (sw->options.emit)
         sw->options.emit(sw->options.user, port, sw->out, (uint32_t)total, &tx);
 }
@@ -172,6 +183,7 @@ static void sp_run_egress(struct sp_switch *sw, struct sp_contexts *cs, unsigned
     sp_set_egress_port(p, port);
     sp_set_egress_spec(p, sw->options.drop_port + 1);
     sp_set_packet_length(p, c->length);
+    SP_TRACE_EVENT(SP_T_PIPELINE, 1, port, NULL, 0);
     sp_egress(sw, c);
     if (!SP_HAS_CLONE || SP_LIKELY(!c->clone)) {
         sp_finish(sw, cs, depth, port, instance);
@@ -179,6 +191,7 @@ static void sp_run_egress(struct sp_switch *sw, struct sp_contexts *cs, unsigned
     }
     /* The clone is of the packet before it is deparsed (which updates checksums), but leaves after it. */
     if (depth + 3 >= SP_DEPTH) {
+        SP_TRACE_EVENT(SP_T_DROP, 2, 0, NULL, 0);
         sw->stats.dropped_loop++;
         c->clone = 0;
         sp_finish(sw, cs, depth, port, instance);
@@ -201,6 +214,7 @@ static __attribute__((unused)) void sp_ingress_clone(struct sp_switch *sw, struc
     struct sp_context *c = &cs->context[0], *copy = &cs->context[1];
     const struct sp_replicas *session = sp_map_get(&sw->clones, c->clone & ~SP_CLONE);
     uint32_t list = c->clone_list;
+    SP_TRACE_EVENT(SP_T_CLONE, c->clone & ~SP_CLONE, 0, NULL, 0);
     c->clone = 0;
     c->clone_list = 0;
     if (!session)
@@ -229,23 +243,30 @@ static void sp_run(struct sp_switch *sw, struct sp_contexts *cs, const uint8_t *
     sp_set_parser_error(p, c->parser_error);
     if (SP_HAS_VERIFY)
         sp_set_checksum_error(p, !sp_verify(c));
+    SP_TRACE_EVENT(SP_T_CHECKED, sp_get_checksum_error(p) == 0, 0, NULL, 0);
+    SP_TRACE_EVENT(SP_T_PIPELINE, 0, c->port, NULL, 0);
     sp_ingress(sw, c);
     c->exit = 0;
     if (SP_HAS_CLONE && SP_UNLIKELY(c->clone))
         sp_ingress_clone(sw, cs, frame, len);
-    if (SP_HAS_DIGEST && SP_UNLIKELY(c->learn))
+    if (SP_HAS_DIGEST && SP_UNLIKELY(c->learn)) {
+        SP_TRACE_EVENT(SP_T_DIGEST, c->learn, 0, NULL, 0);
         sp_learn(sw, c);
+    }
     if (SP_HAS_RESUBMIT && SP_UNLIKELY(c->resubmit)) {
+        SP_TRACE_EVENT(SP_T_AGAIN, SP_RESUBMITTED, 0, NULL, 0);
         sp_again(sw, cs, c, frame, len, c->ingress_length, SP_RESUBMITTED, c->resubmit);
         return;
     }
     uint64_t group = sp_get_mcast_grp(p);
     if (SP_UNLIKELY(c->failed)) {
+        SP_TRACE_EVENT(SP_T_DROP, 0, 0, NULL, 0);
         sw->stats.dropped_ingress++;
     } else if (SP_UNLIKELY(group)) {
         sp_set_instance_type(p, SP_REPLICATED);
         sp_multicast(sw, cs, 0, sp_map_get(&sw->multicast, (uint32_t)group));
     } else if (sp_get_egress_spec(p) == sw->options.drop_port) {
+        SP_TRACE_EVENT(SP_T_DROP, 0, 0, NULL, 0);
         sw->stats.dropped_ingress++;
     } else {
         sp_set_instance_type(p, SP_NORMAL);
@@ -263,6 +284,7 @@ static __attribute__((unused)) void sp_run_jobs(struct sp_switch *sw, struct sp_
         sp_copy_fields(job->list, &c->phv, &job->phv);
         sp_set_instance_type(&c->phv, job->instance);
         sp_set_packet_length(&c->phv, job->len);
+        SP_TRACE_EVENT(SP_T_PACKET, port, job->instance, job->frame, job->len);
         c->port = port;
         c->now = sw->now;
         c->length = job->len;
@@ -297,6 +319,7 @@ static void sp_process(struct sp_switch *sw, uint32_t port, const uint8_t *frame
     sp_set_ingress_port(&c->phv, port);
     sp_set_packet_length(&c->phv, len);
     sp_set_ingress_global_timestamp(&c->phv, now_ns / 1000);
+    SP_TRACE_EVENT(SP_T_PACKET, port, 0, frame, len);
     sp_run(sw, cs, frame, len);
     if (SP_HAS_RESUBMIT || SP_HAS_RECIRCULATE)
         sp_run_jobs(sw, cs, port);
