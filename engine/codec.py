@@ -40,6 +40,8 @@ Requests (``op: payload -> reply``)::
     VALUE_SET_WRITE u32 value set, u32 n, n * (value, mask)          -> -
     BATCH           u32 n, n * (u16 op, u32 length, payload): write  -> u32 failed command (all ones: none),
                     commands of which all take effect or none           u8 code, message
+    OCCUPANCY       -                                                -> per table u32 entries, u32 size,
+                                                                        u64 packets of all direct counters
     RESET           -                                                -> -
     STATS           -                                                -> u64 * fields of struct sp_stats
 
@@ -112,6 +114,7 @@ class Command(IntEnum):
     DIRECT_METER_WRITE = 0x18
     DIRECT_METER_READ = 0x19
     BATCH = 0x1A
+    OCCUPANCY = 0x1B
 
 
 BACKUP = 0x8000_0000

@@ -202,9 +202,9 @@ class Controls:
                 words.append(f"{value >> 64:#x}ull")
             words.append(f"{value & mask(64):#x}ull")
         following = table.next_miss if table.by_hit else table.next_by_action.get(action, table.next_default)
-        data = f"static const uint64_t d_[] = {{{', '.join(words)}}};" if words else ""
+        declared = f"static const uint64_t d_[] = {{{', '.join(words)}}};" if words else ""
         call = f"sp_action_{action}(sw, c, {'d_' if words else 'NULL'}); {_traced_action(action)}"
-        return [" ".join(filter(None, [data, call, *leave, self._goto(numbers, following)]))]
+        return [" ".join(filter(None, [declared, call, *leave, self._goto(numbers, following)]))]
 
     def _node(self, node: ir.Node, numbers: dict[str, int]) -> list[str]:
         if isinstance(node, ir.Table):

@@ -228,6 +228,10 @@ class Commands(ABC):
         failed, code = struct.unpack_from("<IB", reply)
         return None if code == 0 else (failed, code, reply[5:].decode(errors="replace"))
 
+    def occupancy(self) -> list[tuple[int, int, int]]:
+        """Per table: entries, size, and the sum of its direct counters in packets (0 where it counts nothing)."""
+        return list(struct.iter_unpack("<IIQ", self.command(Command.OCCUPANCY, b"")))
+
     def reset(self) -> None:
         """Forget all entries, registers, counters and groups: the state right after loading."""
         self.command(Command.RESET, b"")

@@ -69,6 +69,7 @@ class SwitchOp(IntEnum):
     PKTGEN = 0x109
     PCAP = 0x10A
     SHUTDOWN = 0x10B
+    TRACE = 0x10C
 
 
 class EventKind(IntEnum):
@@ -77,6 +78,7 @@ class EventKind(IntEnum):
     PORT_STATUS = 0x8002
     IDLE_TIMEOUT = 0x8003
     LOST = 0x8004
+    TRACE = 0x8005
 
 
 ALL_EVENTS = 0b1111
@@ -242,6 +244,10 @@ class Client(Commands):
 
     def remove_port(self, port: int) -> None:
         self._json(SwitchOp.PORTS, {"remove": [port]})
+
+    def enable_ports(self, states: Mapping[int, bool]) -> None:
+        """Administrative states: a disabled port is down whatever its carrier. NOT_FOUND changes none of them."""
+        self._json(SwitchOp.PORTS, {"enabled": {str(port): state for port, state in states.items()}})
 
     def pktgen(self, interval_us: int, *, port_down: bool = True) -> None:
         """Heartbeat commands for all ports every ``interval_us`` (0: none), PORT_DOWN at carrier loss.
@@ -432,6 +438,7 @@ def spawn(
     pktgen_port: int = 509,
     pktgen_interval_us: int = 0,
     pcap: str | Path | None = None,
+    pcap_limit_mib: int = 1024,
     log_file: str | Path | None = None,
     log_level: str = "info",
     binary: Path | None = None,
@@ -452,7 +459,7 @@ def spawn(
     if load is not None:
         command += ["--load", str(Path(load).resolve())]
     if pcap is not None:
-        command += ["--pcap", str(pcap)]
+        command += ["--pcap", str(pcap), "--pcap-limit-mib", str(pcap_limit_mib)]
     ready, told = os.pipe()
     sink: Any = subprocess.DEVNULL
     try:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MAX_PORT = 511
 DROP_PORT = 511
@@ -21,6 +21,38 @@ DROP_PORT = 511
 
 class UsageError(Exception):
     """The command line cannot be obeyed; the text is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which packets to trace: of one port or (None) of all, at most ``count``, at most ``per_second``."""
+
+    port: int | None = None
+    count: int = 10
+    per_second: float = 10.0
+
+    @staticmethod
+    def parse(text: str) -> Filter:
+        """From ``port=1,count=20,per_second=5``; ValueError names what is wrong.
+
+        >>> Filter.parse("port=1,count=20")
+        Filter(port=1, count=20, per_second=10.0)
+        """
+        values: dict[str, Any] = {}
+        for part in filter(None, (piece.strip() for piece in text.split(","))):
+            name, equals, value = part.partition("=")
+            if name not in ("port", "count", "per_second") or not equals:
+                raise ValueError(f"{part!r}: expected port=N, count=N or per_second=N")
+            try:
+                values[name] = float(value) if name == "per_second" else int(value)
+            except ValueError:
+                raise ValueError(f"{part!r}: {value!r} is no number") from None
+        found = Filter(**values)
+        if found.port is not None and not 0 <= found.port <= MAX_PORT:
+            raise ValueError(f"port={found.port} is not within 0..{MAX_PORT}")
+        if not 1 <= found.count <= 1_000_000 or not 0 < found.per_second <= 1e6:
+            raise ValueError("count is not within 1..1000000, or per_second not within 0..1000000")
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +81,8 @@ class Settings:
     control_socket: Path
     adopt: bool  # an abandoned data plane at the socket is taken over; otherwise it is replaced
     pcap: Path | None
+    pcap_limit_mib: int  # of one capture file; 0: none
+    trace: Filter | None
     log_level: str
     log_console: bool
     log_file: Path | None
@@ -72,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-p4", action="store_true", help="start without a program; a controller pushes it")
     add("--p4info", metavar="FILE", help="P4Info (text or binary protobuf) of CONFIG.json")
     add("--pcap", nargs="?", const=".", metavar="DIR", help="write a pcap file per port and direction")
+    add("--pcap-limit", type=int, default=1024, metavar="MIB", help="size at which a capture restarts (default 1024)")
+    add("--trace", nargs="?", const="", metavar="FILTER", help="print packets' ways; e.g. port=1,count=20,per_second=5")
     add("--log-console", action="store_true", help="log to standard error")
     add("-L", "--log-level", default="info", metavar="LEVEL", help="trace, debug, info, warn, error or off")
     add("--log-file", metavar="FILE", help="log to a file")
@@ -115,6 +151,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         raise UsageError(f"--pktgen-port and --cpu-port are both {found.cpu_port}")
     if not 0 <= found.device_id < 1 << 64:
         raise UsageError(f"--device-id {found.device_id} is not an unsigned 64-bit number")
+    _within("--pcap-limit", found.pcap_limit, 0, 1 << 20)
+    if found.trace and found.trace.endswith(".json") and found.config is None:
+        found.trace, found.config = "", found.trace  # --trace may stand alone before the program
     interval = 10_000 if found.pktgen_interval_us is None else found.pktgen_interval_us
     _within("--pktgen-interval-us", interval, 0, 1_000_000_000)
     level = _level(found.log_level)
@@ -133,10 +172,21 @@ def parse(arguments: Sequence[str]) -> Settings:
         control_socket=Path(found.control_socket) if found.control_socket else default_socket(address),
         adopt=found.control_socket is not None,
         pcap=Path(found.pcap) if found.pcap else None,
+        pcap_limit_mib=found.pcap_limit,
+        trace=_filter(found.trace),
         log_level=level,
         log_console=found.log_console,
         log_file=Path(found.log_file) if found.log_file else None,
     )
+
+
+def _filter(text: str | None) -> Filter | None:
+    if text is None:
+        return None
+    try:
+        return Filter.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--trace: {error}") from None
 
 
 def default_socket(address: str) -> Path:

@@ -29,7 +29,7 @@ from engine.api import (
     ProgramError,
     ProgramInfo,
 )
-from engine.build import NATIVE, build_shared
+from engine.build import INCLUDE, NATIVE, build_shared, sources_key
 from engine.codec import Codec, Reader, program_from_json
 from engine.codegen import generate
 from engine.commands import Commands
@@ -73,7 +73,8 @@ def compile_program(
     info = program_info(program, packet_out_bytes, packet_in_bytes)
     text = generate(program, info)
     core = sorted((NATIVE / "core").glob("*.c"))
-    path = build_shared(core, name="pipeline", generated={"pipeline.c": text}, flags=flags)
+    key = sources_key([*core, *sorted(INCLUDE.glob("*.h"))], [text])  # the same for all variants: equal state
+    path = build_shared(core, name="pipeline", generated={"pipeline.c": text}, flags=(*flags, f'-DSP_KEY="{key}"'))
     return CompiledProgram(path, info)
 
 

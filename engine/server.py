@@ -175,6 +175,7 @@ class _DataPlane:
             cpu_port=settings.cpu_port,
             pktgen_port=settings.pktgen_port,
             pcap=settings.pcap,
+            pcap_limit_mib=settings.pcap_limit_mib,
             log_file=settings.log_file or settings.control_socket.with_suffix(".log"),
             log_level=settings.log_level,
         )
@@ -249,6 +250,8 @@ def run(settings: Settings) -> int:
             serving.device.install(config)
         elif serving.device.has_pipeline() and plane.client.program is not None:
             _generate(settings, plane.client, plane.client.program)
+        if settings.trace is not None:
+            _start_trace(settings, plane.client, backend, serving.device)
         serving.grpc.start()
         log.info("serving P4Runtime and gNMI on %s, device id %d", settings.address, settings.device_id)
         return _wait(stop, plane)
@@ -263,6 +266,34 @@ def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
     knows = any(register.name == HEARTBEAT_REGISTER for register in program.registers)
     wanted = settings.pktgen_forced or knows
     client.pktgen(settings.pktgen_interval_us if wanted else 0, port_down=wanted and settings.pktgen_interval_us > 0)
+
+
+def _start_trace(settings: Settings, client: Client, backend: ProcessBackend, device: Device) -> None:
+    """Print packets' ways, of the program that runs now or else of the first that is loaded."""
+    loaded = threading.Event()
+    if device.has_pipeline():
+        loaded.set()
+    backend.on_loaded.append(loaded.set)
+
+    def follow() -> None:
+        from engine.trace_text import render
+        from engine.tracing import live, running_config
+
+        assert settings.trace is not None
+        loaded.wait()
+        while True:
+            try:
+                config = running_config(client)
+                break
+            except EngineError:  # the server keeps the config a moment after the program runs
+                time.sleep(0.05)
+        try:
+            for _time, steps in live(client, config, settings.trace):
+                print(render(steps, colour=sys.stdout.isatty()), flush=True)
+        except (EngineError, OSError, ValueError) as error:
+            log.warning("the trace ends: %s", error)
+
+    threading.Thread(target=follow, name="trace", daemon=True).start()
 
 
 def _wait(stop: threading.Event, plane: _DataPlane) -> int:

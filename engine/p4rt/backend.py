@@ -55,6 +55,7 @@ class ProcessBackend:
         self.client = client
         self._on_load = on_load
         self._compiled: tuple[bytes, Any] | None = None
+        self.on_loaded: list[Callable[[], None]] = []
 
     @property
     def commands(self) -> Commands:
@@ -79,6 +80,8 @@ class ProcessBackend:
             raise EngineError("the switch process lost the program that it was given")
         if self._on_load is not None:
             self._on_load(self.client, info)
+        for callback in tuple(self.on_loaded):
+            callback()
         return info
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:

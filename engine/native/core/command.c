@@ -412,6 +412,8 @@ uint32_t sp_dispatch(struct sp_switch *sw, uint32_t op, struct sp_reader *r, uin
         return sp_cmd_replicas_read(sw, op == SP_OP_CLONE_READ);
     case SP_OP_VALUE_SET_WRITE:
         return sp_cmd_value_set(sw, r);
+    case SP_OP_OCCUPANCY:
+        return sp_cmd_occupancy(sw);
     case SP_OP_BATCH:
         return sp_cmd_batch(sw, r, now_ns);
     case SP_OP_RESET:

@@ -145,6 +145,25 @@ uint32_t sp_cmd_table_read(struct sp_switch *sw, struct sp_reader *r, uint64_t n
     return SP_OK;
 }
 
+/* How full tables are, and what their direct counters have counted together. */
+uint32_t sp_cmd_occupancy(struct sp_switch *sw)
+{
+    for (uint32_t i = 0; i < sw->program->n_tables; i++) {
+        const struct sp_table *t = &sw->tables[i];
+        uint64_t packets = 0;
+        for (uint32_t k = 0; k < t->pool_len; k++) {
+            if (t->pool[k])
+                packets += t->pool[k]->packets;
+            if (k % 4096 == 0)
+                sp_breathe(sw);
+        }
+        sp_reply_u32(sw, t->count);
+        sp_reply_u32(sw, t->desc->size);
+        sp_reply_u64(sw, packets);
+    }
+    return SP_OK;
+}
+
 uint32_t sp_cmd_default_read(struct sp_switch *sw, struct sp_reader *r)
 {
     struct sp_table *t = sp_pick_table(sw, r);

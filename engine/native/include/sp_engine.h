@@ -149,7 +149,8 @@ enum sp_op {
     SP_OP_STATS = 0x17,
     SP_OP_DIRECT_METER_WRITE = 0x18,
     SP_OP_DIRECT_METER_READ = 0x19,
-    SP_OP_BATCH = 0x1a
+    SP_OP_BATCH = 0x1a,
+    SP_OP_OCCUPANCY = 0x1b
 };
 
 /* google.rpc codes used in replies. */

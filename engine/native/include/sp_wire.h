@@ -78,6 +78,7 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_read(struct sp_switch *sw, struct sp_reader *r);
+uint32_t sp_cmd_occupancy(struct sp_switch *sw);
 uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns);
 uint32_t sp_dispatch(struct sp_switch *sw, uint32_t op, struct sp_reader *r, uint64_t now_ns);
 

@@ -2,16 +2,17 @@
  *
  *   HELLO         -                         -> JSON: version, pid, program, ports, statistics
  *   LOAD          path of a shared object   -> -
- *   PORTS         JSON {"add": [{"port": 1, "name": "s1-eth1"}], "remove": [2]}
+ *   PORTS         JSON {"add": [{"port": 1, "name": "s1-eth1"}], "remove": [2], "enabled": {"3": false}}
  *   DEVICE_STATE  [u8 keep: queue maxima]   -> struct device_record, n * struct port_record
  *   IMPAIR        JSON, see impair_command
  *   PACKET_OUT    frame with controller header, processed as coming from the CPU port
- *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs
+ *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs, 32 traces
  *   STATE_PUT     u8 length, key, value     (empty value: forget it)
  *   STATE_GET     key                       -> value; NOT_FOUND
  *   PKTGEN        JSON {"interval_us": 10000, "port_down": true}
  *   PCAP          directory; empty: stop
  *   SHUTDOWN      -
+ *   TRACE         JSON {"path": variant with hooks, "port": 1, "count": 10, "per_second": 10}; events follow
  */
 #include <math.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ enum {
     OP_PKTGEN,
     OP_PCAP,
     OP_SHUTDOWN,
+    OP_TRACE,
 };
 enum { STATE_TOTAL = 64 << 20 };
 
@@ -199,10 +201,31 @@ cleanup:
 
 /* ---- ports ---- */
 
+/* {"1": false}: administrative states by port number. */
+static int enabled_command(struct switchd *sw, const struct json *states, struct buffer *out)
+{
+    if (states && states->type != JSON_OBJECT)
+        return refuse(out, SP_INVALID_ARGUMENT, "enabled must be an object", NULL);
+    for (int apply = 0; apply < 2; apply++) /* all or nothing */
+        for (const struct json *m = states ? states->first : NULL; m; m = m->next) {
+            char *end;
+            unsigned long number = strtoul(m->key, &end, 10);
+            struct port *port = *m->key && !*end && number < MAX_PORTS ? sw->by_number[number] : NULL;
+            if (!port)
+                return refuse(out, SP_NOT_FOUND, "no such port", m->key);
+            if (m->type != JSON_BOOL)
+                return refuse(out, SP_INVALID_ARGUMENT, "enabled: true or false", NULL);
+            if (apply)
+                port_enable(sw, port, m->boolean);
+        }
+    return SP_OK;
+}
+
 static int ports_command(struct switchd *sw, const struct json *request, struct buffer *out)
 {
-    static const char *const known[] = {"add", "remove", NULL}, *const parts[] = {"port", "name", NULL};
+    static const char *const known[] = {"add", "remove", "enabled", NULL}, *const parts[] = {"port", "name", NULL};
     const struct json *add = json_get(request, "add"), *remove = json_get(request, "remove");
+    const struct json *enabled = json_get(request, "enabled");
     char error[160];
     if (!only(request, known, out))
         return SP_INVALID_ARGUMENT;
@@ -222,7 +245,7 @@ static int ports_command(struct switchd *sw, const struct json *request, struct 
         if (!port_add(sw, (uint16_t)number->number, name->string, error, sizeof error))
             return refuse(out, SP_INVALID_ARGUMENT, error, NULL);
     }
-    return SP_OK;
+    return enabled_command(sw, enabled, out);
 }
 
 static int state_command(struct switchd *sw, bool keep, struct buffer *out)
@@ -336,11 +359,14 @@ static int hello_command(struct switchd *sw, struct buffer *out)
         buffer_printf(out, "%s{\"port\":%u,\"name\":", i ? "," : "", p->number);
         buffer_json_string(out, p->name);
         buffer_printf(out,
-                      ",\"up\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,\"injected_corruption\":%llu,"
-                      "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu}",
-                      p->up ? "true" : "false", p->mtu, p->delayed.count, (unsigned long long)p->count.injected_loss,
+                      ",\"up\":%s,\"enabled\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,"
+                      "\"injected_corruption\":%llu,"
+                      "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu,\"capture_lost\":%llu}",
+                      p->up ? "true" : "false", p->disabled ? "false" : "true", p->mtu, p->delayed.count,
+                      (unsigned long long)p->count.injected_loss,
                       (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
-                      (unsigned long long)p->count.tx_failed, (unsigned long long)p->count.tx_oversize);
+                      (unsigned long long)p->count.tx_failed, (unsigned long long)p->count.tx_oversize,
+                      (unsigned long long)p->count.capture_lost);
     }
     return buffer_printf(out, "]}") ? SP_OK : SP_RESOURCE_EXHAUSTED;
 }
@@ -371,7 +397,7 @@ static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
         return code;
     memcpy(sw->pcap_directory, directory, sizeof directory);
     for (uint32_t i = 0; i < sw->port_count; i++) {
-        pcap_stop(sw->ports[i]);
+        pcap_stop(sw, sw->ports[i]);
         if (directory[0] && !pcap_start(sw, sw->ports[i], directory)) {
             sw->pcap_directory[0] = '\0';
             return refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
@@ -400,6 +426,7 @@ static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, ui
         return SP_INVALID_ARGUMENT;
     int code = op == OP_IMPAIR ? impair_command(sw, request, out)
              : op == OP_PORTS  ? ports_command(sw, request, out)
+             : op == OP_TRACE  ? pipeline_trace(sw, request, out)
                                : pktgen_command(sw, request, out);
     json_free(request);
     return code;
@@ -419,6 +446,7 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
     case OP_PORTS:
     case OP_IMPAIR:
     case OP_PKTGEN:
+    case OP_TRACE:
         return json_command(sw, op, data, len, out);
     case OP_DEVICE_STATE:
         return state_command(sw, len > 0 && data[0], out);

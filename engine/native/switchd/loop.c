@@ -60,10 +60,10 @@ void switch_emit(struct switchd *sw, uint16_t number, const uint8_t *data, uint3
 /* A frame has arrived, all impairments of its line behind it. */
 static void arrive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time)
 {
-    if (port->pcap_in) {
-        pcap_write(port->pcap_in, data, len, wall_ns(sw, time));
-        sw->pcap_dirty = true;
-    }
+    if (port->disabled)
+        return;
+    if (port->pcap_in)
+        pcap_write(sw, port, port->pcap_in, data, len, wall_ns(sw, time));
     if (sw->device.active || sw->device.serving)
         device_receive(sw, port->number, data, len, time);
     else

@@ -13,7 +13,7 @@
 
 static const char USAGE[] =
     "usage: switchd --control-socket PATH [-i PORT@INTERFACE]... [--load OBJECT] [--cpu-port N] [--pktgen-port N]\n"
-    "               [--pktgen-interval-us N] [--pcap DIRECTORY] [--ring-kib N] [--nice N]\n"
+    "               [--pktgen-interval-us N] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
     "               [--realtime 0|1] [--log-level error|warning|info|debug] [--ready-fd N]\n";
 
 static long number(const char *text, long low, long high, const char *option)
@@ -56,6 +56,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         {"pktgen-port", required_argument, NULL, 'g'},    {"pktgen-interval-us", required_argument, NULL, 'u'},
         {"pcap", required_argument, NULL, 'p'},           {"ring-kib", required_argument, NULL, 'r'},
         {"nice", required_argument, NULL, 'n'},           {"log-level", required_argument, NULL, 'v'},
+        {"pcap-limit-mib", required_argument, NULL, 'm'},
         {"ready-fd", required_argument, NULL, 'f'},       {"realtime", required_argument, NULL, 't'},
         {NULL, 0, NULL, 0},
     };
@@ -65,6 +66,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         case 's': a->socket = optarg; break;
         case 'l': a->load = optarg; break;
         case 'p': a->pcap = optarg; break;
+        case 'm': sw->pcap_limit = (uint64_t)number(optarg, 0, 1 << 20, "--pcap-limit-mib") << 20; break;
         case 'c': sw->cpu_port = (uint16_t)number(optarg, 0, MAX_PORTS - 1, "--cpu-port"); break;
         case 'g': sw->pktgen.port = (uint16_t)number(optarg, 0, MAX_PORTS - 1, "--pktgen-port"); break;
         case 'u': a->interval_us = number(optarg, 0, 1000000000, "--pktgen-interval-us"); break;

@@ -42,6 +42,8 @@ static void on_idle(void *user, const uint8_t *entry, uint32_t len, uint64_t now
     control_event(user, EVENT_IDLE_TIMEOUT, &now, sizeof now, entry, len);
 }
 
+static void on_trace(void *user, const uint8_t *event, uint32_t len) { trace_event(user, event, len); }
+
 static void on_log(void *user, const char *text, uint32_t len)
 {
     (void)user;
@@ -95,6 +97,7 @@ static struct pipeline *prepare(struct switchd *sw, const char *path, char *erro
         .idle = on_idle,
         .seed = mono_ns(),
         .log = on_log,
+        .trace = on_trace,
         .breathe = on_breathe,
     };
     if (!p->engine)
@@ -166,6 +169,7 @@ bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t err
         return false;
     if (old)
         p->last = old->last;
+    trace_stop(sw); /* its variant belongs to the old program */
     sw->pipeline = p;
     for (uint32_t i = 0; i < sw->port_count; i++)
         if (!sw->ports[i]->up)
@@ -182,10 +186,24 @@ bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t err
 
 void pipeline_unload(struct switchd *sw)
 {
+    trace_stop(sw);
     wait_for_retired();
     if (sw->pipeline)
         retire(sw->pipeline);
     sw->pipeline = NULL;
+}
+
+int pipeline_trace(struct switchd *sw, const struct json *request, struct buffer *out)
+{
+    char error[512];
+    if (!sw->pipeline) {
+        buffer_printf(out, "no program is loaded");
+        return SP_FAILED_PRECONDITION;
+    }
+    if (trace_start(sw, request, sw->pipeline->engine, error, sizeof error))
+        return SP_OK;
+    buffer_printf(out, "%s", error);
+    return SP_INVALID_ARGUMENT;
 }
 
 bool pipeline_loaded(const struct switchd *sw) { return sw->pipeline != NULL; }
@@ -205,10 +223,14 @@ void pipeline_process(struct switchd *sw, uint16_t port, const uint8_t *data, ui
 {
     struct pipeline *p = sw->pipeline;
     sw->stats.packets++;
-    if (p)
-        p->engine->process(p->state, port, data, len, program_time(sw, time));
-    else
+    if (!p) {
         sw->stats.no_program++;
+        return;
+    }
+    const struct sp_engine *engine = sw->tracer ? trace_begin(sw, port, p->engine) : p->engine;
+    engine->process(p->state, port, data, len, program_time(sw, time));
+    if (engine != p->engine)
+        trace_end(sw, p->last);
 }
 
 void pipeline_port_status(struct switchd *sw, uint16_t port, bool up)

@@ -78,7 +78,7 @@ struct port *port_add(struct switchd *sw, uint16_t number, const char *name, cha
 void port_remove(struct switchd *sw, struct port *port)
 {
     port_close(sw, port);
-    pcap_stop(port);
+    pcap_stop(sw, port);
     impairment_clear(&port->fault);
     impairment_clear(&port->base);
     fifo_clear(&port->delayed);
@@ -203,8 +203,18 @@ void port_check_carrier(struct switchd *sw, struct port *port)
     }
     bool up = ioctl(port->fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) &&
               (request.ifr_flags & IFF_RUNNING);
+    up = up && !port->disabled;
     if (up != port->up)
         port_status_changed(sw, port, up);
+}
+
+void port_enable(struct switchd *sw, struct port *port, bool enabled)
+{
+    if (port->disabled == !enabled)
+        return;
+    port->disabled = !enabled;
+    log_info("port %u (%s) is %s", port->number, port->name, enabled ? "enabled" : "disabled");
+    port_check_carrier(sw, port);
 }
 
 void port_rx_error(struct switchd *sw, struct port *port)
@@ -327,8 +337,7 @@ void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint3
         return;
     }
     if (port->pcap_out) {
-        pcap_write(port->pcap_out, data, len, wall_ns(sw, sw->now));
-        sw->pcap_dirty = true;
+        pcap_write(sw, port, port->pcap_out, data, len, wall_ns(sw, sw->now));
     }
     if (sw->tx_used + len > TX_ARENA)
         ports_flush(sw);

@@ -36,6 +36,8 @@ enum {
 #define NS_PER_US 1000ull
 
 struct switchd;
+struct json;
+struct capture;
 
 /* ---- util.c: clocks, log, random numbers, byte buffers, packets ---- */
 
@@ -101,6 +103,7 @@ struct port_counters {
     uint64_t tx_packets, tx_bytes, tx_dropped;  /* dropped: queue full */
     uint64_t tx_failed, tx_oversize;           /* no carrier, or refused by the interface; longer than its MTU */
     uint64_t injected_loss, injected_corruption, delay_overflow;
+    uint64_t capture_lost; /* frames that a full disk kept out of a capture */
 };
 
 struct port {
@@ -110,6 +113,7 @@ struct port {
     int ifindex;
     uint32_t mtu;
     bool up, recheck; /* recheck: a send failed, look at the carrier */
+    bool disabled;    /* by an operator: down whatever its carrier, frames are ignored */
     struct rx_ring ring;
     struct tx_batch batch;
     struct port_counters count;
@@ -129,7 +133,7 @@ struct port {
     struct packet *sending;     /* `time`: when its last bit has left */
     uint64_t link_free;
 
-    FILE *pcap_in, *pcap_out;
+    struct capture *pcap_in, *pcap_out; /* NULL: not captured */
 };
 
 /* Ports that wait for their interface stay in the table with fd = -1. Returns NULL with a message. */
@@ -139,6 +143,7 @@ bool port_open(struct switchd *sw, struct port *port); /* false: no such interfa
 void port_close(struct switchd *sw, struct port *port);
 void port_reopen(struct switchd *sw, struct port *port); /* without a change of state in between */
 void port_check_carrier(struct switchd *sw, struct port *port);
+void port_enable(struct switchd *sw, struct port *port, bool enabled); /* the administrative state */
 /* Kernel receive time (mono ns) of the ring's head; NEVER when the ring is empty. */
 uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now);
 /* The ring's head, valid until port_rx_release; NULL when it is damaged (counted). Call once per frame. */
@@ -211,6 +216,8 @@ void pipeline_port_status(struct switchd *sw, uint16_t port, bool up);
 int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
 bool pipeline_loaded(const struct switchd *sw);
 const char *pipeline_path(const struct switchd *sw);
+/* {"path", "port", "count", "per_second"}, see trace.c. */
+int pipeline_trace(struct switchd *sw, const struct json *request, struct buffer *out);
 uint64_t pipeline_due(const struct switchd *sw);
 void pipeline_tick(struct switchd *sw, uint64_t now);
 
@@ -218,7 +225,8 @@ void pipeline_tick(struct switchd *sw, uint64_t now);
 
 enum { WATCH_LISTENER = 1, WATCH_SIGNALS, WATCH_LINKS };
 enum { /* bits of the subscription mask, in the order of the event kinds from EVENT_DIGEST */
-    EVENT_DIGEST = 0x8000, EVENT_PACKET_IN, EVENT_PORT_STATUS, EVENT_IDLE_TIMEOUT, EVENT_LOST, EVENT_KINDS = 4,
+    EVENT_DIGEST = 0x8000, EVENT_PACKET_IN, EVENT_PORT_STATUS, EVENT_IDLE_TIMEOUT, EVENT_LOST, EVENT_TRACE,
+    EVENT_KINDS = 6,
 };
 struct control;
 struct control *control_open(const char *path, char *error, size_t error_len);
@@ -241,11 +249,24 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
 void control_subscribe(struct switchd *sw, void *client, uint32_t mask);
 void control_statistics(const struct control *c, struct buffer *out);
 
+/* ---- trace.c ---- */
+
+struct tracer;
+struct sp_engine;
+/* Replaces what is traced; false with a message when the variant does not belong to the running program. */
+bool trace_start(struct switchd *sw, const struct json *request, const struct sp_engine *usual, char *error, size_t len);
+void trace_stop(struct switchd *sw);
+/* The variant by which a packet from `port` is to be processed; then trace_end() if it is not the usual one. */
+const struct sp_engine *trace_begin(struct switchd *sw, uint16_t port, const struct sp_engine *usual);
+void trace_event(struct switchd *sw, const uint8_t *event, uint32_t len);
+void trace_end(struct switchd *sw, uint64_t wall_ns);
+
 /* ---- pcap.c ---- */
 
 bool pcap_start(struct switchd *sw, struct port *port, const char *directory);
-void pcap_stop(struct port *port);
-void pcap_write(FILE *file, const uint8_t *data, uint32_t len, uint64_t wall_ns);
+void pcap_stop(struct switchd *sw, struct port *port);
+void pcap_write(struct switchd *sw, struct port *port, struct capture *capture, const uint8_t *data, uint32_t len,
+                uint64_t wall_ns);
 void pcap_flush(struct switchd *sw);
 
 /* ---- priority.c: when to run ---- */
@@ -269,6 +290,7 @@ struct switchd {
     int epoll, link;
     struct control *control;
     struct pipeline *pipeline;
+    struct tracer *tracer; /* NULL unless packets are traced */
     struct device device;
     struct pktgen pktgen;
     struct statistics stats;
@@ -280,6 +302,7 @@ struct switchd {
     uint32_t tx_used;
     uint8_t *tx_arena;
     char pcap_directory[256];
+    uint64_t pcap_limit; /* bytes of a capture file; 0: none */
     bool pcap_dirty, recheck, stop;
 };
 
