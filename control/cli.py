@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from control.commands import models, run, steer
+from control.commands import models, run, steer, training
 
 app = typer.Typer(
     name="shadowplane",
@@ -27,6 +27,8 @@ for _family, _name in (
     (run.app, None),
     (steer.app, None),
     (models.app, None),
+    (training.app, None),
+    (training.models, "models"),
 ):
     app.add_typer(_family, name=_name)
 

@@ -20,22 +20,26 @@ around them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from ml.bank import ABSURD, JUMPED, LATE, RESET, Bank
+from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
+from ml.cascade import Judgement
+from ml.drift import Drift
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
-from ml.hazard import HazardModel, load_all
+from ml.hazard import HazardModel
 from ml.physics import FEC_LIMIT_BER
+from ml.profiles import LAB, WARM_UP
 from ml.reasons import reasons
-from ml.schema import DeviceSample, Forecast, Mode, PortSample, Reason
+from ml.schema import Conditions, DeviceSample, Forecast, Mode, PortSample, Reason
+from ml.store import ModelSet, packaged
+from ml.wide import Neighbours
 from topo.spec import Endpoint, Link, Topology
 
-WARM_UP = 8  # samples before an element is judged
 IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is
 MOST_PENDING = 8192  # samples kept for the next judgement before they are worked off anyway
 Pending: TypeAlias = tuple[int, float, tuple[float, ...]]  # row, time, inputs of the bank
@@ -63,21 +67,23 @@ class Threshold:
 class Settings:
     """``stale_s``: an element silent for longer is unjudged (its alarms stand as they are). ``drain_lead_s``: a
     maintenance window is forecast (with certainty) from this long before its start until its end.
-    ``unit_s``: how long the network's failures take to announce themselves, over a few (:mod:`ml.features`)."""
+    ``profile`` chooses the packaged models and with them the unit of time (:mod:`ml.profiles`); ``unit_s`` overrides
+    the latter: how long the network's failures take to announce themselves, over a few. ``thresholds`` of modes that
+    are not named are the models' own. Conditions outside are forgotten after ``conditions_stale_s``."""
 
-    thresholds: dict[Mode, Threshold] = field(
-        default_factory=lambda: {
-            # Chosen on simulated runs of other seeds than training's; see ml.evaluate.
-            Mode.LINK_FAILURE: Threshold(raise_at=0.9),
-            Mode.CONGESTION: Threshold(raise_at=0.85),
-            Mode.DEVICE_OVERLOAD: Threshold(raise_at=0.85),
-        }
-    )
+    thresholds: Mapping[Mode, Threshold] = field(default_factory=dict)
     stale_s: float = 1.0
     drain_lead_s: float = 2.0
     report_floor: float = 0.02
-    unit_s: float = 1.0
+    profile: str = LAB.name
+    unit_s: float | None = None
     fec_limit_ber: float = FEC_LIMIT_BER
+    conditions_stale_s: float = 900.0
+
+    @classmethod
+    def operations(cls, sample_s: float = 30.0) -> Settings:
+        """For a network in operation that is read every ``sample_s`` seconds."""
+        return cls(profile="operations", stale_s=4.0 * sample_s, drain_lead_s=300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +129,22 @@ class HealthAnalyzer:
     """Probabilities per link, port and device of one topology."""
 
     def __init__(
-        self, topology: Topology, settings: Settings | None = None, models: Mapping[Mode, HazardModel] | None = None
+        self,
+        topology: Topology,
+        settings: Settings | None = None,
+        models: ModelSet | Mapping[Mode, HazardModel] | None = None,
     ) -> None:
         self.topology = topology
         self.settings = settings or Settings()
-        self.models = dict(models) if models is not None else load_all()
+        if isinstance(models, ModelSet):
+            self.model_set = models
+        else:
+            self.model_set = packaged(self.settings.profile)
+            if models is not None:
+                self.model_set = replace(self.model_set, models=dict(models), screens={})
+        self.models = self.model_set.models
+        self.unit_s = self.settings.unit_s or self.model_set.profile.unit_s
+        self._risks: list[list[int]] = []
         self._ends = [end for link in topology.links for end in (link.a, link.b)]  # row of a port: its place here
         self._switches = [switch.name for switch in topology.switches]
         self._port_row = {str(end): row for row, end in enumerate(self._ends)}
@@ -135,6 +152,11 @@ class HealthAnalyzer:
         self._ignored = {f"{host.switch}:{host.port}" for host in topology.hosts}
         self._notices: dict[str, tuple[MaintenanceNotice, str]] = {}
         self._notes: list[str] = []
+        groups: dict[str, list[str]] = {}
+        for link in topology.links:
+            for name in link.srlgs:
+                groups.setdefault(name, []).extend((str(link.a), str(link.b)))
+        self.share_risk(groups.values())
         self.reset()
 
     def observe(self, sample: PortSample | DeviceSample) -> None:
@@ -156,6 +178,41 @@ class HealthAnalyzer:
         if len(self._pending_ports) + len(self._pending_devices) >= MOST_PENDING:
             self._learn()
 
+    def observe_many(self, samples: Iterable[PortSample | DeviceSample]) -> None:
+        """Take in many samples."""
+        for sample in samples:
+            self.observe(sample)
+
+    def conditions(self, item: Conditions) -> None:
+        """Take in weather and work around a port's link or a device; the newest of an element counts. Values that are
+        not finite or negative are not known."""
+        ports, devices = self._port_row.get(item.element), self._device_row.get(item.element)
+        bank, row = (self._ports, ports) if ports is not None else (self._devices, devices)
+        if row is None:
+            if item.element not in self._ignored:
+                self._note(item.element, "is nothing of the topology, its conditions are skipped")
+            return
+        values = np.array([getattr(item, name) for name in CONTEXT], dtype=np.float64)
+        bank.context[row] = np.where(np.isfinite(values) & (values >= 0.0), values, 0.0)
+        self._told[item.element] = item.time_s
+
+    def share_risk(self, groups: Iterable[Sequence[str]]) -> None:
+        """Ports that share a risk beyond the topology's own groups (the links of a duct, a line card, a path): what
+        happens to the others of a group is evidence for each."""
+        for group in groups:
+            rows = [self._port_row[name] for name in group if name in self._port_row]
+            if len(rows) > 1:
+                self._risks.append(rows)
+        self._cascade = replace(self.model_set.cascade(), neighbours=Neighbours(max(len(self._ends), 1), self._risks))
+
+    def outcome(self, mode: Mode, probability: float, struck: bool) -> None:
+        """What became of a prediction whose horizon is over, for :meth:`drift`; only such as nothing prevented."""
+        self._drift.outcomes[mode].add(probability, struck)
+
+    def drift(self) -> list[str]:
+        """In which way the network is no longer the one that the models were trained on, in words."""
+        return self._drift.report()
+
     def notice(self, notice: MaintenanceNotice) -> None:
         """Take in a notice; one with a known id replaces it. Raises :class:`NoticeError`."""
         if not notice.end_s > notice.start_s:
@@ -171,7 +228,8 @@ class HealthAnalyzer:
         self._evaluate(now_s)
         found = self._planned(now_s)
         for mode, watch in self._watches.items():
-            shown = np.flatnonzero(np.nan_to_num(watch.probability) >= self.settings.report_floor)
+            floor = max(self.settings.report_floor, self._calm(mode))
+            shown = np.flatnonzero(np.nan_to_num(watch.probability, nan=-1.0) >= floor)
             found += [self._forecast(mode, int(key), now_s) for key in shown]
         return sorted(found, key=lambda item: -item.probability)
 
@@ -216,15 +274,20 @@ class HealthAnalyzer:
         """Forget what was learned and every alarm; notices stay."""
         settings = self.settings
         ports, devices = max(len(self._ends), 1), max(len(self._switches), 1)
-        self._ports = PortBank(ports, settings.unit_s, settings.fec_limit_ber)
-        self._devices = DeviceBank(devices, settings.unit_s)
-        limits = settings.thresholds
-        self._watches = {
-            Mode.LINK_FAILURE: _Watch(len(self.topology.links), limits[Mode.LINK_FAILURE]),
-            Mode.CONGESTION: _Watch(len(self._ends), limits[Mode.CONGESTION]),
-            Mode.DEVICE_OVERLOAD: _Watch(len(self._switches), limits[Mode.DEVICE_OVERLOAD]),
+        profile = self.model_set.profile
+        self._ports = PortBank(ports, self.unit_s, settings.fec_limit_ber, profile.taus)
+        self._devices = DeviceBank(devices, self.unit_s, profile.taus)
+        counts = {
+            Mode.LINK_FAILURE: len(self.topology.links),
+            Mode.CONGESTION: len(self._ends),
+            Mode.DEVICE_OVERLOAD: len(self._switches),
         }
-        self._x: dict[Mode, Floats] = {}
+        self._watches = {mode: _Watch(count, self.threshold(mode)) for mode, count in counts.items()}
+        self._judged: dict[Mode, Judgement] = {}
+        self._told: dict[str, float] = {}  # when conditions of an element were told
+        features = {mode: model.features for mode, model in self.models.items()}
+        self._drift = Drift(features, self.model_set.training.get("reference", {}))
+        self._drift_due = -np.inf
         self._worse_end = np.zeros(len(self.topology.links), dtype=np.intp)
         self._sighted = np.zeros(ports, dtype=bool)
         self._notes = []
@@ -232,6 +295,28 @@ class HealthAnalyzer:
         self._pending_ports: list[Pending] = []
         self._pending_devices: list[Pending] = []
         self._evaluated_s = -np.inf
+
+    def threshold(self, mode: Mode) -> Threshold:
+        """The threshold of a mode: the settings', or the models' own."""
+        if mode in self.settings.thresholds:
+            return self.settings.thresholds[mode]
+        scale = self.unit_s / self.model_set.profile.unit_s
+        confirm_s = self.model_set.profile.confirm_s * scale
+        return Threshold(self.model_set.raise_at[mode], 0.3, confirm_s, max(self.unit_s, confirm_s))
+
+    def _calm(self, mode: Mode) -> float:
+        """Just above what elements are given that the screen finds unsuspicious; 0 without a screen."""
+        screen = self._cascade.screens.get(mode)
+        return 0.0 if screen is None else float(np.nextafter(screen.floor, 1.0))
+
+    def _age(self, now_s: float) -> None:
+        """Conditions that nobody has confirmed for long are not known any more."""
+        for element in [e for e, at in self._told.items() if now_s - at > self.settings.conditions_stale_s]:
+            del self._told[element]
+            if element in self._port_row:
+                self._ports.context[self._port_row[element]] = 0.0
+            else:
+                self._devices.context[self._device_row[element]] = 0.0
 
     def _learn(self) -> None:
         """Feed the banks what came in, many elements at a time: a batch costs little more than one sample."""
@@ -271,9 +356,14 @@ class HealthAnalyzer:
             return
         self._evaluated_s = now_s
         self._learn()
-        link, congestion = self._ports.features()
-        overload = self._devices.features()
-        self._x = {Mode.LINK_FAILURE: link, Mode.CONGESTION: congestion, Mode.DEVICE_OVERLOAD: overload}
+        self._age(now_s)
+        link, congestion = self._cascade.ports(self._ports)
+        overload = self._cascade.devices(self._devices)
+        self._judged = {Mode.LINK_FAILURE: link, Mode.CONGESTION: congestion, Mode.DEVICE_OVERLOAD: overload}
+        if now_s >= self._drift_due or now_s < self._drift_due - 4.0 * self.unit_s:
+            self._drift_due = now_s + self.unit_s
+            for mode, item in self._judged.items():
+                self._drift.features[mode].learn(item.x)
         level = self._ports.trend.state[0]  # effective samples of each signal's short line
         beats = self._ports.counters.state[0, :, -1]
         self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
@@ -290,14 +380,14 @@ class HealthAnalyzer:
         self._watches[Mode.CONGESTION].update(full, self._ports.newest_of((2, 3))[:ends])  # load, queue
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
-        newest = self._devices.newest[:switches] * self.settings.unit_s
+        newest = self._devices.newest[:switches] * self.unit_s
         self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest)
 
     def _ready(self, bank: Bank, now_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return (bank.samples >= WARM_UP) & (bank.silent_s(now_s) <= self.settings.stale_s)
 
     def _probability(self, mode: Mode) -> Floats:
-        return self.models[mode].probability(self._x[mode])
+        return self._judged[mode].probability
 
     def _forecast(self, mode: Mode, key: int, now_s: float) -> Forecast:
         """The forecast of one key, with its reasons; an unjudged one keeps its alarm at the threshold."""
@@ -312,12 +402,15 @@ class HealthAnalyzer:
             row, element, where = key, self._switches[key], f"{self._switches[key]} "
             bank = self._devices
         model = self.models[mode]
+        x = self._judged[mode].features_of(row) if mode in self._judged else None
         if np.isnan(probability):
-            probability = self.settings.thresholds[mode].raise_at
+            probability = self.threshold(mode).raise_at
             why: tuple[Reason, ...] = (Reason("silence", np.nan, where + "went silent while threatened", 0.0),)
+        elif x is None:
+            why = (Reason("calm", probability, where + "looks well again, the alarm has yet to clear", 0.0),)
         else:
-            why = reasons(model, bank, row, self._x[mode][row], prefix=where)
-        return Forecast(element, mode, probability, model.horizon * self.settings.unit_s, now_s, why)
+            why = reasons(model, bank, row, x, prefix=where)
+        return Forecast(element, mode, probability, model.horizon * self.unit_s, now_s, why)
 
     def _resolve(self, notice: MaintenanceNotice) -> str:
         if any(switch.name == notice.element for switch in self.topology.switches):

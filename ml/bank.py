@@ -8,7 +8,7 @@ features and models included, knows units only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
 KEPT_BYTES = 16 << 20
 FAR = 1e15  # units: no time is further from the epoch
-QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # time constants of the short line, the long line and the baseline, in units
-LONG, DEEP = 6.0, 60.0  # time constants of the longest line and of the lasting baseline, in units
+QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # usual time constants of the short line, the long line and the baseline, in units
+LONG, DEEP = 6.0, 60.0  # ... of the longest line and of the lasting baseline
 DAY_S, PHASES = 86_400.0, 24  # seasonality ...
 DAYLESS_S = 10.0  # ... where the unit of time is at least this long: a lab in compressed time has no days
 CONTEXT = ("rain_mm_per_h", "rain_fade_db", "gust_m_per_s", "alert_severity", "maintenance_reduced_redundancy")
@@ -43,6 +43,16 @@ def keep_memory() -> None:
     np.empty(KEPT_BYTES, dtype=np.uint8)
 
 
+class Taus(NamedTuple):
+    """Time constants of the state, in units."""
+
+    quick: float = QUICK
+    slow: float = SLOW
+    base: float = BASE
+    long: float = LONG
+    deep: float = DEEP
+
+
 class Bank:
     """Estimator states of ``rows`` elements; subclasses name the inputs and compute features."""
 
@@ -57,23 +67,24 @@ class Bank:
     JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
     SEASONAL: ClassVar[tuple[int, ...]]  # signals that people's days shape
 
-    def __init__(self, rows: int, unit_s: float = 1.0) -> None:
+    def __init__(self, rows: int, unit_s: float = 1.0, taus: Taus = Taus()) -> None:  # noqa: B008 (immutable)
         if not 0 < unit_s < np.inf:
             raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
         keep_memory()
         self.unit_s = unit_s
         signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
-        self.base = RobustLevel(rows, signals, tau=BASE)
-        taus = [QUICK] * signals + [SLOW] * signals + [LONG] * signals
-        self.trend = Trend(rows, 3 * signals, tau=taus, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
+        self.taus = taus
+        self.base = RobustLevel(rows, signals, tau=taus.base)
+        lines = [taus.quick] * signals + [taus.slow] * signals + [taus.long] * signals
+        self.trend = Trend(rows, 3 * signals, tau=lines, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
         self.cusum = Cusum(rows, signals)
-        self.deep = RobustLevel(rows, signals, tau=DEEP)
-        self.spread = Variance(rows, signals, tau=SLOW)
+        self.deep = RobustLevel(rows, signals, tau=taus.deep)
+        self.spread = Variance(rows, signals, tau=taus.slow)
         self.season: Seasonal | None = None  # compressed time has no days
         if unit_s >= DAYLESS_S:
             self.season = Seasonal(rows, len(self.SEASONAL), period=DAY_S / unit_s, phases=PHASES)
         self.context = np.zeros((rows, len(CONTEXT)))  # unknown: 0
-        self.counters = CounterRate(rows, counters, tau=QUICK, steady_tau=STEADY)
+        self.counters = CounterRate(rows, counters, tau=taus.quick, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
         self._late = np.zeros(rows, dtype=np.int64)
@@ -170,8 +181,9 @@ class Bank:
             self.base.step(base, ok, elapsed, values)
             self.deep.step(deep, ok, elapsed, values)
             self.spread.step(spread, ok, elapsed, values)
-            three = (np.concatenate((part, part, part), axis=-1) for part in (ok, elapsed, values))
-            self.trend.step(trend, *three)
+            thrice = np.concatenate((values, values, values), axis=-1)
+            ok3, elapsed3 = np.concatenate((ok, ok, ok), axis=-1), np.concatenate((elapsed, elapsed, elapsed), axis=-1)
+            self.trend.step(trend, ok3, elapsed3, thrice)
             if self.season is not None:
                 self.season.learn(pick, time, np.where(ok, values, np.nan)[..., list(self.SEASONAL)])
         if isinstance(pick, np.ndarray):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank
+from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
 from ml.estimators.base import Floats, Rows
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
@@ -28,6 +28,7 @@ class Feature:
     name: str
     signal: str
     bound: float  # values are within 0..bound
+    direction: int = 1  # 1: more is never better; 0: may speak for or against (boosted hazards only)
 
 
 def schema_digest(features: Sequence[Feature]) -> str:
@@ -131,8 +132,14 @@ class PortBank(Bank):
     JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     SEASONAL = (2,)
 
-    def __init__(self, rows: int, unit_s: float = 1.0, fec_limit_ber: float = FEC_LIMIT_BER) -> None:
-        super().__init__(rows, unit_s)
+    def __init__(
+        self,
+        rows: int,
+        unit_s: float = 1.0,
+        fec_limit_ber: float = FEC_LIMIT_BER,
+        taus: Taus = Taus(),  # noqa: B008 (immutable)
+    ) -> None:
+        super().__init__(rows, unit_s, taus)
         self.fec_limit_ber = fec_limit_ber
         self.rate_bps = np.full(rows, np.nan)
         self.queue_limit = np.full(rows, np.nan)

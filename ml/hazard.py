@@ -119,14 +119,15 @@ def load(path: Path) -> HazardModel:
     except ValueError as error:
         raise ModelError(f"{path}: not a whole JSON document ({error})") from error
     try:
-        return _parse(content)
+        return parse(content)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path}: malformed ({type(error).__name__}: {error})") from error
 
 
-def _parse(content: Mapping[str, Any]) -> HazardModel:
+def parse(content: Mapping[str, Any]) -> HazardModel:
+    """The model of a document; raises :class:`ModelError` when it is made for something else."""
     if content["format"] != FORMAT:
         raise ModelError(f"format {content['format']!r}, not {FORMAT}")
     mode = Mode(content["mode"])

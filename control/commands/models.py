@@ -1,4 +1,4 @@
-"""Commands about the health models: training and evaluation."""
+"""Commands about the health models: evaluation. (Training is in :mod:`control.commands.training`.)"""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ import typer
 from control.commands._common import delegate
 
 app = typer.Typer()
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def train(context: typer.Context) -> None:
-    """Train the health models (flags of `python -m ml.train`)."""
-    delegate("ml.train", context.args)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

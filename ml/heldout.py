@@ -1,0 +1,325 @@
+"""Models played over simulated worlds that they have not seen: what every judgement of them rests on.
+
+:func:`play` gives times, probabilities and outcomes per mode; :func:`healthy_days` counts false flips on links that
+never fail. Both go through the same banks and the same cascade as the live analyzer. Nothing that the simulator knows
+about an element reaches the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml import simulate, wide
+from ml.cascade import Cascade
+from ml.estimators.base import Flags, Floats
+from ml.features import DeviceBank, PortBank
+from ml.metrics import alarm_times
+from ml.profiles import LAB, PROFILES, WARM_UP, Profile
+from ml.schema import Mode
+from ml.sim import runs as sim
+from ml.sim.world import FAMILIAR, SCALES, UNSEEN, Names, Scale, World
+
+Scores = Callable[[PortBank | DeviceBank], dict[Mode, Floats]]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One mode over many runs. ``time`` (s), ``probability`` (within ``horizon_s``; nan: not judged), ``failing``,
+    ``level`` and ``line`` (what simpler forecasts say) are (steps, elements); ``event`` (s, inf: none), ``kind``
+    and ``foreseeable`` are (elements,)."""
+
+    mode: Mode
+    profile: str
+    time: Floats
+    probability: Floats
+    event: Floats
+    failing: Flags
+    kind: Names
+    foreseeable: Flags
+    level: Floats
+    line: Floats
+    horizon_s: float
+    raise_at: float
+    confirm_s: float
+    act_s: float
+    soon_s: float
+
+    def rows(self) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
+        """(score, label, time, element) of the judged rows whose outcome within the horizon is known and that are
+        not failing yet; all flat."""
+        keep, label = self.known()
+        element = np.broadcast_to(np.arange(len(self.event)), self.time.shape)
+        return self.probability[keep], label[keep].astype(np.float64), self.time[keep], element[keep]
+
+    def known(self) -> tuple[Flags, Flags]:
+        """((steps, elements) rows that :meth:`rows` gives, failure within the horizon)."""
+        left = self.event - self.time
+        label = left <= self.horizon_s
+        seen = np.nanmax(self.time, axis=0) - self.time
+        keep = ~np.isnan(self.probability) & (left > 0.0) & ~self.failing & (label | (seen >= self.horizon_s))
+        return keep, label
+
+    def alarms(self, raise_at: float | None = None) -> Floats:
+        """When each element's alarm is raised (s), inf for never."""
+        limit = self.raise_at if raise_at is None else raise_at
+        return alarm_times(self.time, self.probability, limit, self.confirm_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Alarms against events. An alarm is right when the failure comes within ``soon_s`` of it, in time when at least
+    ``act_s`` before; elements that would have failed after the end of their run are left out."""
+
+    raise_at: float
+    events: int  # foreseeable ones
+    hits: int
+    recall: float  # of foreseeable events, alarms in time
+    recall_all: float  # of all events
+    precision: float
+    false: int
+    lead_median_s: float
+    lead_p10_s: float
+
+
+def tally(played: Played, raise_at: float | None = None) -> Tally:
+    limit = played.raise_at if raise_at is None else raise_at
+    at = played.alarms(limit)
+    struck, raised = np.isfinite(played.event), np.isfinite(at)
+    lead = np.where(struck & raised, played.event - np.where(raised, at, 0.0), -np.inf)
+    early = raised & struck & (lead > played.soon_s)  # too long before: the alarm was about something else
+    hit = struck & (lead >= played.act_s) & ~early
+    undecided = played.foreseeable & ~struck
+    false = (raised & ~struck & ~undecided) | early
+    known = struck & played.foreseeable
+    leads = lead[hit & played.foreseeable]
+    return Tally(
+        limit,
+        int(known.sum()),
+        int((hit & known).sum()),
+        float(hit[known].mean()) if known.any() else float("nan"),
+        float(hit[struck].mean()) if struck.any() else float("nan"),
+        float(hit.sum() / max(int((hit | false).sum()), 1)),
+        int(false.sum()),
+        float(np.median(leads)) if len(leads) else float("nan"),
+        float(np.quantile(leads, 0.1)) if len(leads) else float("nan"),
+    )
+
+
+def at_recall(played: Played, recall: float = 0.9) -> Tally:
+    """The tally at the highest threshold that reaches a recall of foreseeable events (of any, where none does)."""
+    found = tally(played, 0.02)
+    for limit in (*np.arange(0.99, 0.5, -0.01), *np.arange(0.5, 0.02, -0.02)):
+        found = tally(played, float(limit))
+        if found.recall >= recall:
+            break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One moment of a stream."""
+
+    index: int
+    bank: PortBank | DeviceBank
+
+
+def neighbours(groups: NDArray[np.intp]) -> wide.Neighbours:
+    return wide.Neighbours(len(groups), [np.flatnonzero(groups == g).tolist() for g in np.unique(groups)])
+
+
+def stream(bank: PortBank | DeviceBank, run: sim.Runs) -> Iterator[int]:
+    """Feed a bank one step of all elements at a time."""
+    for i in range(len(run.time)):
+        if run.context is not None:
+            bank.context[:] = run.context[i]
+        bank.learn_many(slice(None), run.time[i], run.raw[i])
+        yield i
+
+
+def port_levels(bank: PortBank, ahead: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """What simpler forecasts say: (link level, link line, load, load line); a line is the level so many units ahead on
+    the long slope."""
+    margin, load = wide.short_mean(bank, wide.MARGIN), wide.short_mean(bank, wide.LOAD)
+    _, slope = bank._long()
+    return -margin, -(margin + ahead * slope[wide.MARGIN]), load, load + ahead * slope[wide.LOAD]
+
+
+def device_levels(bank: DeviceBank, ahead: float) -> tuple[Floats, Floats]:
+    cpu, memory = wide.short_mean(bank, wide.CPU), wide.short_mean(bank, wide.MEMORY)
+    _, slope = bank._long()
+    return np.fmax(cpu, memory), np.fmax(cpu + ahead * slope[wide.CPU], memory + ahead * slope[wide.MEMORY])
+
+
+def _as_runs(run: simulate.Runs) -> sim.Runs:
+    """The lab's simulated runs in the shape of the others."""
+    groups = np.arange(len(run.event))
+    return sim.Runs(run.time, run.raw, None, run.kind, run.event, run.failing, groups)
+
+
+def worlds(profile: Profile, world: World, seed: int, count: int) -> Iterator[tuple[sim.PortRuns, sim.Runs]]:
+    """Ports and devices (half as many), in parts of one time scale each."""
+    if profile is LAB:
+        lab = simulate.ports(seed, count)
+        ports = sim.PortRuns(_as_runs(lab.link), _as_runs(lab.congestion))
+        yield ports, _as_runs(simulate.devices(seed + 1, max(count // 2, 1)))
+        return
+    for scale in SCALES:
+        part = max(count // len(SCALES), 4)
+        yield sim.ports(world, scale, seed, part), sim.devices(world, scale, seed, max(part // 2, 4))
+
+
+def play(
+    profile: str, seed: int, count: int, *, unseen: bool = True, models: Cascade | None = None,
+    raise_at: dict[Mode, float] | None = None, baselines: bool = True,
+) -> dict[Mode, Played]:  # fmt: skip
+    """Play models over ``count`` ports and half as many devices. ``unseen`` chooses the world that training never
+    saw (of the lab's simulator there is one only). Seeds below 10,000 belong to training."""
+    from ml.store import packaged
+
+    life = PROFILES[profile]
+    own = packaged(profile) if models is None or raise_at is None else None
+    cascade = models if models is not None else own.cascade()  # type: ignore[union-attr]
+    limits = raise_at if raise_at is not None else own.raise_at  # type: ignore[union-attr]
+    parts: dict[Mode, list[Played]] = {}
+    for ports, devices in worlds(life, UNSEEN if unseen else FAMILIAR, seed, count):
+        for played in _part(life, cascade, limits, ports, devices, baselines):
+            parts.setdefault(played.mode, []).append(played)
+    return {mode: _join(items) for mode, items in parts.items()}
+
+
+def _part(
+    life: Profile, cascade: Cascade, limits: dict[Mode, float], ports: sim.PortRuns, devices: sim.Runs, baselines: bool
+) -> Iterator[Played]:
+    shape = ports.link.time.shape
+    ends = PortBank(shape[1], life.unit_s, taus=life.taus)
+    cascade = replace(cascade, neighbours=neighbours(ports.link.groups))
+    found = np.full((6, *shape), np.nan)
+    ahead = life.edges[-1]
+    for i in stream(ends, ports.link):
+        if i < WARM_UP:
+            continue
+        link, congestion = cascade.ports(ends)
+        ready = ends.samples >= WARM_UP
+        found[0, i] = np.where(ready, link.probability, np.nan)
+        found[1, i] = np.where(ready, congestion.probability, np.nan)
+        if baselines:
+            found[2:, i] = port_levels(ends, ahead)
+    for k, (mode, run) in enumerate(((Mode.LINK_FAILURE, ports.link), (Mode.CONGESTION, ports.congestion))):
+        yield _played(life, mode, limits[mode], run, found[k], found[2 + 2 * k], found[3 + 2 * k])
+    boxes = DeviceBank(devices.time.shape[1], life.unit_s, life.taus)
+    found = np.full((3, *devices.time.shape), np.nan)
+    for i in stream(boxes, devices):
+        if i < WARM_UP:
+            continue
+        found[0, i] = np.where(boxes.samples >= WARM_UP, cascade.devices(boxes).probability, np.nan)
+        if baselines:
+            found[1:, i] = device_levels(boxes, ahead)
+    mode = Mode.DEVICE_OVERLOAD
+    yield _played(life, mode, limits[mode], devices, *found)
+
+
+def _played(
+    life: Profile, mode: Mode, raise_at: float, run: sim.Runs, probability: Floats, level: Floats, line: Floats
+) -> Played:
+    foreseeable = np.isin(run.kind, simulate.FORESEEABLE) if life is LAB else run.foreseeable
+    # Only what belongs to the mode: a port that congests is no undecided link failure.
+    own = np.isin(run.kind, CONGESTING if mode is Mode.CONGESTION else FADING if mode is Mode.LINK_FAILURE else BUSY)
+    return Played(
+        mode, life.name, run.time, probability, run.event, run.failing, run.kind, foreseeable & own,
+        level, line, life.horizon_s, raise_at, life.confirm_s, life.act_s, life.soon_s,
+    )  # fmt: skip
+
+
+CONGESTING = ("congestion", "incast")
+FADING = ("gray", "bend", "connector", "bend_cut", "shared", "laser", "receiver", "rain")
+BUSY = ("creep", "overload", "leak")
+
+
+def _join(parts: Sequence[Played]) -> Played:
+    """Runs of several time scales beside each other; shorter ones are filled up with rows that nobody judged."""
+    if len(parts) == 1:
+        return parts[0]
+    steps = max(len(part.time) for part in parts)
+
+    def wide_as(array: Floats, fill: float) -> Floats:
+        return np.pad(array.astype(np.float64), ((0, steps - len(array)), (0, 0)), constant_values=fill)
+
+    def beside(name: str, fill: float) -> Floats:
+        return np.concatenate([wide_as(getattr(part, name), fill) for part in parts], axis=1)
+
+    return replace(
+        parts[0],
+        time=beside("time", np.nan),
+        probability=beside("probability", np.nan),
+        failing=beside("failing", 0.0) > 0.0,
+        level=beside("level", np.nan),
+        line=beside("line", np.nan),
+        event=np.concatenate([part.event for part in parts]),
+        kind=np.concatenate([part.kind for part in parts]),
+        foreseeable=np.concatenate([part.foreseeable for part in parts]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthyDays:
+    """False flips on links that never fail. ``low`` and ``high`` bound the rate per 1,000 link-days (95 %, exact for a
+    Poisson count)."""
+
+    link_days: float
+    false: int
+    by_kind: dict[str, int]
+    per_1000: float
+    low: float
+    high: float
+
+
+DAY = Scale("day", (600.0, 43_200.0), (18.0, 26.0), 3_900)
+
+
+def healthy_days(
+    link_days: int, seed: int, profile: str = "operations", *, models: Cascade | None = None,
+    raise_at: dict[Mode, float] | None = None, unseen: bool = True, progress: Callable[[int], None] | None = None,
+) -> HealthyDays:  # fmt: skip
+    """Days of links that look unwell and are not: half of them noisy, patched, faded in part, rained upon, or loaded by
+    bursts and by ramps that stop. Both ends of a link count, and each end at most once a day."""
+    from scipy.stats import chi2
+
+    from ml.store import packaged
+
+    life = PROFILES[profile]
+    if life is LAB:
+        raise ValueError("the lab's compressed time has no days; use the operations profile")
+    own = packaged(profile) if models is None or raise_at is None else None
+    cascade = models if models is not None else own.cascade()  # type: ignore[union-attr]
+    limits = raise_at if raise_at is not None else own.raise_at  # type: ignore[union-attr]
+    shares = {name: sim.LINK_KINDS[name] for name in sim.SOUND}
+    shares["healthy"] = sum(shares.values())  # half of all
+    false, days, by_kind = 0, 0.0, dict[str, int]()
+    world = replace(UNSEEN if unseen else FAMILIAR, stretch=(0.9, 1.1))
+    while days < link_days:
+        run = sim.ports(world, DAY, seed, 2 * min(500, max(int(link_days - days), 1)), shares).link
+        seed += 1
+        bank = PortBank(len(run.event), life.unit_s, taus=life.taus)
+        ring = replace(cascade, neighbours=neighbours(run.groups))
+        since, raised = np.full((2, len(run.event)), np.inf), np.zeros(len(run.event), dtype=bool)
+        for i in stream(bank, run):
+            if i < WARM_UP:
+                continue
+            for k, item in enumerate(ring.ports(bank)):
+                mode = (Mode.LINK_FAILURE, Mode.CONGESTION)[k]
+                high = item.probability >= limits[mode]
+                since[k] = np.where(high, np.minimum(since[k], run.time[i]), np.inf)
+                raised |= high & (run.time[i] - since[k] >= life.confirm_s)
+        for name in run.kind[raised].tolist():
+            by_kind[name] = by_kind.get(name, 0) + 1
+        false += int(raised.sum())
+        days += float((run.time[-1] - run.time[0]).sum()) / 86_400.0 / 2.0
+        if progress is not None:
+            progress(int(days))
+    low = float(chi2.ppf(0.025, 2 * false)) / 2.0 if false else 0.0
+    high_ = float(chi2.ppf(0.975, 2 * false + 2)) / 2.0
+    return HealthyDays(days, false, by_kind, 1e3 * false / days, 1e3 * low / days, 1e3 * high_ / days)

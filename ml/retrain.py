@@ -1,0 +1,229 @@
+"""Training as a routine: a candidate from simulator and recordings, compared with the present models, then promoted or
+kept back with a written verdict.
+
+Both are judged on the same held-out data: simulated worlds of later seeds, of the trained and of the unseen kind, and
+the later part of recordings. A candidate is promoted when no mode gets worse by more than chance explains: average
+precision not below the present one's by more than :data:`SLACK`, precision and recall of alarms likewise, calibration
+error not above :data:`CALIBRATED` unless it is better than now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ml import fit, heldout, recording, train
+from ml.boosted import BoostedModel
+from ml.cascade import Cascade
+from ml.drift import reference
+from ml.hazard import ModelError
+from ml.metrics import average_precision, calibration_error
+from ml.profiles import LAB, PROFILES, Profile
+from ml.schema import Mode
+from ml.sim.world import FAMILIAR, UNSEEN
+from ml.store import LAB_RAISE_AT, ModelSet
+
+SLACK = 0.01
+CALIBRATED = 0.03
+SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
+THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one model set reaches in one mode on one world."""
+
+    average_precision: float
+    calibration_error: float
+    precision: float
+    recall: float
+    recall_all: float
+    lead_median_s: float
+    events: int
+    false: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``rows``: (world, mode, candidate's figures, present figures)."""
+
+    promoted: bool
+    reasons: list[str]
+    rows: list[tuple[str, str, Figures, Figures | None]]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "promoted": self.promoted,
+            "reasons": self.reasons,
+            "figures": [
+                {"world": world, "mode": mode, "candidate": asdict(new), "present": asdict(old) if old else None}
+                for world, mode, new, old in self.rows
+            ],
+        }
+
+
+def candidate(
+    profile: Profile,
+    *,
+    seed: int,
+    elements: int,
+    version: str,
+    recordings: Sequence[Path] = (),
+    trees: int = fit.TREES,
+    say: Say = lambda _text: None,
+) -> ModelSet:
+    """Fit a model set. Simulated populations of ``elements`` ports; recordings weigh as much as they have rows."""
+    if profile is LAB:
+        return _lab(seed, elements, version)
+    parts: dict[Mode, list[fit.Rows]] = {}
+    for k, population in enumerate(fit.populations(profile, FAMILIAR, seed, elements)):
+        say(f"simulated population {k + 1}: {sum(len(rows) for rows in population.values()):,} rows")
+        for mode, rows in population.items():
+            parts.setdefault(mode, []).append(rows)
+    for folder in recordings:
+        for mode, rows in recorded(profile, folder).items():
+            parts[mode].append(rows)
+            say(f"{folder}: {len(rows):,} rows of {mode}")
+    models: dict[Mode, BoostedModel] = {}
+    screens, about, known = {}, {}, {}
+    for mode, several in parts.items():
+        rows = fit.join(several)
+        earlier, later = fit.split(rows, 0.7, 2.0 * profile.horizon_s)
+        model = fit.fit(mode, earlier, later, profile.edges, seed=seed, trees=trees)
+        about[str(mode)] = {"fitted_rows": len(earlier), "calibration_rows": len(later)}
+        models[mode] = replace(model, about=about[str(mode)])
+        screens[mode] = fit.screen(model, rows)
+        suspicious = screens[mode].score(list(rows.screen.T)) >= 0.0
+        known[str(mode)] = reference(rows.x[suspicious], rows.weight[suspicious], model.features)
+        say(f"{mode}: fitted on {len(earlier):,} rows, calibrated on {len(later):,} later ones")
+    training = {
+        "source": "ml.sim" if not recordings else "ml.sim and recordings",
+        "world": asdict(FAMILIAR),
+        "seed": seed,
+        "elements": elements,
+        "recordings": [str(folder) for folder in recordings],
+        "rows": about,
+        "reference": known,
+    }
+    cascade = Cascade(models, screens)
+    limits = thresholds(profile, cascade, seed + SEED_SPAN, max(elements // 3, 60))
+    say("alarms from " + ", ".join(f"{mode} {value:.2f}" for mode, value in limits.items()))
+    return ModelSet(version, profile, models, screens, limits, training)
+
+
+def _lab(seed: int, elements: int, version: str) -> ModelSet:
+    training = {"source": "ml.simulate", "seed": seed, "elements": elements}
+    return ModelSet(version, LAB, train.train(seed, elements), {}, dict(LAB_RAISE_AT), training)
+
+
+def recorded(profile: Profile, folder: Path) -> dict[Mode, fit.Rows]:
+    """Rows of a recording; times are its own."""
+    ports, devices = recording.runs(recording.load(folder))
+    if ports is None:
+        raise recording.RecordingError(f"{folder}: no ports")
+    return fit.collect(profile, ports, devices, 0, span_s=0.0)
+
+
+def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> dict[Mode, float]:
+    """The threshold per mode with the best F0.5 of alarms (precision counts twice as much as recall), on a population
+    that neither fitting nor comparing sees."""
+    played = heldout.play(
+        profile.name,
+        seed,
+        elements,
+        unseen=False,
+        models=cascade,
+        raise_at=dict.fromkeys(cascade.models, 0.5),
+        baselines=False,
+    )
+    found = {}
+    for mode, item in played.items():
+        tallies = [heldout.tally(item, limit) for limit in THRESHOLDS]
+        score = [
+            1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) if t.events else t.raise_at
+            for t in tallies
+        ]
+        found[mode] = THRESHOLDS[int(np.argmax(score))]
+    return found
+
+
+def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict[Mode, Figures]:
+    """What a model set reaches on one held-out world."""
+    played = heldout.play(
+        models.profile.name,
+        seed,
+        elements,
+        unseen=unseen,
+        models=models.cascade(),
+        raise_at=models.raise_at,
+        baselines=False,
+    )
+    found = {}
+    for mode, item in played.items():
+        score, label, _, _ = item.rows()
+        counted = heldout.tally(item)
+        found[mode] = Figures(
+            round(average_precision(score, label), 4),
+            round(calibration_error(score, label), 4),
+            round(counted.precision, 4),
+            round(counted.recall, 4),
+            round(counted.recall_all, 4),
+            round(counted.lead_median_s, 1),
+            counted.events,
+            counted.false,
+        )
+    return found
+
+
+def compare(new: ModelSet, old: ModelSet | None, seed: int, elements: int, *, say: Say = lambda _text: None) -> Verdict:
+    """Judge a candidate against the present models on the same held-out worlds."""
+    if old is not None and old.profile is not new.profile:
+        raise ModelError(f"{old.profile.name} models are no measure for {new.profile.name} models")
+    rows, against, better = [], [], False
+    worlds = [(UNSEEN.name, True)] if new.profile is LAB else [(FAMILIAR.name, False), (UNSEEN.name, True)]
+    for name, unseen in worlds:
+        say(f"comparing on the {name} world")
+        candidates = figures(new, seed, elements, unseen=unseen)
+        present = figures(old, seed, elements, unseen=unseen) if old is not None else {}
+        for mode, fresh in candidates.items():
+            former = present.get(mode)
+            rows.append((name, str(mode), fresh, former))
+            against += [f"{name} {mode}: {text}" for text in worse(fresh, former)]
+            better |= former is None or fresh.average_precision > former.average_precision
+    if not against and not better:
+        against.append("no mode is any better than now")
+    return Verdict(not against, against or ["nothing worse than now, and something better"], rows)
+
+
+def worse(new: Figures, old: Figures | None) -> list[str]:
+    """In what a mode got worse."""
+    found = []
+    limit = CALIBRATED if old is None else max(CALIBRATED, old.calibration_error)
+    if new.calibration_error > limit:
+        found.append(f"calibration error {new.calibration_error:.3f}, above {limit:.3f}")
+    if old is not None:
+        for name in ("average_precision", "precision", "recall"):
+            fresh, former = getattr(new, name), getattr(old, name)
+            if fresh < former - SLACK:
+                found.append(f"{name.replace('_', ' ')} {fresh:.3f}, now {former:.3f}")
+    return found
+
+
+def with_metrics(models: ModelSet, verdict: Verdict) -> ModelSet:
+    """The model set with what it reached, for its manifest."""
+    metrics: dict[str, Mapping[str, Any]] = {}
+    for world, mode, new, _ in verdict.rows:
+        metrics[f"{world} {mode}"] = asdict(new)
+    return replace(models, metrics=metrics)
+
+
+def profile_named(name: str) -> Profile:
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ModelError(f"no profile {name!r}; there are {', '.join(PROFILES)}") from None

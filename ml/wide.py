@@ -1,0 +1,282 @@
+"""The features of the boosted hazards, computed for suspicious elements only: many more than the first stage has.
+
+The first columns are those of :mod:`ml.features`; then come the long line and the lasting baseline (hours, where the
+unit of time is minutes), variance, what is usual at this time of the day, neighbours that share a risk, and the
+conditions outside. As there, a feature is 0 where all is well or nothing is known and grows with the evidence;
+those with ``direction`` 0 may speak for or against. Nothing here depends on the clock, names or places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.bank import BASE, CONTEXT, DEEP, DOUBT, LONG, PHASES, QUICK, SLOW, STEADY, Bank
+from ml.estimators.base import Floats, Rows
+from ml.features import CONGESTION_FEATURES, LINK_FEATURES, OVERLOAD_FEATURES, DeviceBank, Feature, PortBank
+from ml.schema import Mode
+
+POWER, MARGIN, LOAD, QUEUE, BIAS, WARM = 0, 1, 2, 3, 5, 6
+CPU, MEMORY, BACKLOG = 0, 1, 2
+MARGIN_MOST = 11.0  # dB: what an error ratio too small to be measured stands for (ml.physics.BEST_BER)
+
+WIDE_LINK = (
+    *LINK_FEATURES,
+    Feature("margin_gone", "pre_fec_ber", 11.0),  # dB below 11
+    Feature("margin_mean_gone", "pre_fec_ber", 11.0),  # dB below 11, short mean
+    Feature("margin_long_gone", "pre_fec_ber", 11.0),  # dB below 11, long line
+    Feature("margin_eaten", "pre_fec_ber", 11.0),  # dB below the lasting baseline
+    Feature("margin_drifting", "pre_fec_ber", 8.0),  # dB per unit, long line
+    Feature("margin_used_up", "pre_fec_ber", 6.0),  # 1 / units until the limit, long line
+    Feature("margin_noise", "pre_fec_ber", 3.0, 0),  # dB, standard deviation
+    Feature("power_lost", "rx_power_dbm", 40.0),  # dB below the lasting baseline
+    Feature("power_drifting", "rx_power_dbm", 20.0),  # dB lost per unit, long line
+    Feature("power_noise", "rx_power_dbm", 3.0, 0),  # dB, standard deviation
+    Feature("bias_risen", "laser_bias_ma", 2.0),  # log of the multiple of the lasting baseline
+    Feature("bias_rising", "laser_bias_ma", 1.0),  # log per unit, long line
+    Feature("warmer", "temperature_c", 40.0, 0),  # degrees above the lasting baseline
+    Feature("neighbours_lost", "neighbours", 20.0),  # dB that others of a shared risk have lost, mean
+    Feature("rain", "rain_mm_per_h", 150.0, 0),
+    Feature("rain_fade", "rain_fade_db", 60.0, 0),
+    Feature("gust", "gust_m_per_s", 60.0, 0),
+    Feature("alert", "alert_severity", 4.0, 0),
+    Feature("less_redundant", "maintenance_reduced_redundancy", 1.0, 0),
+)
+WIDE_CONGESTION = (
+    *CONGESTION_FEATURES,
+    Feature("load_now", "utilization", 2.0),  # short mean
+    Feature("load_long", "utilization", 2.0),  # long line
+    Feature("load_drifting", "utilization", 1.0),  # per unit, long line
+    Feature("load_used_up", "utilization", 6.0),  # 1 / units until the line rate, long line
+    Feature("load_over_usual", "utilization", 2.0, 0),  # above the lasting baseline
+    Feature("load_noise", "utilization", 1.0, 0),  # standard deviation
+    Feature("load_season", "utilization", 2.0, 0),  # usual at this time of the day, where known
+    Feature("load_season_next", "utilization", 2.0),  # usual in the hour that comes
+    Feature("queue_now", "queue_max_packets", 1.5),  # longest queue over its room, short mean of the logs
+    Feature("queue_long", "queue_max_packets", 1.5),  # the same, long line
+    Feature("queue_ahead", "queue_max_packets", 2.0),  # the same, one long time constant ahead
+    Feature("queue_drifting", "queue_max_packets", 4.0),  # log per unit, long line
+    Feature("neighbours_load", "neighbours", 2.0),  # mean load of the others of a shared risk
+)
+WIDE_OVERLOAD = (
+    *OVERLOAD_FEATURES,
+    Feature("cpu_now", "cpu_utilization", 1.5),  # short mean
+    Feature("cpu_long", "cpu_utilization", 1.5),
+    Feature("cpu_drifting", "cpu_utilization", 1.0),
+    Feature("cpu_used_up", "cpu_utilization", 6.0),
+    Feature("cpu_over_usual", "cpu_utilization", 1.5, 0),
+    Feature("cpu_noise", "cpu_utilization", 1.0, 0),
+    Feature("cpu_season_next", "cpu_utilization", 1.5),
+    Feature("memory_now", "memory_utilization", 1.5),
+    Feature("memory_drifting", "memory_utilization", 1.0),
+    Feature("memory_used_up", "memory_utilization", 8.0),  # 1 / units until all is used, long line
+    Feature("memory_ahead", "memory_utilization", 2.0),  # one long time constant ahead
+    Feature("memory_over_usual", "memory_utilization", 1.0, 0),
+    Feature("backlog_now", "backlog_packets", 12.0),  # log(1 + packets), short mean
+)
+WIDE: dict[Mode, tuple[Feature, ...]] = {
+    Mode.LINK_FAILURE: WIDE_LINK,
+    Mode.CONGESTION: WIDE_CONGESTION,
+    Mode.DEVICE_OVERLOAD: WIDE_OVERLOAD,
+}
+
+
+def wide_digest(features: Sequence[Feature]) -> str:
+    """Identifies a list of features and the settings that give them their meaning."""
+    jumps = [[bank.JUMP, bank.JUMP_RATE, bank.SEASONAL] for bank in (PortBank, DeviceBank)]
+    settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, jumps]
+    content = [settings, [[f.name, f.signal, f.bound, f.direction] for f in features]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+class Neighbours:
+    """Who shares a risk with whom: groups of rows (a shared-risk group, the links of a node, a path)."""
+
+    def __init__(self, rows: int, groups: Iterable[Sequence[int]]) -> None:
+        members = [list(dict.fromkeys(group)) for group in groups]
+        members = [group for group in members if len(group) > 1]
+        self.rows = rows
+        self.group = np.repeat(np.arange(len(members)), [len(group) for group in members])
+        self.member = np.array([row for group in members for row in group], dtype=np.intp)
+
+    def others(self, value: Floats) -> Floats:
+        """For each row the largest, over its groups, of the mean of the other members; 0 without any.
+
+        >>> Neighbours(4, [[0, 1, 2]]).others(np.array([1.0, 3.0, 5.0, 9.0])).tolist()
+        [4.0, 3.0, 2.0, 0.0]
+        """
+        found = np.zeros(self.rows)
+        if not len(self.member):
+            return found
+        mine = value[self.member]
+        total, size = np.bincount(self.group, mine), np.bincount(self.group)
+        mean = (total[self.group] - mine) / (size[self.group] - 1.0)
+        np.maximum.at(found, self.member, mean)
+        return found
+
+
+def short_mean(bank: Bank, signal: int, rows: Rows = slice(None)) -> Floats:
+    """Short mean of a signal, nan where it was never measured; shape (rows,)."""
+    state = bank.trend.state
+    weight = state[0, rows, signal]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: Floats = state[3, rows, signal] / weight + state[6, rows, signal]
+    return mean
+
+
+def lasting(bank: Bank, signal: int, rows: Rows = slice(None)) -> Floats:
+    """Lasting baseline of a signal, nan where it was never measured."""
+    state = bank.deep.state
+    level: Floats = np.where(state[0, rows, signal] > 0.0, state[1, rows, signal], np.nan)
+    return level
+
+
+def power_lost(bank: PortBank, rows: Rows = slice(None)) -> Floats:
+    """dB below the lasting baseline, never negative, 0 where unknown."""
+    lost: Floats = np.fmin(np.fmax(lasting(bank, POWER, rows) - short_mean(bank, POWER, rows), 0.0), 20.0)
+    return lost
+
+
+def _pack(narrow: Floats, features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
+    first = narrow.shape[1]
+    stacked = np.array(columns)
+    np.fmax(stacked, 0.0, out=stacked)  # nan becomes 0
+    np.minimum(stacked, np.array([[f.bound] for f in features[first:]]), out=stacked)
+    return np.concatenate((narrow, stacked.T), axis=1)
+
+
+def _closing(rising: Floats, left: Floats, least: float) -> Floats:
+    closing: Floats = np.maximum(rising, 0.0) / np.maximum(left, least)
+    return closing
+
+
+def _noise(bank: Bank, signal: int, rows: Rows) -> Floats:
+    weight, _, squares = bank.spread.state[:, rows, signal]
+    deviation: Floats = np.sqrt(np.maximum(squares, 0.0) / np.maximum(weight, 1.0))
+    return deviation
+
+
+def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
+    """Usual value of the seasonal signal some units after each row's newest sample; nan where unknown."""
+    if bank.season is None:
+        return np.full(len(bank.newest[rows]), np.nan)
+    return bank.season.usual(rows, bank.newest[rows] + ahead).level[:, 0]
+
+
+def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
+    """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
+    link, congestion = bank.features(rows)
+    level, slope = bank._long(rows)
+    outside = bank.context[rows].T
+    margin_base = lasting(bank, MARGIN, rows)
+    margin, quick = level[MARGIN], short_mean(bank, MARGIN, rows)
+    lost = power_lost(bank)
+    near = np.zeros(len(rows)) if neighbours is None else neighbours.others(lost)[rows]
+    mean = short_mean(bank, LOAD, rows)
+    busy = np.zeros(len(rows))
+    if neighbours is not None:
+        busy = neighbours.others(np.nan_to_num(short_mean(bank, LOAD)))[rows]
+    wide_link = (
+        MARGIN_MOST - quick,
+        MARGIN_MOST - np.fmin(quick, margin),
+        MARGIN_MOST - margin,
+        margin_base - quick,
+        -slope[MARGIN],
+        _closing(-slope[MARGIN], margin, 0.3),
+        _noise(bank, MARGIN, rows),
+        lasting(bank, POWER, rows) - short_mean(bank, POWER, rows),
+        -slope[POWER],
+        _noise(bank, POWER, rows),
+        short_mean(bank, BIAS, rows) - lasting(bank, BIAS, rows),
+        slope[BIAS],
+        short_mean(bank, WARM, rows) - lasting(bank, WARM, rows),
+        near,
+        *outside,
+    )
+    room = np.log1p(bank.queue_limit[rows])
+    queue, queue_long = short_mean(bank, QUEUE, rows), level[QUEUE]
+    wide_congestion = (
+        mean,
+        level[LOAD],
+        slope[LOAD],
+        _closing(slope[LOAD], 1.0 - level[LOAD], 0.05),
+        mean - lasting(bank, LOAD, rows),
+        _noise(bank, LOAD, rows),
+        _season(bank, rows, 0.0),
+        _season(bank, rows, 3600.0 / bank.unit_s),
+        np.exp(np.minimum(queue - room, 1.0)),
+        np.exp(np.minimum(queue_long - room, 1.0)),
+        np.exp(np.minimum(queue_long + bank.taus.long * np.maximum(slope[QUEUE], 0.0) - room, 1.0)),
+        slope[QUEUE],
+        busy,
+    )
+    return _pack(link, WIDE_LINK, wide_link), _pack(congestion, WIDE_CONGESTION, wide_congestion)
+
+
+def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
+    """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
+    narrow = bank.features(rows)
+    level, slope = bank._long(rows)
+    cpu, memory = short_mean(bank, CPU, rows), level[MEMORY]
+    columns = (
+        cpu,
+        level[CPU],
+        slope[CPU],
+        _closing(slope[CPU], 1.0 - level[CPU], 0.05),
+        cpu - lasting(bank, CPU, rows),
+        _noise(bank, CPU, rows),
+        _season(bank, rows, 3600.0 / bank.unit_s),
+        short_mean(bank, MEMORY, rows),
+        slope[MEMORY],
+        _closing(slope[MEMORY], 1.0 - memory, 0.01),
+        memory + bank.taus.long * np.maximum(slope[MEMORY], 0.0),
+        short_mean(bank, MEMORY, rows) - lasting(bank, MEMORY, rows),
+        short_mean(bank, BACKLOG, rows),
+    )
+    return _pack(narrow, WIDE_OVERLOAD, columns)
+
+
+# The screen: a few numbers per element, cheap enough for all of them at every tick.
+SCREEN: dict[Mode, tuple[str, ...]] = {
+    Mode.LINK_FAILURE: ("margin_gone", "margin_eaten", "power_lost", "trouble", "down", "bias_risen", "rain_fade"),
+    Mode.CONGESTION: ("load", "queue", "dropped"),
+    Mode.DEVICE_OVERLOAD: ("cpu", "memory", "backlog", "dropped"),
+}
+
+
+def screen_ports(bank: PortBank) -> tuple[list[Floats], list[Floats]]:
+    """Columns of the screen for link failure and congestion, each (rows,), 0 where unknown."""
+    trend, deep, recent = bank.trend.state, bank.deep.state, bank.counters.state[3]
+    known = np.maximum(trend[0], 1e-9)[:, :6]
+    mean = trend[3, :, :6] / known + trend[6, :, :6]
+    mean *= trend[0, :, :6] > 0.0
+    measured = trend[0, :, MARGIN] > 0.0
+    link = [
+        np.clip(7.0 - mean[:, MARGIN], 0.0, 8.0) * measured,
+        np.clip(deep[1, :, MARGIN] - mean[:, MARGIN], 0.0, 8.0) * measured,
+        np.clip(deep[1, :, POWER] - mean[:, POWER], 0.0, 20.0),
+        np.minimum(recent[:, 0] + recent[:, 1] + recent[:, 4], 1.0),
+        1.0 - bank.up,
+        np.clip(mean[:, BIAS] - deep[1, :, BIAS], 0.0, 1.0),
+        np.minimum(bank.context[:, 1], 20.0),
+    ]
+    full = mean[:, QUEUE] / np.fmax(np.log1p(bank.queue_limit), 1.0)
+    congestion = [
+        np.clip(mean[:, LOAD], 0.0, 1.5),
+        np.fmin(np.where(np.isnan(bank.queue_limit), mean[:, QUEUE] / 6.0, full), 2.0),
+        np.minimum(recent[:, 3], 1.0),
+    ]
+    return link, congestion
+
+
+def screen_devices(bank: DeviceBank) -> list[Floats]:
+    """Columns of the screen for overload."""
+    trend = bank.trend.state
+    known = np.maximum(trend[0], 1e-9)[:, :3]
+    mean = (trend[3, :, :3] / known + trend[6, :, :3]) * (trend[0, :, :3] > 0.0)
+    dropped = np.minimum(bank.counters.state[3, :, 0], 1.0)
+    return [np.clip(mean[:, 0], 0.0, 1.5), np.clip(mean[:, 1], 0.0, 1.5), np.clip(mean[:, 2], 0.0, 12.0), dropped]
