@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from control.errors import ControlError, PathError
 from control.flip import FlipResult
@@ -13,12 +14,43 @@ from control.store import FlipRecord
 from control.threats import Cause
 from control.tse import Decision, Kind
 
+_OUTCOMES = {Kind.REFUSE: "refused", Kind.WITHHOLD: "withheld"}
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Where a round's time went, all in ``time.perf_counter`` seconds.
+
+    ``arrived``: the oldest sample that was judged for the first time in this round was handed to the process;
+    ``woken``: the round began; ``learned``: its samples are in the models' state; ``scored``: probabilities are known;
+    ``decided``: so are the flips.
+    """
+
+    arrived: float
+    woken: float
+    learned: float
+    scored: float
+    decided: float
+
+    def timings_ms(self, result: FlipResult, stop: float) -> dict[str, float]:
+        """The parts of the time from the arrival to ``stop``, in ms; they add up to all of it."""
+        sent = self.decided + result.queued_s
+        parts = {
+            "wait": self.woken - self.arrived,
+            "decode": self.learned - self.woken,
+            "score": self.scored - self.learned,
+            "decide": self.decided - self.scored,
+            "write": sent - self.decided,
+            "ack": stop - sent,
+        }
+        return {name: round(seconds * 1000, 3) for name, seconds in parts.items()}
+
 
 def of_decision(decision: Decision, plan: Plan, spm: ShadowManager) -> FlipRecord:
     """The line of a decision that has not been carried out yet; refusals are complete."""
     group = plan.groups.get(decision.group)
     cost, path = 0.0, ""
-    if decision.kind is Kind.FLIP and group is not None and group.shadow is not None:
+    if decision.kind in (Kind.FLIP, Kind.WITHHOLD) and group is not None and group.shadow is not None:
         path = str(group.shadow.path)
         with suppress(PathError):
             cost = group.shadow.path.delay_ms - spm.primary_path(plan, group).delay_ms
@@ -36,7 +68,8 @@ def of_decision(decision: Decision, plan: Plan, spm: ShadowManager) -> FlipRecor
         explanation=decision.explanation,
         path=path,
         cost_ms=round(cost, 3),
-        outcome="refused" if decision.kind is Kind.REFUSE else "done",
+        outcome=_OUTCOMES.get(decision.kind, "done"),
+        horizon_s=round(decision.horizon_s, 3),
     )
 
 
@@ -57,14 +90,17 @@ def of_reset(now: float, group: Group) -> FlipRecord:
     )
 
 
-def enter_result(record: FlipRecord, result: FlipResult | ControlError, since_sample_ms: float) -> None:
-    """Enter what the switch answered."""
+def enter_result(record: FlipRecord, result: FlipResult | ControlError, news: News | None, stop: float) -> None:
+    """Enter what the switch answered by ``stop`` (``time.perf_counter``). ``news``: the samples that brought it about;
+    None where none did (a period that ended, an operator's wish)."""
     if not isinstance(result, FlipResult):
         record.outcome = f"failed: {result}"
         return
     record.duration_ms = round(result.seconds * 1000, 4)
-    record.telemetry_ms = round(since_sample_ms, 4)
     record.transport = result.transport
+    if news is not None:
+        record.telemetry_ms = round((stop - news.arrived) * 1000, 4)
+        record.timings_ms = news.timings_ms(result, stop)
 
 
 def ports_of(network: Network, element: str) -> set[str]:

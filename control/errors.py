@@ -27,6 +27,10 @@ class SwitchUnavailable(ControlError):
     """A switch cannot be reached, or its session is not ready."""
 
 
+class FlipTimeout(SwitchUnavailable):
+    """A switch did not confirm a flip in time; whether it was carried out is unknown until it is read back."""
+
+
 class NotPrimary(ControlError):
     """Another controller is primary for the switch; this one is a backup and does not write."""
 
@@ -45,3 +49,7 @@ class FlipUnavailable(ControlError):
 
 class StoreError(ControlError):
     """The state database cannot be opened, migrated or written."""
+
+
+class HistoryError(ControlError):
+    """The telemetry history cannot be read or written; names the folder or file."""

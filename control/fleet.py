@@ -20,12 +20,14 @@ from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.fleet")
 _LAZY = frozenset({Table.LABEL})  # removed by a sweep, once packets in flight are through
+WRITE_TIMEOUT_S = 1.0  # for a stage of a change, and so much more per entry; a switch that takes longer is left
+WRITE_EACH_S = 0.005
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a change. ``failed``: switch -> why; ``rejected``: a switch refused a part of it; ``undone``: so
-    all of it was taken back."""
+    nothing after that stage was written, and what was written before was taken back."""
 
     updates: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Fleet:
     def __init__(self, desired: NetworkEntries, settle_s: float) -> None:
         self.desired = desired
         self.sessions: dict[str, SwitchSession] = {}
+        self.late: dict[str, asyncio.Task[FlipResult | ControlError]] = {}  # flips that a switch has not answered yet
         self._settle_s = settle_s
         self._sweep_due = asyncio.Event()
 
@@ -57,16 +60,17 @@ class Fleet:
         return any(session.state is State.BACKUP for session in self.sessions.values())
 
     async def apply(
-        self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None, undo: bool = False
+        self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None, strict: bool = False
     ) -> Outcome:
-        """Change the network, stage by stage; labels that fall out of use are swept later, in the background.
+        """Change the network, stage by stage, all of it or nothing; labels out of use are swept later.
 
-        ``undo``: where a switch refuses its part (a full table), what builds on it is not written, and what was
-        written is taken back: nobody may push a label that was never installed.
+        Where a switch refuses its part (a full table), what builds on it is not written, and what was written is
+        taken back: nobody may push a label that was never installed. A switch that is away is no refusal, its own
+        restore brings it in line; with ``strict`` it is one where labels are to be installed on it.
         """
         before, outcome = self.desired, Outcome()
-        await self._go(wanted, outcome, depth, stop=undo)
-        if undo and outcome.rejected:
+        await self._go(wanted, outcome, depth, stop=True, strict=strict)
+        if outcome.rejected:
             outcome.undone = True
             await self._go(before, outcome)
         for name in outcome.failed:
@@ -80,12 +84,20 @@ class Fleet:
         depth: Mapping[tuple[str, int], int] | None = None,
         *,
         stop: bool = False,
+        strict: bool = False,
     ) -> None:
         installed = {
             name: dict(session.installed) if session.ready else dict(wanted.get(name, {}))
             for name, session in self.sessions.items()
         }
-        self.desired = wanted
+        before, self.desired = self.desired, wanted
+        if strict:
+            lacking = [name for name in self.away if _new_labels(before.get(name, {}), wanted.get(name, {}))]
+            if lacking:
+                outcome.failed.update(dict.fromkeys(lacking, "it is away and would need new labels"))
+                outcome.rejected = True
+                self.desired = before
+                return
         for stage in changes(installed, wanted, depth=depth, settle_s=0.0):
             now = self._without_lazy(stage)
             if now:
@@ -93,8 +105,14 @@ class Fleet:
                 if stop and outcome.rejected:
                     return
 
-    async def flip(self, bits: Mapping[str, Mapping[int, int]]) -> dict[str, FlipResult | ControlError]:
-        """Set bits on several switches at once; one result or error per switch."""
+    async def flip(
+        self, bits: Mapping[str, Mapping[int, int]], *, patience_s: float | None = None
+    ) -> dict[str, FlipResult | ControlError]:
+        """Set bits on several switches at once; one result or error per switch.
+
+        With ``patience_s``, a switch that has not answered by then is missing from the result: its flip goes on as
+        a task in :attr:`late`, and nobody else waits for it.
+        """
 
         async def one(name: str) -> FlipResult | ControlError:
             try:
@@ -104,8 +122,24 @@ class Fleet:
             except KeyError:
                 return SwitchUnavailable(f"there is no switch {name}")
 
-        results = await asyncio.gather(*(one(name) for name in bits))
-        return dict(zip(bits, results, strict=True))
+        tasks = {name: asyncio.create_task(one(name), name=f"flip:{name}") for name in bits}
+        if not tasks:
+            return {}
+        try:
+            _, waiting = await asyncio.wait(tasks.values(), timeout=patience_s)
+        except asyncio.CancelledError:
+            for task in tasks.values():
+                task.cancel()
+            raise
+        for name, task in tasks.items():
+            if task in waiting:
+                self.late[name] = task
+                task.add_done_callback(lambda done, name=name: self._answered(name, done))  # type: ignore[misc]
+        return {name: task.result() for name, task in tasks.items() if task not in waiting}
+
+    def _answered(self, name: str, task: asyncio.Task[FlipResult | ControlError]) -> None:
+        if self.late.get(name) is task:
+            del self.late[name]
 
     async def read_bits(self, groups: Mapping[str, Sequence[int]]) -> dict[str, dict[int, int]]:
         """Failover bits of several switches; a switch that does not answer is missing from the result."""
@@ -181,7 +215,7 @@ class Fleet:
             if not session.ready:
                 return  # its restore will do it
             try:
-                await session.write(updates)
+                await session.write(updates, timeout_s=WRITE_TIMEOUT_S + len(updates) * WRITE_EACH_S)
                 outcome.updates += len(updates)
             except ControlError as error:
                 outcome.failed[name] = str(error)
@@ -189,3 +223,8 @@ class Fleet:
                 LOG.warning("update refused", switch=name, stage=stage.name, reason=str(error))
 
         await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))
+
+
+def _new_labels(before: Entries, wanted: Entries) -> bool:
+    """Whether a change installs labels on a switch."""
+    return any(entry.table is Table.LABEL and before.get(key) != entry for key, entry in wanted.items())

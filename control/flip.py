@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
-from finsy import P4PacketOut, P4Schema
+from finsy import GRPCCredentialsTLS, P4PacketOut, P4Schema
 from finsy.proto import p4r
 
 from control import refusals
 from control.entries import failover_update
-from control.errors import FlipUnavailable, NotPrimary, SwitchUnavailable, WriteRejected
+from control.errors import FlipTimeout, FlipUnavailable, NotPrimary, SwitchUnavailable, WriteRejected
 
 SET_FAILOVER = 1
 GET_FAILOVER = 2
@@ -35,14 +35,25 @@ PROBE_CELL = 0  # no steering group ever has this id
 _COMMAND = struct.Struct("!IIQ")  # index, value, cookie
 _WRITE = "/p4.v1.P4Runtime/Write"
 _ENDED = "the session with the switch has ended"
+FLIP_TIMEOUT_S = 1.0  # a switch that takes longer is left, and restored when it answers again
 
 
 @dataclass(frozen=True, slots=True)
 class FlipResult:
-    """``seconds``: from the start of the write to the switch's confirmation."""
+    """``seconds``: from the start of the write to the switch's confirmation; ``queued_s``: what the write waited for
+    its thread before."""
 
     seconds: float
     transport: str
+    queued_s: float = 0.0
+
+
+def channel_options(credentials: GRPCCredentialsTLS | None) -> list[tuple[str, Any]]:
+    """Options of every channel to a switch: its own connection, soon tried again, and the name in its certificate."""
+    options: list[tuple[str, Any]] = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+    if credentials is not None and credentials.target_name_override:
+        options.append(("grpc.ssl_target_name_override", credentials.target_name_override))
+    return options
 
 
 class Transport(Protocol):
@@ -68,12 +79,24 @@ class RegisterTransport:
 
     name = "register"
 
-    def __init__(self, address: str, device_id: int, schema: P4Schema, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        device_id: int,
+        schema: P4Schema,
+        *,
+        timeout_s: float = FLIP_TIMEOUT_S,
+        credentials: GRPCCredentialsTLS | None = None,
+    ) -> None:
         self._schema = schema
         self._timeout = timeout_s
         self._device_id = device_id
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
-        self._channel = grpc.insecure_channel(address, options=options)
+        options = channel_options(credentials)
+        self._channel = (
+            grpc.insecure_channel(address, options=options)
+            if credentials is None
+            else grpc.secure_channel(address, credentials.to_client_credentials(), options=options)
+        )
         self._write: Any = self._channel.unary_unary(_WRITE, None, None)  # bytes in, bytes out
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="flip"
@@ -95,8 +118,9 @@ class RegisterTransport:
         """The serialized ``WriteRequest`` for these bits."""
         return self._head + b"".join(self._piece(group_id, bit) for group_id, bit in bits.items())
 
-    def flip_now(self, bits: Mapping[int, int]) -> FlipResult:
-        """As :meth:`flip`, blocking: for benchmarks and tools without an event loop."""
+    def flip_now(self, bits: Mapping[int, int], since: float | None = None) -> FlipResult:
+        """As :meth:`flip`, blocking: for benchmarks and tools without an event loop. ``since``: when it was asked
+        for (``time.perf_counter``)."""
         request = self.request(bits)
         start = time.perf_counter()
         try:
@@ -106,12 +130,12 @@ class RegisterTransport:
             raise translate(error, lambda index: f"failover[{groups[index]}]") from error
         except ValueError as error:  # "Cannot invoke RPC on closed channel!"
             raise SwitchUnavailable(_ENDED) from error
-        return FlipResult(time.perf_counter() - start, self.name)
+        return FlipResult(time.perf_counter() - start, self.name, 0.0 if since is None else start - since)
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self.flip_now, dict(bits))
+            return await loop.run_in_executor(self._thread, self.flip_now, dict(bits), time.perf_counter())
         except RuntimeError as error:  # "cannot schedule new futures after shutdown"
             raise SwitchUnavailable(_ENDED) from error
 
@@ -232,7 +256,9 @@ def translate(error: grpc.RpcError, name: Callable[[int], str] = "update {}".for
     code, details = _code(error), _details(error)
     if code is grpc.StatusCode.PERMISSION_DENIED:
         return NotPrimary(f"the switch does not accept our writes: {details}")
-    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return FlipTimeout(f"no answer in time: {details}")
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return SwitchUnavailable(f"{code.name}: {details}")
     told = refusals.describe(refusals.of_call(error), name)
     return WriteRejected(told or f"{code.name if code else 'error'}: {details}")

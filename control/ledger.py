@@ -37,6 +37,11 @@ class Ledger:
             self._recent.append(record)
         self.submit(self.store.add_flips, list(records))
 
+    def relabel(self, record: FlipRecord) -> None:
+        """A line's outcome became known (a line not yet entered takes it along)."""
+        if record.id and record.struck is not None:
+            self.submit(self.store.label, [record.id], record.struck)
+
     def submit(self, work: Callable[..., Any], *args: Any) -> None:
         """Do store work on the writer thread, after everything submitted before."""
         with self._count:

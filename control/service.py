@@ -2,68 +2,63 @@
 
 ::
 
-    gNMI, digests ──> inbox (bounded) ──> steer: detector, analyzer ─> threats ─> TSE ─> flips ─> ledger
-    notices folder ─────────────────────^                              └──> SPM ─> staged changes
-    API, CLI ── commands ───────────────^
+    gNMI, node_exporter ──> inbox (bounded) ─┐
+    digests ──> intake (bounded) ────────────┼─> steering: models ─> threats ─> TSE ─> flips ─> ledger
+    notices, feeds ──────────────────────────┤                        └──> SPM ─> staged changes
+    API, CLI ── commands ────────────────────┘        all of it ──> recorder ─> history (a thread)
 
-Everything that decides runs in the task `steer`, woken by each arriving sample; nothing else changes the plan,
-the sides or the strategy, so there is nothing to lock. Sessions restore their switch by themselves and ask this
-class what it shall hold.
+Everything that decides runs in the task of :mod:`control.steering`, woken by each arriving sample; nothing else changes
+the plan, the sides or the strategy, so there is nothing to lock. Sessions restore their switch by themselves and ask
+this class what it shall hold.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from math import isnan
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import structlog
+from finsy.proto import p4r
 
-from control import bookkeeping
+from control import bookkeeping, inventory
 from control.capacity import Loads
 from control.clock import Clock, SystemClock
 from control.degradation import DegradationDetector
-from control.errors import ControlError, NoticeError, NotPrimary, PathError, SwitchUnavailable
+from control.entries import PORT_REPORT
+from control.errors import ControlError, InputError, NoticeError, NotPrimary, PathError, WriteRejected
 from control.fleet import Fleet, Outcome
-from control.flip import FlipResult
+from control.history.files import Retention
+from control.history.writer import Writer
+from control.intake import Intake
+from control.inventory import Config, Target
 from control.ledger import Ledger
-from control.memory import ACTIVE, STANDBY, recall_numbers, recall_shadows, remember, rows_of
+from control.memory import recall_numbers, recall_shadows, remember, rows_of
 from control.notices import Notice, NoticeFolder
+from control.outcomes import Outcomes
 from control.paths import Network
 from control.pha import HealthAnalyzer, MaintenanceNotice
 from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
 from control.rates import RatePoller
 from control.reactive import Rerouter
+from control.recorder import GNMI, Recorder
 from control.selection import select
 from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
 from control.spm import SETTLE_S, ShadowManager, depths
-from control.store import FlipRecord, Store
-from control.telemetry import NOT_OFFERED, GnmiSource, Inbox, Item, PortEvent, Reports, line_rates
+from control.steering import Steering
+from control.store import Store
+from control.telemetry import NOT_OFFERED, GnmiSource, Inbox
 from control.threats import Cause, ThreatBook, display
-from control.tse import Decision, Kind, Side, SteeringEngine
-from ml.schema import DeviceSample, PortSample
-from topo.spec import Endpoint, Topology
+from control.tse import Decision, Side, SteeringEngine
+from topo.spec import Topology
 
 LOG = structlog.get_logger("shadowplane.service")
-T = TypeVar("T")
-REPLAN_PAUSE_S = 0.1
-JUDGE_GAP_S = 0.008  # between two rounds of the analyzer; evidence of loss does not wait for it
-LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NOTICE_POLL_S = 0.2
-NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
-
-
-@dataclass(frozen=True, slots=True)
-class _Command:
-    work: Callable[[], Awaitable[Any]]
-    answer: asyncio.Future[Any]
+DAY_S, GB = 86400.0, 1 << 30
 
 
 class Service:
@@ -91,12 +86,18 @@ class Service:
         self.book = ThreatBook(self.network, stable_s=settings.stable_s)
         self.tse = SteeringEngine(self.book, self.loads, self.spm.carrying, settings.tuning)
         self.analyzer = HealthAnalyzer(topology)
-        self.detector = DegradationDetector(self._link_of)
+        self.detector = DegradationDetector(self.link_of)
         self.inbox = Inbox()
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None
         self.rerouter = Rerouter(self.network)
         self.sources: dict[str, GnmiSource] = {}
-        self.reports = {switch.name: Reports(switch.name, line_rates(topology, switch)) for switch in topology.switches}
+        self.config = inventory.load(settings.config) if settings.config is not None else Config()
+        self._port_report = self.program.schema.digests[PORT_REPORT].id
+        self.intake = Intake(topology, self.program.schema)
+        self.recorder = Recorder(self._writer(), self.intake.elements)
+        self.outcomes = Outcomes(self.config.share, self._priorities())
+        self.outcomes.recall(self.ledger.lines(limit=10_000))
+        self.tse.withheld = self.outcomes.withheld
         self.started_s = self.clock.time()
         self.changed = asyncio.Event()
         known = recall_numbers(self.ledger.store, topology, self.spm)
@@ -105,45 +106,69 @@ class Service:
         if known:
             self.plan, self._remembered = recall_shadows(self.ledger.store, self.plan, self.network)
         self.fleet = Fleet(self.plan.entries(), SETTLE_S + self.spm.max_delay_s())
-        for switch in topology.switches:
-            address = settings.address(switch.device_id)
-            self.fleet.sessions[switch.name] = SwitchSession(
-                switch.name, address, switch.device_id, self.program, self, heartbeat_s=settings.heartbeat_ms / 1000
+        for name, target in self._targets().items():
+            self.fleet.sessions[name] = SwitchSession(
+                name,
+                target.address,
+                target.device_id,
+                self.program,
+                self,
+                heartbeat_s=settings.heartbeat_ms / 1000,
+                credentials=target.credentials,
             )
-            self.sources[switch.name] = GnmiSource(
-                switch.name, address, self.inbox, self.clock, settings.sample_ms / 1000
+            self.sources[name] = GnmiSource(
+                name,
+                target.address,
+                self.inbox,
+                self.clock,
+                settings.sample_ms / 1000,
+                credentials=target.credentials,
+                on_samples=partial(self.recorder.samples, source=GNMI),
             )
         self.rates = RatePoller(self)
-        self._commands: deque[_Command] = deque()
+        self.steering = Steering(self)
         self._met: set[str] = set()
-        self._seen_up: set[tuple[Endpoint, str]] = set()
-        self._ready_s: dict[str, float] = {}  # when each switch was restored
-        self._replanned_s = -1e9
-        self._judged = 0.0
-        self._ignore_before_s = 0.0
-        self._wanted_replan = False
-        self._verifying: set[asyncio.Task[None]] = set()
+
+    def _targets(self) -> dict[str, Target]:
+        usual = {
+            switch.name: Target(self.settings.address(switch.device_id), switch.device_id)
+            for switch in self.topology.switches
+        }
+        return inventory.targets(self.config, self.settings.config, usual)
+
+    def _priorities(self) -> dict[str, int]:
+        for name in self.config.priorities:
+            try:
+                self.network.host(name)
+            except PathError as error:
+                raise InputError(f"{self.settings.config}: priorities: {error}") from error
+        return dict(self.config.priorities)
+
+    def _writer(self) -> Writer | None:
+        if self.settings.history_dir is None:
+            return None
+        limits = self.config.history
+        return Writer(self.settings.history_dir, Retention(limits.age_days * DAY_S, int(limits.size_gb * GB)))
 
     # -- life ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Run every task until cancelled; an error in one ends them all."""
+        if self.recorder.writer is not None:
+            self.recorder.writer.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for name, session in self.fleet.sessions.items():
                     group.create_task(session.run(), name=f"session:{name}")
                     group.create_task(self.sources[name].run(), name=f"gnmi:{name}")
-                group.create_task(self._steer(), name="steer")
+                group.create_task(self.steering.run(), name="steer")
                 group.create_task(self.fleet.run_sweeps(), name="sweep")
                 group.create_task(self.rates.run(), name="rates")
                 if self.notices is not None:
                     group.create_task(self._watch_notices(self.notices), name="notices")
         finally:
-            for task in list(self._verifying):
-                task.cancel()
-            await asyncio.gather(*self._verifying, return_exceptions=True)  # each enters its lines when it ends
-            while self._commands:
-                self._commands.popleft().answer.cancel()
+            await self.steering.close()
+            self.recorder.close()
             self.ledger.close()
 
     async def wait_ready(self, timeout_s: float) -> bool:
@@ -179,37 +204,32 @@ class Service:
         return {group.id: int(self.tse.side(group.key) is Side.SHADOW) for group in self.plan.of(switch)}
 
     def on_ready(self, switch: str) -> None:
-        self._ready_s[switch] = self.clock.time()
-        self._save()
+        self.steering.ready_s[switch] = self.clock.time()
+        self.save()
         self.changed.set()
 
     def on_down(self, switch: str, reason: str) -> None:
-        self._ready_s.pop(switch, None)
-        self._forget_ports(switch)
+        self.steering.ready_s.pop(switch, None)
+        self.steering.forget_ports(switch)
+        self.intake.forget(switch)
         self.changed.set()
 
-    def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None:
-        now = self.clock.time()
-        for report in reports:
-            for item in self.reports[switch].decode(report, now, traffic=self.sources[switch].state == NOT_OFFERED):
-                self.inbox.put(item)
+    def on_digest(self, switch: str, digest: p4r.DigestList) -> None:
+        if digest.digest_id == self._port_report:
+            self.intake.put(switch, digest.data)
+            self.inbox.wake()
 
-    def _forget_ports(self, switch: str) -> None:
-        """What a switch's heartbeats said before it went away means nothing any more."""
-        for end in [end for end in self.book.suspects if end.switch == switch]:
-            self.book.alive(self.clock.time(), end)
-        self._seen_up = {(end, kind) for end, kind in self._seen_up if end.switch != switch or kind == "carrier"}
+    def silent_on_gnmi(self) -> frozenset[str]:
+        """Switches whose digests are all that is known of them."""
+        return frozenset(name for name, source in self.sources.items() if source.state == NOT_OFFERED)
+
+    def link_of(self, element: str) -> str:
+        """The link of a port, the element itself where it is none."""
+        with suppress(PathError):
+            return display(self.network, element)
+        return element
 
     # -- commands -----------------------------------------------------------------------------------------
-
-    async def _command(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Have the steering task do ``work``, and wait for its result."""
-        if len(self._commands) >= 32:  # people and scripts; more means that something is stuck
-            raise ControlError("too many commands are waiting; ask again")
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._commands.append(_Command(work, answer))
-        self.inbox.wake()
-        return await answer
 
     def _check_primary(self) -> None:
         """Commands raise :class:`NotPrimary` at a backup."""
@@ -219,16 +239,18 @@ class Service:
     async def set_strategy(self, strategy: Strategy) -> Outcome:
         """Switch at run time; everything returns to the primary state first."""
         self._check_primary()
-        return await self._command(lambda: self._install(strategy, clear_history=False))
+        return await self.steering.command(lambda: self._install(strategy, clear_history=False))
 
     async def reset(self, *, clear_history: bool = False, strategy: Strategy | None = None) -> Outcome:
         """Bits 0, primaries and shadows as computed, damping and threats cleared; optionally another strategy."""
         self._check_primary()
-        return await self._command(lambda: self._install(strategy or self.strategy, clear_history=clear_history))
+        return await self.steering.command(
+            lambda: self._install(strategy or self.strategy, clear_history=clear_history)
+        )
 
     async def settled(self) -> None:
         """Wait until decisions carried out so far are verified and in the ledger."""
-        await asyncio.gather(*self._verifying, return_exceptions=True)
+        await self.steering.settled()
 
     async def move(self, side: Side, groups: Sequence[GroupKey], *, force: bool, dry_run: bool) -> list[Decision]:
         """Flip or revert by hand; with ``dry_run`` only say what would happen."""
@@ -238,22 +260,29 @@ class Service:
             now = self.clock.time()
             decisions = [self.tse.by_hand(now, self.plan, key, side, force=force) for key in groups]
             if not dry_run:
-                await self._execute(decisions, time.perf_counter())
+                await self.steering.carry_out(decisions)
             return decisions
 
-        return await self._command(work)
+        decisions = await self.steering.command(work)
+        if not dry_run:
+            await self.steering.confirmed(
+                key.switch for key in groups
+            )  # whoever asked waits for a slow switch; steering does not
+        return decisions
 
     def select(self, *, switch: str | None, destination: str | None, element: str | None) -> list[GroupKey]:
         """Groups by switch, destination host and threatened element; raises :class:`InputError` if none match."""
         return select(self.topology, self.network, self.plan, switch, destination, element)
 
     async def _install(self, strategy: Strategy, *, clear_history: bool) -> Outcome:
+        """Raises :class:`WriteRejected` when a switch refused its part; tables and strategy are then as before."""
+        await self.steering.quiet()
         now = self.clock.time()
-        self.strategy = strategy
         self.book.clear()
         self.tse.reset()
         self.rerouter.clear()
         self.detector.forget()
+        self.outcomes.forget()
         self._remembered.clear()
         if clear_history:
             self.analyzer.reset()
@@ -262,10 +291,11 @@ class Service:
         found = await self.fleet.read_bits(used)
         wrong = {name: {i: 0 for i, bit in bits.items() if bit} for name, bits in found.items()}
         results = await self.fleet.flip({name: bits for name, bits in wrong.items() if bits})
-        self.plan = self.spm.build(self.settings.monitor(strategy))
-        outcome = await self.fleet.apply(self.plan.entries(), depth=depths(self.plan))
+        plan = self.spm.build(self.settings.monitor(strategy))
+        outcome = await self.fleet.apply(plan.entries(), depth=depths(plan))
         outcome.failed.update({name: str(r) for name, r in results.items() if isinstance(r, ControlError)})
-        self._ignore_before_s = self.clock.time()
+        self.steering.ignore_before_s = self.clock.time()
+        self.steering.drop_reports(self.clock.time())
         records = [
             bookkeeping.of_reset(now, group)
             for name, bits in wrong.items()
@@ -274,213 +304,21 @@ class Service:
         ]
         if records:
             self.ledger.add(records)
-        self._save()
+            self.recorder.decisions(records)
+        if outcome.undone:
+            why = "; ".join(f"{name}: {text}" for name, text in outcome.failed.items())
+            raise WriteRejected(f"all was taken back, the strategy is still {self.strategy.value}: {why}")
+        self.strategy, self.plan = strategy, plan
+        self.save()
         LOG.info("network in its primary state", strategy=strategy.value, updates=outcome.updates)
         return outcome
 
-    # -- steering -----------------------------------------------------------------------------------------
-
-    async def _steer(self) -> None:
-        """The one task that decides: woken by samples and commands, at the latest every tick.
-
-        A cancelled call inside is no cancellation of this task: a task group would take it for one and never say
-        that nobody steers any more.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        while True:
-            await self.inbox.wait(self.settings.tick_ms / 1000)
-            woken = time.perf_counter()
-            try:
-                await self._round(self.clock.time())
-            except asyncio.CancelledError:
-                if task.cancelling():
-                    raise
-                LOG.exception("a round of steering was cut short by a cancelled call")
-            # Samples that arrive meanwhile are judged together: on a crowded machine fewer, larger rounds.
-            await asyncio.sleep(min(JUDGE_GAP_S, max(self.settings.gap_ms / 1000, 2 * (time.perf_counter() - woken))))
-
-    async def _round(self, now: float) -> None:
-        oldest, items = self.inbox.take()
-        for item in items:
-            self._take(item, now)
-        while self._commands:
-            await self._obey(self._commands.popleft())
-        if not self.fleet.backup:
-            if self.strategy is Strategy.PREDICTIVE:
-                await self._predict(now, oldest)
-            elif self.strategy is Strategy.REACTIVE:
-                await self._react(now)
-
-    async def _obey(self, command: _Command) -> None:
-        if command.answer.done():
-            return
-        try:
-            result = await command.work()
-        except asyncio.CancelledError:
-            if not command.answer.done():
-                command.answer.set_exception(SwitchUnavailable("a switch left meanwhile; ask again"))
-            raise
-        except ControlError as error:
-            if not command.answer.done():
-                command.answer.set_exception(error)
-        else:
-            if not command.answer.done():
-                command.answer.set_result(result)
-
-    def _take(self, item: Item, now: float) -> None:
-        if isinstance(item, PortEvent):
-            self._port_event(item, now)
-            return
-        if item.time_s < self._ignore_before_s:
-            return  # measured before the reset, arrived after it
-        self.analyzer.observe(item)
-        self._measure(item)
-        if self.strategy is not Strategy.PREDICTIVE:
-            self.detector.observe(item)  # keeps its baselines current
-            return
-        for evidence in self.detector.observe(item):
-            with suppress(PathError):  # a host port: nothing can be steered around it
-                if self.book.degradation(now, evidence.element, evidence.mode, evidence.text):
-                    self._wanted_replan = True
-                    LOG.warning("loss observed", element=evidence.element, mode=evidence.mode, what=evidence.text)
-
-    def _measure(self, item: PortSample | DeviceSample) -> None:
-        if not isinstance(item, PortSample) or isnan(item.tx_bytes_total):
-            return
-        switch, _, port = item.element.rpartition(":")
-        end = Endpoint(switch, int(port))
-        self.loads.observe_port(end, item.tx_bytes_total, item.time_s)
-        if not isnan(item.rate_bps):
-            self.loads.line_rate[end] = item.rate_bps
-
-    def _link_of(self, element: str) -> str:
-        with suppress(PathError):
-            return display(self.network, element)
-        return element
-
-    def _port_event(self, event: PortEvent, now: float) -> None:
-        switch, _, port = event.element.rpartition(":")
-        end = Endpoint(switch, int(port))
-        if self.network.hop_at(end) is None:
-            return
-        if event.up:
-            self._seen_up.add((end, event.source))
-            if event.source == "heartbeat":
-                self.book.alive(now, end)
-            self.rerouter.up(end, now)
-        elif event.source == "carrier" or (end, event.source) in self._seen_up or self._settled(end, now):
-            self.book.dead(now, end, certain=event.source == "carrier", clock_s=event.clock_s)
-            self.rerouter.down(end, now)
-
-    def _settled(self, end: Endpoint, now: float) -> bool:
-        """Whether a link's switches are in service for so long that silence is death: it died while nobody watched."""
-        hop = self.network.hop_at(end)
-        names = (end.switch, hop.into.switch) if hop is not None else ()
-        return all(now - self._ready_s.get(name, now) > NEWCOMER_S for name in names)
-
-    async def _predict(self, now: float, oldest: float) -> None:
-        """``oldest``: when the first of the samples now taken in had arrived (``time.perf_counter``)."""
-        raised = False
-        pause = time.perf_counter() - self._judged
-        if pause >= JUDGE_GAP_S:
-            raised = self.book.predictions(now, self.analyzer.alarms(now))
-            self._judged = time.perf_counter()
-        changed = self.book.tick(now)
-        self._wanted_replan |= raised or changed
-        if not self.book.threats and not self.tse.states:
-            return
-        away = self.fleet.away
-        await self._execute(self.tse.decide(now, self.plan, away), oldest)
-        due = now - self._replanned_s >= REPLAN_PAUSE_S
-        if (self._wanted_replan or (self.tse.wanting and due)) and await self._replan(now):
-            await self._execute(self.tse.decide(self.clock.time(), self.plan, away), oldest)
-
-    async def _replan(self, now: float) -> bool:
-        """New shadows where the present ones are threatened or full; returns whether any changed."""
-        self._replanned_s, self._wanted_replan = now, False
-        if self.book.threats or self.book.suspects or self.tse.flipped():
-            plan = self.spm.replan(self.plan, self.book.avoid(), loads=self.loads, wanted=self.tse.wanting)
-        else:
-            plan = self.spm.build(self.plan.monitor)  # all quiet: the best shadows again
-        if plan.groups == self.plan.groups:
-            return False
-        outcome = await self.fleet.apply(plan.entries(), undo=True)
-        if outcome.undone:
-            self._replanned_s = now + 1.0  # asking again at once would be refused again
-            return False
-        self.plan = plan
-        LOG.info("shadows replanned", updates=outcome.updates, failed=len(outcome.failed))
-        self._save()
-        return True
-
-    async def _react(self, now: float) -> None:
-        avoid = self.rerouter.due(now)
-        if avoid is None:
-            return
-        start = time.perf_counter()
-        worse = bool(avoid.links - self.rerouter.applied.links)
-        self.rerouter.applied = avoid
-        self.plan = self.spm.reroute(self.plan, avoid)
-        outcome = await self.fleet.apply(self.plan.entries(), depth=None if worse else depths(self.plan))
-        took_ms = (time.perf_counter() - start) * 1000
-        LOG.info("rerouted", without=[link.name for link in avoid.links], updates=outcome.updates, ms=round(took_ms, 2))
-
-    async def _execute(self, decisions: Sequence[Decision], oldest: float) -> None:
-        """Carry decisions out: all bits of a switch in one request, all switches at once."""
-        bits: dict[str, dict[int, int]] = {}
-        moving = [decision for decision in decisions if decision.kind is not Kind.REFUSE]
-        for decision in moving:
-            group = self.plan.groups[decision.group]
-            bits.setdefault(decision.group.switch, {})[group.id] = int(decision.kind is Kind.FLIP)
-        results = await self.fleet.flip(bits) if bits else {}
-        stop, now = time.perf_counter(), self.clock.time()
-        records = []
-        for decision in decisions:
-            record = bookkeeping.of_decision(decision, self.plan, self.spm)
-            if decision.kind is not Kind.REFUSE:
-                result = results[decision.group.switch]
-                self.tse.done(decision, now, isinstance(result, FlipResult))
-                bookkeeping.enter_result(record, result, (stop - oldest) * 1000)
-                lossy = bookkeeping.ports_of(self.network, decision.element)
-                record.lost = self.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
-            records.append(record)
-            LOG.info(decision.kind.value, text=record.explanation, outcome=record.outcome)
-        if records:
-            self._finish(records, bits)
-
-    def _finish(self, records: list[FlipRecord], bits: Mapping[str, Mapping[int, int]]) -> None:
-        """Verify by reading back, then enter into the ledger; off the critical path, by a task of its own."""
-
-        async def verify() -> None:
-            try:
-                found = await self.fleet.read_bits({name: list(wanted) for name, wanted in bits.items()})
-                for record in records:
-                    wanted = bits.get(record.switch, {}).get(record.group_id)
-                    if wanted is not None and record.switch in found and record.outcome == "done":
-                        record.verified = found[record.switch].get(record.group_id) == wanted
-            finally:
-                self.ledger.add(records)
-                self._mark(records)
-
-        task = asyncio.create_task(verify(), name="verify")
-        self._verifying.add(task)
-        task.add_done_callback(self._verifying.discard)
-
-    def _save(self) -> None:
+    def save(self) -> None:
         """Hand the present state to the writer thread."""
         rows = rows_of(self.plan, self.tse, self.clock.time())
         self.spm.labels.release_all_but(self.spm.labels_in_use(self.plan))
         numbers = {"group": dict(self.spm.group_ids.taken), "label": dict(self.spm.labels.taken)}
         self.ledger.submit(remember, self.ledger.store, self.topology, rows, numbers)
-
-    def _mark(self, records: Sequence[FlipRecord]) -> None:
-        """Remember sides that changed, without rewriting the rest."""
-        for record in records:
-            if record.outcome == "done":
-                mark = ACTIVE if record.kind == Kind.FLIP.value else STANDBY
-                keys = [(record.switch, record.destination)]
-                self.ledger.submit(self.ledger.store.mark, keys, mark, record.time_s, record.element, record.cause)
 
     # -- helpers' tasks -----------------------------------------------------------------------------------
 

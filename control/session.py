@@ -13,7 +13,8 @@ context manager with its own, shorter back-off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,7 @@ from typing import Any, Protocol, cast
 import grpc
 import structlog
 from finsy import (
+    GRPCCredentialsTLS,
     P4ClientError,
     P4CounterEntry,
     P4RegisterEntry,
@@ -37,13 +39,22 @@ from finsy.proto import p4r
 
 from control import entries as wire
 from control import refusals
-from control.errors import ControlError, InputError, NotPrimary, SwitchUnavailable, VerifyError, WriteRejected
+from control.errors import (
+    ControlError,
+    FlipTimeout,
+    InputError,
+    NotPrimary,
+    SwitchUnavailable,
+    VerifyError,
+    WriteRejected,
+)
 from control.flip import FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
 from control.heartbeats import Heartbeats
 from control.plan import Entries, EntryKey, Stage, Table, Update
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
+MOST_ACKS = 4096
 _BACKOFF_S = (0.1, 0.1, 0.2, 0.25)
 
 
@@ -84,8 +95,15 @@ class _PlainSwitch(Switch):  # type: ignore[misc]
     ``listen()`` without the switch). :mod:`control.telemetry` does the same for both encodings.
     """
 
+    on_digest: Callable[[p4r.DigestList], None] | None = None
+
     async def _start_gnmi(self) -> None:
         return None
+
+    def _stream_digest_message(self, msg: p4r.StreamMessageResponse) -> None:
+        """finsy makes a dictionary of every digest, which takes longer than all that is done with it."""
+        if self.on_digest is not None:
+            self.on_digest(msg.digest)
 
 
 class Owner(Protocol):
@@ -101,14 +119,22 @@ class Owner(Protocol):
 
     def on_down(self, switch: str, reason: str) -> None: ...
 
-    def on_reports(self, switch: str, reports: Sequence[Mapping[str, Any]]) -> None: ...
+    def on_digest(self, switch: str, digest: p4r.DigestList) -> None: ...
 
 
 class SwitchSession:
     """The session with one switch. ``installed`` mirrors what the switch holds while the session is ready."""
 
     def __init__(
-        self, name: str, address: str, device_id: int, program: Program, owner: Owner, *, heartbeat_s: float = 0.01
+        self,
+        name: str,
+        address: str,
+        device_id: int,
+        program: Program,
+        owner: Owner,
+        *,
+        heartbeat_s: float = 0.01,
+        credentials: GRPCCredentialsTLS | None = None,
     ) -> None:
         self.name = name
         self.address = address
@@ -121,12 +147,16 @@ class SwitchSession:
         self.punted = 0
         self.connected = asyncio.Event()
         self._program = program
+        self._credentials = credentials
         self._owner = owner
         self._heartbeat_s = heartbeat_s
         self._heartbeats: Heartbeats | None = None
         self._switch: Switch | None = None
         self._transport: Transport | None = None
         self._packets: PacketOutTransport | None = None
+        self._given_up = asyncio.Event()
+        self._acks: deque[tuple[int, int]] = deque()
+        self._acks_due = asyncio.Event()
         self._write_lock = asyncio.Lock()
         self._stream_lock = asyncio.Lock()  # gRPC allows one write on a stream at a time ("Internal error from Core")
 
@@ -153,10 +183,12 @@ class SwitchSession:
                 p4blob=self._program.p4blob,
                 device_id=self.device_id,
                 ready_handler=self._serve,
+                channel_credentials=self._credentials,
             )
             try:
                 async with _PlainSwitch(self.name, self.address, options) as switch:
                     down = asyncio.Event()
+                    self._given_up = down
                     switch.ee.once(SwitchEvent.CHANNEL_DOWN, lambda _switch, down=down: down.set())
                     failures = 0
                     if switch.is_up:
@@ -182,13 +214,29 @@ class SwitchSession:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
 
-    async def write(self, updates: Sequence[Update]) -> None:
+    async def write(self, updates: Sequence[Update], *, timeout_s: float | None = None) -> None:
         """Write one batch and mirror it; raises :class:`WriteRejected`, :class:`NotPrimary`,
-        :class:`SwitchUnavailable`."""
+        :class:`SwitchUnavailable`.
+
+        A switch that takes longer than ``timeout_s`` is left: whether it wrote anything is unknown, so the session
+        starts anew and restores it.
+        """
         if not updates:
             return
-        async with self._write_lock:
-            await self._write(updates)
+        try:
+            async with asyncio.timeout(timeout_s), self._write_lock:
+                await self._write(updates)
+        except TimeoutError:
+            self.leave(f"{self.name} did not answer a write within {timeout_s or 0:g} s")
+            raise SwitchUnavailable(self.last_error) from None
+
+    def leave(self, reason: str) -> None:
+        """End the connection and start anew: the switch hangs, and what it holds is not known any more."""
+        if self.state in (State.READY, State.RESTORING):
+            LOG.warning("switch hangs", switch=self.name, reason=reason)
+        self.last_error = reason
+        self._lost(reason)
+        self._given_up.set()
 
     async def apply(self, wanted: Entries, *, settle_s: float) -> int:
         """Bring the switch alone to ``wanted``, make-before-break; returns the number of updates."""
@@ -201,7 +249,11 @@ class SwitchSession:
         """Set failover bits at once."""
         if self._transport is None:
             raise SwitchUnavailable(f"{self.name} has no flip transport: its session is {self.state}")
-        return await self._transport.flip(bits)
+        try:
+            return await self._transport.flip(bits)
+        except FlipTimeout as error:
+            self.leave(str(error))
+            raise
 
     async def read_bits(self, group_ids: Sequence[int]) -> dict[int, int]:
         """The failover bits as the switch holds them."""
@@ -269,10 +321,12 @@ class SwitchSession:
         packets = PacketOutTransport(partial(self._send, switch))
         self._packets = packets
         switch.create_task(self._read_packets(switch), name="packets")
-        switch.create_task(self._read_digests(switch), name="digests")
+        self._acks.clear()
+        cast("_PlainSwitch", switch).on_digest = self._on_digest
+        switch.create_task(self._acknowledge(switch), name="acks")
         wanted = self._owner.desired(self.name)
         group_ids = tuple(sorted(int(match) for table, match in wanted if table is Table.PRIMARY))
-        register = RegisterTransport(self.address, self.device_id, self._program.schema)
+        register = RegisterTransport(self.address, self.device_id, self._program.schema, credentials=self._credentials)
         register.prepare(switch.election_id, group_ids)
         self._transport = await choose(register, packets)
         self.installed = await self.read_entries()
@@ -355,14 +409,25 @@ class SwitchSession:
         told = refusals.describe(refusals.of_client(error), lambda i: f"{updates[i].op.name} {updates[i].entry}")
         return WriteRejected(f"{self.name}: {told or refusals.plain(error)}")
 
-    async def _read_digests(self, switch: Switch) -> None:
-        async for report in switch.read_digests(wire.PORT_REPORT, queue_size=1000):
-            self._owner.on_reports(self.name, report.data)
-            try:
-                await self._send(switch, report.ack())
-            except SwitchUnavailable as error:
-                LOG.debug("report not acknowledged", switch=self.name, reason=str(error))
-                return  # the stream is gone, and with it this session
+    def _on_digest(self, digest: p4r.DigestList) -> None:
+        self._owner.on_digest(self.name, digest)
+        if len(self._acks) == MOST_ACKS:
+            self._acks.popleft()  # the switch sends what was not acknowledged again
+        self._acks.append((digest.digest_id, digest.list_id))
+        self._acks_due.set()
+
+    async def _acknowledge(self, switch: Switch) -> None:
+        while True:
+            await self._acks_due.wait()
+            self._acks_due.clear()
+            while self._acks:
+                digest_id, list_id = self._acks.popleft()
+                ack = p4r.DigestListAck(digest_id=digest_id, list_id=list_id)
+                try:
+                    await self._send(switch, p4r.StreamMessageRequest(digest_ack=ack))
+                except SwitchUnavailable as error:
+                    LOG.debug("report not acknowledged", switch=self.name, reason=str(error))
+                    return  # the stream is gone, and with it this session
 
     async def _read_packets(self, switch: Switch) -> None:
         async for packet in switch.read_packets(queue_size=1000):

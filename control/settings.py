@@ -32,6 +32,9 @@ class Settings:
     strategy: Strategy = Strategy.PREDICTIVE
     state_dir: Path | None = None
     notices_dir: Path | None = None
+    history_dir: Path | None = None  # where telemetry is recorded; None: nowhere
+    config: Path | None = None  # switches, sources and so on (control.inventory)
+    feeds: Path | None = None  # maintenance and weather feeds (control.feeds)
     build_dir: Path = Path(__file__).resolve().parent.parent / "p4" / "build"
     host: str = "127.0.0.1"
     base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
@@ -42,9 +45,12 @@ class Settings:
     sample_ms: float = 50.0  # gNMI
     rates_ms: float = 100.0  # group counters, where a port fills up
     tick_ms: float = 10.0  # steering wakes at least this often; samples wake it at once
-    gap_ms: float = 2.0  # and at most this often
     stable_s: float = 5.0
     capacity_limit: float = 0.9
+    outage_s: dict[str, float] = field(
+        default_factory=lambda: {"link_failure": 10.0, "congestion": 5.0, "device_overload": 10.0, "maintenance": 60.0}
+    )
+    """How long a failure of a mode is expected to cost packets if nobody acts: weighs recommendations."""
     tuning: Tuning = field(default_factory=Tuning)
 
     def monitor(self, strategy: Strategy) -> Monitor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ class FlipRow(Base):
     transport: Mapped[str] = mapped_column(String)
     verified: Mapped[int | None] = mapped_column(Integer, nullable=True)
     outcome: Mapped[str] = mapped_column(String)
+    timings_ms: Mapped[str] = mapped_column(String, default="{}")
+    horizon_s: Mapped[float] = mapped_column(Float, default=0.0)
+    struck: Mapped[int | None] = mapped_column(Integer, nullable=True)
 
 
 @dataclass(slots=True)
@@ -90,7 +93,9 @@ class FlipRecord:
 
     ``cost_ms``: delay that the new path adds, one way; ``lost``: packets that the threatened element is known to
     have lost between the signal and the flip; ``duration_ms``: from the decision to the switch's confirmation;
-    ``telemetry_ms``: from the arrival of the deciding sample to the confirmation; ``verified``: read back equal.
+    ``telemetry_ms``: from the arrival of the sample that carried the news to the confirmation, and ``timings_ms`` its
+    parts (docs/operations.md names them); ``verified``: read back equal; ``struck``: whether what was predicted came
+    within ``horizon_s`` (None: not known yet, or not observable).
     """
 
     time_s: float
@@ -112,6 +117,9 @@ class FlipRecord:
     transport: str = ""
     verified: bool | None = None
     outcome: str = "done"
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    horizon_s: float = 0.0
+    struck: bool | None = None
     id: int = 0
 
 
@@ -213,11 +221,18 @@ class Store:
                 if not record.id:
                     values.pop("id")
                 values["reasons"] = json.dumps(record.reasons)
+                values["timings_ms"] = json.dumps(record.timings_ms)
+                values["struck"] = None if record.struck is None else int(record.struck)
                 values["verified"] = None if record.verified is None else int(record.verified)
                 rows.append(FlipRow(**values))
             session.add_all(rows)
             session.flush()
             return [row.id for row in rows]
+
+    def label(self, ids: Sequence[int], struck: bool) -> None:
+        """Enter whether what these lines predicted came."""
+        with Session(self._engine) as session, session.begin():
+            session.execute(update(FlipRow).where(FlipRow.id.in_(ids)).values(struck=int(struck)))
 
     def ledger(
         self, *, since_id: int = 0, since_s: float = 0.0, limit: int = 1000, kind: str | None = None
@@ -234,6 +249,8 @@ class Store:
 def _record(row: FlipRow) -> FlipRecord:
     values: dict[str, Any] = {name: getattr(row, name) for name in FlipRecord.__dataclass_fields__}
     values["reasons"] = json.loads(row.reasons)
+    values["timings_ms"] = json.loads(row.timings_ms)
+    values["struck"] = None if row.struck is None else bool(row.struck)
     values["verified"] = None if row.verified is None else bool(row.verified)
     return FlipRecord(**values)
 

@@ -10,22 +10,32 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf, nan
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from finsy import GRPCCredentialsTLS
 from finsy.proto import gnmi, gnmi_grpc
 
 from control.clock import Clock
+from control.flip import channel_options
 from ml.schema import DeviceSample, PortSample
-from topo.spec import Switch, Topology
+from topo.spec import Endpoint, Switch, Topology
 
 LOG = structlog.get_logger("shadowplane.telemetry")
 _PLAUSIBLE_S = 5.0
+
+
+@lru_cache(maxsize=1 << 16)
+def endpoint(element: str) -> Endpoint:
+    """The end that a port element ("s1:2") names."""
+    switch, _, port = element.rpartition(":")
+    return Endpoint(switch, int(port))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,62 +104,7 @@ def line_rates(topology: Topology, switch: Switch) -> dict[int, float]:
     return {end.port: link.rate_mbps * 1e6 for end, link in ends if end.switch == switch.name and link.rate_mbps}
 
 
-class Reports:
-    """Turns ``port_report_t`` digests of one switch into samples and events.
-
-    The digest's clock is the data plane's own (microseconds since its start), so the time of arrival is used. Every
-    report says whether the port is alive, so a lost one does no harm. Heartbeats that went missing while a port was
-    dead are left out of the count of lost ones: the outage has been reported, and its gap is no news when it ends.
-
-    ``rates``: line rates by port in bit/s, for switches that tell their traffic by digests alone.
-    """
-
-    def __init__(self, switch: str, rates: Mapping[int, float] | None = None) -> None:
-        self.switch = switch
-        self._rates = rates or {}
-        self._clock = _RemoteClock()
-        self._raw: dict[int, float] = {}
-        self._excused: dict[int, float] = {}
-        self._dead: set[int] = set()
-
-    def decode(self, report: Mapping[str, Any], now_s: float, *, traffic: bool = False) -> list[Item]:
-        """Samples and events of one report that arrived at ``now_s``; ``traffic``: with what the port has sent."""
-        port = int(report["port"])
-        element = f"{self.switch}:{port}"
-        alive = int(report.get("event", EVENT_PERIODIC)) != EVENT_DEAD
-        clock_s = int(report.get("time", 0)) / 1e6
-        event = PortEvent(element, now_s, alive, "heartbeat", clock_s)
-        if not alive:
-            self._dead.add(port)
-            return [event]
-        lost = float(report.get("lost", 0))
-        before = self._raw.get(port, lost)
-        if port in self._dead:
-            self._dead.discard(port)
-            self._excused[port] = self._excused.get(port, 0.0) + max(0.0, lost - before)
-        elif lost < before:
-            self._excused.pop(port, None)  # the switch started anew
-        self._raw[port] = lost
-        rtt = float(report.get("rtt", 0))
-        counted = lost - self._excused.get(port, 0.0)
-        sample = PortSample(
-            element, now_s, heartbeat_rtt_us=rtt if rtt > 0 else nan, heartbeat_lost_total=max(0.0, counted)
-        )
-        return [event, self._with_traffic(sample, report, clock_s) if traffic else sample]
-
-    def _with_traffic(self, sample: PortSample, report: Mapping[str, Any], clock_s: float) -> PortSample:
-        """A load is bytes over time, and digests travel at their own pace: the time is that of the reading."""
-        return replace(
-            sample,
-            time_s=self._clock.translate(clock_s, sample.time_s),
-            tx_bytes_total=float(report["tx_bytes"]),
-            tx_packets_total=float(report["tx_packets"]),
-            queue_max_packets=float(report["queue_max"]),
-            rate_bps=self._rates.get(int(report["port"]), nan),
-        )
-
-
-class _RemoteClock:
+class RemoteClock:
     """A data plane's clock in epoch seconds: what travelled fastest tells the offset, which may drift by 100 ppm."""
 
     DRIFT = 1e-4
@@ -193,7 +148,7 @@ class Decoder:
         self._meaning: dict[bytes, tuple[str, str] | None] = {}
         self._memory_physical = nan
 
-    def decode(self, note: gnmi.Notification, now_s: float) -> list[Item]:
+    def decode(self, note: gnmi.Notification, now_s: float) -> list[PortSample | DeviceSample]:
         """Samples of one notification. ``now_s`` is the time of arrival."""
         told = note.timestamp / 1e9
         time_s = told if abs(told - now_s) < _PLAUSIBLE_S else now_s
@@ -218,7 +173,7 @@ class Decoder:
                 ports.setdefault(owner, {})[name] = value == "UP" if name == "up" else _speed(value)
             else:
                 device[name] = _speed(value)
-        items: list[Item] = [
+        items: list[PortSample | DeviceSample] = [
             PortSample(f"{self.switch}:{port}", time_s, **values) for port, values in ports.items() if values
         ]
         if device:
@@ -318,8 +273,21 @@ def parse_path(text: str) -> gnmi.Path:
 class GnmiSource:
     """Subscribes to one switch's telemetry and port status for as long as it runs."""
 
-    def __init__(self, switch: str, address: str, inbox: Inbox, clock: Clock, interval_s: float) -> None:
+    def __init__(
+        self,
+        switch: str,
+        address: str,
+        inbox: Inbox,
+        clock: Clock,
+        interval_s: float,
+        *,
+        credentials: GRPCCredentialsTLS | None = None,
+        on_samples: Callable[[Sequence[PortSample | DeviceSample]], None] = lambda _: None,
+    ) -> None:
         self.switch = switch
+        self.malformed = 0
+        self._credentials = credentials
+        self._on_samples = on_samples
         self.address = address
         self.state = "down"
         self.samples = 0
@@ -330,8 +298,7 @@ class GnmiSource:
     async def run(self) -> None:
         """Subscribe, read, reconnect. Returns only where the switch has no gNMI at all (BMv2)."""
         while True:
-            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
-            async with grpc.aio.insecure_channel(self.address, options=options) as channel:
+            async with self._channel() as channel:
                 stub: Any = gnmi_grpc.gNMIStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
                 tasks = [
                     asyncio.create_task(self._sample(stub), name=f"gnmi-sample:{self.switch}"),
@@ -358,6 +325,12 @@ class GnmiSource:
                     await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.sleep(0.2)
 
+    def _channel(self) -> grpc.aio.Channel:
+        options = channel_options(self._credentials)
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self.address, options=options)
+        return grpc.aio.secure_channel(self.address, self._credentials.to_client_credentials(), options=options)
+
     async def _sample(self, stub: Any) -> None:
         decoder = Decoder(self.switch)
         wanted = [
@@ -369,8 +342,11 @@ class GnmiSource:
         async for note in self._subscribe(stub, wanted):
             self.state = "up"
             self.samples += 1
-            for item in decoder.decode(note, self._clock.time()):
+            items = decoder.decode(note, self._clock.time())
+            for item in items:
                 self._inbox.put(item)
+            self.malformed = decoder.malformed
+            self._on_samples(items)
 
     async def _status(self, stub: Any) -> None:
         wanted = [gnmi.Subscription(path=parse_path(STATUS), mode=gnmi.SubscriptionMode.ON_CHANGE)]

@@ -44,6 +44,7 @@ class Kind(StrEnum):
     FLIP = "flip"
     REVERT = "revert"
     REFUSE = "refuse"
+    WITHHOLD = "withhold"  # recommended, but left undone to see what comes of it (the no-action control share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ class Decision:
     reasons: tuple[str, ...]
     explanation: str
     time_s: float
+    horizon_s: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes a group's side."""
+        return self.kind in (Kind.FLIP, Kind.REVERT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,8 @@ class SteeringEngine:
     states: dict[GroupKey, GroupState] = field(default_factory=dict)
     wanting: set[GroupKey] = field(default_factory=set)
     """Groups that another shadow path would help, as of the last :meth:`decide`."""
+    withheld: Callable[[Group, Threat], bool] = field(default=lambda _group, _threat: False)
+    """Whether a recommended flip belongs to the control share and is not carried out."""
     _relieved_s: dict[Endpoint, float] = field(default_factory=dict)
     _culprits: dict[Endpoint, set[GroupKey]] = field(default_factory=dict)
 
@@ -124,11 +133,13 @@ class SteeringEngine:
     def flipped(self) -> list[GroupKey]:
         return sorted(key for key, state in self.states.items() if state.side is Side.SHADOW)
 
-    def decide(self, now: float, plan: Plan, away: Container[str] = ()) -> list[Decision]:
+    def decide(
+        self, now: float, plan: Plan, away: Container[str] = (), changing: Container[GroupKey] = ()
+    ) -> list[Decision]:
         """Everything that should happen now; flips of the most certain threats first, then reverts.
 
-        ``away``: switches that cannot be reached; nothing is decided about their groups. Changes no group's side:
-        that is :meth:`done`'s, once the switch has confirmed.
+        ``away``: switches that cannot be reached, ``changing``: groups whose shadow is being replaced; nothing is
+        decided about them. Changes no group's side: that is :meth:`done`'s, once the switch has confirmed.
         """
         self.wanting.clear()
         full = {threat.hop for threat in self.book.standing()}
@@ -139,7 +150,7 @@ class SteeringEngine:
         taken: set[GroupKey] = set()
         for threat in self.book.active():
             for group in self._threatened(now, plan, threat):
-                if group.key in taken or group.key.switch in away:
+                if group.key in taken or group.key.switch in away or group.key in changing:
                     continue
                 decision = self._consider_flip(now, plan, group, threat, extra)
                 if decision is not None:
@@ -147,7 +158,9 @@ class SteeringEngine:
                     decisions.append(decision)
         for key, state in list(self.states.items()):
             found = plan.groups.get(key)
-            if state.side is Side.SHADOW and found is not None and key not in taken and key.switch not in away:
+            if key in taken or key in changing or key.switch in away:
+                continue
+            if state.side is Side.SHADOW and found is not None:
                 decision = self._consider_revert(now, plan, found, state, extra)
                 if decision is not None:
                     decisions.append(decision)
@@ -266,6 +279,8 @@ class SteeringEngine:
             return self._refuse_once(now, group, threat, obstacle[0], replan=obstacle[1])
         shadow = group.shadow
         assert shadow is not None
+        if self.withheld(group, threat):
+            return self._withhold_once(now, group, threat)
         carried = set(self.carrying(plan, group))
         for hop in shadow.path.hops:
             if hop.out not in carried:
@@ -356,6 +371,14 @@ class SteeringEngine:
         text = f"{group.key} stays on its {side}: {why}"
         return self._refuse(now, group.key, threat, text)
 
+    def _withhold_once(self, now: float, group: Group, threat: Threat) -> Decision | None:
+        state, kind = self.state(group.key), f"withheld {threat.element} {threat.mode} {threat.since_s}"
+        if state.refusal == kind:
+            return None
+        state.refusal = kind
+        text = f"{group.key} stays on its primary for comparison (control share): {threat.describe()}"
+        return self._make(Kind.WITHHOLD, now, group, threat, text)
+
     def _refuse(self, now: float, key: GroupKey, threat: Threat, text: str) -> Decision:
         return Decision(
             Kind.REFUSE, key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now
@@ -363,8 +386,9 @@ class SteeringEngine:
 
     def _make(self, kind: Kind, now: float, group: Group, threat: Threat, text: str) -> Decision:
         return Decision(
-            kind, group.key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now
-        )
+            kind, group.key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now,
+            threat.horizon_s,
+        )  # fmt: skip
 
 
 def _manual(now: float, key: GroupKey) -> Threat:

@@ -118,7 +118,7 @@ def test_a_cancelled_call_never_ends_the_steering(fakes: dict[str, FakeSwitch], 
         async with running(fakes, program) as service:
             real = service.fleet.flip
 
-            async def cancelled(_bits: object) -> dict[str, object]:
+            async def cancelled(_bits: object, **_more: object) -> dict[str, object]:
                 raise asyncio.CancelledError
 
             service.fleet.flip = cancelled  # type: ignore[method-assign,assignment]
@@ -166,7 +166,7 @@ def test_lines_of_a_flip_just_carried_out_survive_the_end(
 
             service.fleet.read_bits = never  # type: ignore[method-assign]
             await service.move(Side.SHADOW, groups, force=True, dry_run=False)
-            assert service._verifying
+            assert service.steering._tasks
 
     asyncio.run(scenario())
     ledger = Ledger(Store(path))

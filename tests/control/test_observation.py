@@ -16,7 +16,7 @@ from control.degradation import DegradationDetector
 from control.paths import Network
 from control.plan import GroupKey
 from control.spm import ShadowManager
-from control.telemetry import Decoder, Inbox, PortEvent, Reports, line_rates
+from control.telemetry import Decoder, Inbox
 from ml.schema import DeviceSample, PortSample
 from topo.spec import Endpoint
 
@@ -179,54 +179,6 @@ def test_malformed_values_are_left_out_and_counted() -> None:
 def test_an_implausible_time_is_replaced_by_the_time_of_arrival() -> None:
     (port,) = Decoder("s1").decode(note(oper="DOWN"), 5000.0)
     assert isinstance(port, PortSample) and port.time_s == 5000.0 and not port.up
-
-
-def test_reports_become_samples_and_events() -> None:
-    reports = Reports("s1")
-    dead = reports.decode({"port": 3, "event": 2, "time": 2_500_000, "rtt": 100, "lost": 5}, 7.0)
-    assert dead == [PortEvent("s1:3", 7.0, False, "heartbeat", 2.5)]
-    event, found = Reports("s1").decode({"port": 3, "event": 1, "rtt": 100, "lost": 5}, 7.0)
-    assert isinstance(event, PortEvent) and event.up
-    assert isinstance(found, PortSample) and (found.heartbeat_rtt_us, found.heartbeat_lost_total) == (100, 5)
-
-
-def test_without_gnmi_a_report_tells_the_traffic_at_the_time_of_its_reading() -> None:
-    net = make_topology([(1, 2)], rate_mbps=40.0)
-    rates = line_rates(net, net.switches[0])
-    assert rates == {net.links[0].a.port: 40e6}
-    reports, bytes_per_s = Reports("s1", rates), 1e6
-    (port,) = rates
-    loads = Rate()
-    for step, delay_s in enumerate([0.02, 0.0, 0.05, 0.01, 0.09, 0.0, 0.03, 0.07] * 4):
-        clock_s = 3.0 + step * 0.1
-        report = {"port": port, "time": int(clock_s * 1e6), "tx_bytes": int(clock_s * bytes_per_s), "tx_packets": step}
-        (*_, found) = reports.decode({**report, "queue_max": 4}, 1000.0 + clock_s + delay_s, traffic=True)
-        assert isinstance(found, PortSample)
-        assert found.time_s <= 1000.0 + clock_s + delay_s
-        assert (found.rate_bps, found.queue_max_packets, found.tx_packets_total) == (40e6, 4, step)
-        if step:
-            assert found.time_s == pytest.approx(1000.0 + clock_s, abs=1e-3)
-            loads.update(found.tx_bytes_total, found.time_s)
-    assert loads.bps == pytest.approx(8 * bytes_per_s, rel=0.01)
-    restarted = {"port": port, "time": 1000, "tx_bytes": 0, "tx_packets": 0, "queue_max": 0}
-    (*_, found) = reports.decode(restarted, 1020.0, traffic=True)
-    assert isinstance(found, PortSample) and found.time_s == pytest.approx(1020.0)
-
-
-def test_heartbeats_missed_during_a_reported_outage_are_no_news_when_it_ends() -> None:
-    reports = Reports("s1")
-
-    def lost(event: int, total: int) -> float:
-        (*_, found) = reports.decode({"port": 3, "event": event, "rtt": 1, "lost": total}, 0.0)
-        assert isinstance(found, PortSample)
-        return found.heartbeat_lost_total
-
-    assert lost(0, 2) == 2
-    reports.decode({"port": 3, "event": 2, "lost": 2}, 0.0)
-    assert lost(3, 238) == 2
-    assert lost(1, 240) == 4
-    assert lost(0, 0) == 0  # the switch started anew
-    assert lost(1, 1) == 1
 
 
 def test_the_inbox_is_bounded_drops_the_oldest_and_counts() -> None:

@@ -347,13 +347,13 @@ def test_a_change_that_is_refused_in_part_is_taken_back(fakes: dict[str, FakeSwi
             wanted["s1"][key] = replace(shadow, params=params)
             fakes["s2"].refuse = "label"
             asked = len(fakes["s1"].writes)
-            outcome = await fleet.apply(wanted, undo=True)
+            outcome = await fleet.apply(wanted)
             assert outcome.undone and "RESOURCE_EXHAUSTED" in outcome.failed["s2"]
             assert len(fakes["s1"].writes) == asked, "a label was pushed that nobody knows"
             assert fleet.desired == before
             await until(lambda: all(s.installed == before[name] for name, s in fleet.sessions.items()))
             fakes["s2"].refuse = ""
-            assert not (await fleet.apply(wanted, undo=True)).undone
+            assert not (await fleet.apply(wanted)).undone
             assert fleet.sessions["s1"].installed[key].params == params
 
     asyncio.run(scenario())

@@ -1,0 +1,448 @@
+"""The one task that decides: samples in, flips out; nothing else changes the plan, the sides or the strategy.
+
+It is driven by events: a sample that arrives wakes it, everything that is waiting by then is learned, scored and
+decided upon at once, and the flip leaves. What is not needed for the flip comes after it, in tasks of their own:
+reading back, the ledger, the database, and new shadows (:meth:`Steering._replan`), during which flips of groups that
+do not change go on. A switch that hangs delays the others by no more than :data:`PATIENCE_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from control import bookkeeping
+from control.bookkeeping import News
+from control.errors import ControlError, PathError, SwitchUnavailable
+from control.flip import FlipResult
+from control.memory import ACTIVE, STANDBY
+from control.plan import GroupKey
+from control.settings import Strategy
+from control.spm import depths
+from control.store import FlipRecord
+from control.telemetry import Item, PortEvent, endpoint
+from control.threats import display
+from control.tse import Decision, Kind
+from ml.schema import DeviceSample, PortSample
+from topo.spec import Endpoint
+
+if TYPE_CHECKING:
+    from control.service import Service
+
+LOG = structlog.get_logger("shadowplane.steering")
+T = TypeVar("T")
+PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
+MAX_GAP_S = 0.008  # rest between two rounds: as long as the round took, at most this
+REPLAN_PAUSE_S = 0.1
+LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
+NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
+MOST_COMMANDS = 32  # people and scripts; more means that something is stuck
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    work: Callable[[], Awaitable[Any]]
+    answer: asyncio.Future[Any]
+
+
+class Steering:
+    """Rounds of one service; :meth:`run` is the task."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.ignore_before_s = 0.0
+        self.rounds = 0
+        self.ready_s: dict[str, float] = {}  # when each switch was restored
+        self._commands: deque[_Command] = deque()
+        self._seen_up: set[tuple[Endpoint, str]] = set()
+        self._replanned_s = -1e9
+        self._wanted_replan = False
+        self._replanning: asyncio.Task[None] | None = None
+        self._changing: set[GroupKey] = set()
+        self._arrived: float | None = None  # of the oldest sample that no judgement has seen yet
+        self._waiting: dict[GroupKey, float] = {}  # flips that wait for a new shadow, and since which arrival
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._following: dict[str, asyncio.Task[None]] = {}  # by slow switch: who waits for its answer
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Decide until cancelled: woken by samples and commands, at the latest every tick.
+
+        A cancelled call inside is no cancellation of this task: a task group would take it for one and never say
+        that nobody steers any more.
+        """
+        service = self.service
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            await service.inbox.wait(service.settings.tick_ms / 1000)
+            await asyncio.sleep(0)  # what has arrived together is judged together
+            began = time.perf_counter()
+            try:
+                await self._round(service.clock.time(), began)
+            except asyncio.CancelledError:
+                if task.cancelling():
+                    raise
+                LOG.exception("a round of steering was cut short by a cancelled call")
+            self.rounds += 1
+            # At most half of the loop's time: on a crowded machine or a large network fewer, larger rounds.
+            await asyncio.sleep(min(MAX_GAP_S, time.perf_counter() - began))
+
+    async def close(self) -> None:
+        """End what goes on in the background; each such task enters its lines when it ends."""
+        tasks = [*self._tasks, *([self._replanning] if self._replanning is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._commands:
+            self._commands.popleft().answer.cancel()
+
+    async def settled(self) -> None:
+        """Wait until decisions carried out so far are confirmed, verified and in the ledger."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def confirmed(self, switches: Iterable[str]) -> None:
+        """Wait until every flip sent to these so far was answered, or given up."""
+        tasks = [self._following[name] for name in set(switches) if name in self._following]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def command(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have the steering task do ``work``, and wait for its result."""
+        if len(self._commands) >= MOST_COMMANDS:
+            raise ControlError("too many commands are waiting; ask again")
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._commands.append(_Command(work, answer))
+        self.service.inbox.wake()
+        return await answer
+
+    async def quiet(self) -> None:
+        """Wait until no flip and no change of shadows is under way; called by commands that change everything."""
+        if self._replanning is not None:
+            await asyncio.gather(self._replanning, return_exceptions=True)
+        late = list(self.service.fleet.late.values())
+        if late:
+            await asyncio.gather(*late, return_exceptions=True)
+        self._waiting.clear()
+
+    def forget_ports(self, switch: str) -> None:
+        """What a switch's heartbeats said before it went away means nothing any more."""
+        book = self.service.book
+        for end in [end for end in book.suspects if end.switch == switch]:
+            book.alive(self.service.clock.time(), end)
+        self._seen_up = {(end, kind) for end, kind in self._seen_up if end.switch != switch or kind == "carrier"}
+
+    # -- a round ------------------------------------------------------------------------------------------
+
+    async def _round(self, now: float, began: float) -> None:
+        service = self.service
+        oldest, items = service.inbox.take()
+        if items and self._arrived is None:
+            self._arrived = oldest
+        for item in items:
+            self._take(item, now)
+        if service.intake:
+            since = service.intake.since
+            self._arrived = since if self._arrived is None else min(self._arrived, since)
+            self._take_reports(now)
+        while self._commands:
+            await self._obey(self._commands.popleft())
+        if service.fleet.backup:
+            return
+        if service.strategy is Strategy.PREDICTIVE:
+            await self._predict(now, began)
+        elif service.strategy is Strategy.REACTIVE:
+            await self._react(now)
+
+    async def _obey(self, command: _Command) -> None:
+        if command.answer.done():
+            return
+        try:
+            result = await command.work()
+        except asyncio.CancelledError:
+            if not command.answer.done():
+                command.answer.set_exception(SwitchUnavailable("a switch left meanwhile; ask again"))
+            raise
+        except ControlError as error:
+            if not command.answer.done():
+                command.answer.set_exception(error)
+        except BaseException as error:
+            if not command.answer.done():  # whoever asked learns of it, and so does the task group
+                command.answer.set_exception(error)
+            raise
+        else:
+            if not command.answer.done():
+                command.answer.set_result(result)
+
+    def _take(self, item: Item, now: float) -> None:
+        service = self.service
+        if isinstance(item, PortEvent):
+            self._port_event(item, now)
+            return
+        if item.time_s < self.ignore_before_s:
+            return  # measured before the reset, arrived after it
+        service.analyzer.observe(item)
+        self._measure(item)
+        if service.strategy is not Strategy.PREDICTIVE:
+            service.detector.observe(item)  # keeps its baselines current
+            return
+        for evidence in service.detector.observe(item):
+            with suppress(PathError):  # a host port: nothing can be steered around it
+                service.outcomes.struck(display(service.network, evidence.element), evidence.mode, now)
+                if service.book.degradation(now, evidence.element, evidence.mode, evidence.text):
+                    self._wanted_replan = True
+                    LOG.warning("loss observed", element=evidence.element, mode=evidence.mode, what=evidence.text)
+
+    def drop_reports(self, now: float) -> None:
+        """What came before a reset ended: it tells which ports live, and nothing that is to be learned."""
+        for event in self.service.intake.take(now).events:
+            self._port_event(event, now)
+
+    def _take_reports(self, now: float) -> None:
+        service = self.service
+        taken = service.intake.take(now, service.silent_on_gnmi())
+        for event in taken.events:
+            self._port_event(event, now)
+        for sample in taken.samples:
+            self._take(sample, now)
+        for columns in taken.columns:
+            service.recorder.reports(columns)
+
+    def _measure(self, item: PortSample | DeviceSample) -> None:
+        if not isinstance(item, PortSample) or isnan(item.tx_bytes_total):
+            return
+        loads = self.service.loads
+        end = endpoint(item.element)
+        loads.observe_port(end, item.tx_bytes_total, item.time_s)
+        if not isnan(item.rate_bps):
+            loads.line_rate[end] = item.rate_bps
+
+    def _port_event(self, event: PortEvent, now: float) -> None:
+        service = self.service
+        end = endpoint(event.element)
+        if service.network.hop_at(end) is None:
+            return
+        service.recorder.port(event)
+        if event.up:
+            self._seen_up.add((end, event.source))
+            if event.source == "heartbeat":
+                service.book.alive(now, end)
+            service.rerouter.up(end, now)
+        elif event.source == "carrier" or (end, event.source) in self._seen_up or self._settled(end, now):
+            service.book.dead(now, end, certain=event.source == "carrier", clock_s=event.clock_s)
+            service.rerouter.down(end, now)
+            service.outcomes.struck(display(service.network, event.element), "link_failure", now)
+
+    def _settled(self, end: Endpoint, now: float) -> bool:
+        """Whether a link's switches are in service for so long that silence is death: it died while nobody watched."""
+        hop = self.service.network.hop_at(end)
+        names = (end.switch, hop.into.switch) if hop is not None else ()
+        return all(now - self.ready_s.get(name, now) > NEWCOMER_S for name in names)
+
+    # -- predictive ---------------------------------------------------------------------------------------
+
+    async def _predict(self, now: float, began: float) -> None:
+        service = self.service
+        learned = time.perf_counter()
+        raised = service.book.predictions(now, service.analyzer.alarms(now))
+        scored = time.perf_counter()
+        arrived, self._arrived = self._arrived, None
+        changed = service.book.tick(now)
+        for record in service.outcomes.expire(now):
+            service.ledger.relabel(record)
+        self._wanted_replan |= raised or changed
+        if not service.book.threats and not service.tse.states:
+            return
+        decisions = service.tse.decide(now, service.plan, self._away(), self._changing)
+        news = None
+        if arrived is not None or self._waiting:
+            decided = time.perf_counter()
+            first = arrived if arrived is not None else began
+            news = News(first, max(began, first), max(learned, first), scored, decided)
+        await self._execute(decisions, news, fresh=arrived is not None)
+        if self._replanning is None:
+            self._waiting.clear()  # the change they waited for is done, and they were decided upon
+            due = now - self._replanned_s >= REPLAN_PAUSE_S
+            if self._wanted_replan or (service.tse.wanting and due):
+                self._start_replan(now, arrived)
+
+    def _away(self) -> set[str]:
+        """Switches about which nothing is decided now: not connected, or with a flip that they have not answered."""
+        return self.service.fleet.away | self.service.fleet.late.keys()
+
+    def _start_replan(self, now: float, arrived: float | None) -> None:
+        """New shadows where the present ones are threatened or full, installed in the background."""
+        service = self.service
+        self._replanned_s, self._wanted_replan = now, False
+        if service.book.threats or service.book.suspects or service.tse.flipped():
+            plan = service.spm.replan(
+                service.plan, service.book.avoid(), loads=service.loads, wanted=service.tse.wanting
+            )
+        else:
+            plan = service.spm.build(service.plan.monitor)  # all quiet: the best shadows again
+        self._changing = {key for key, group in plan.groups.items() if group != service.plan.groups[key]}
+        if not self._changing:
+            return
+        if arrived is not None:
+            self._waiting = dict.fromkeys(self._changing, arrived)
+
+        async def replan() -> None:
+            try:
+                outcome = await service.fleet.apply(plan.entries(), strict=True)
+                if outcome.undone:
+                    self._replanned_s = now + 1.0  # asking again at once would be refused again
+                    LOG.warning("shadows not replanned, all taken back", failed=outcome.failed)
+                    return
+                service.plan = plan
+                LOG.info("shadows replanned", updates=outcome.updates, failed=len(outcome.failed))
+                service.save()
+            finally:
+                self._changing = set()
+                self._replanning = None
+                service.inbox.wake()
+
+        self._replanning = asyncio.create_task(replan(), name="replan")
+        self._replanning.add_done_callback(_report)
+
+    # -- reactive -----------------------------------------------------------------------------------------
+
+    async def _react(self, now: float) -> None:
+        service = self.service
+        avoid = service.rerouter.due(now)
+        if avoid is None or now < self._replanned_s:
+            return
+        start = time.perf_counter()
+        before, worse = service.rerouter.applied, bool(avoid.links - service.rerouter.applied.links)
+        service.rerouter.applied = avoid
+        plan = service.spm.reroute(service.plan, avoid)
+        outcome = await service.fleet.apply(plan.entries(), depth=None if worse else depths(plan))
+        if outcome.undone:
+            service.rerouter.applied = before
+            self._replanned_s = now + 1.0
+            LOG.error("not rerouted, all taken back", failed=outcome.failed)
+            return
+        service.plan = plan
+        took_ms = (time.perf_counter() - start) * 1000
+        LOG.info("rerouted", without=[link.name for link in avoid.links], updates=outcome.updates, ms=round(took_ms, 2))
+
+    # -- carrying out -------------------------------------------------------------------------------------
+
+    async def carry_out(self, decisions: Sequence[Decision]) -> None:
+        """What an operator ordered."""
+        await self._execute(decisions, None)
+
+    async def _execute(self, decisions: Sequence[Decision], news: News | None, *, fresh: bool = False) -> None:
+        """Carry decisions out: all bits of a switch in one request, all switches at once.
+
+        ``fresh``: the round judged new samples; without, only flips that waited for a new shadow have news.
+        """
+        if not decisions:
+            return
+        bits: dict[str, dict[int, int]] = {}
+        groups = self.service.plan.groups
+        for decision in decisions:
+            if decision.moves:
+                group = groups[decision.group]
+                bits.setdefault(decision.group.switch, {})[group.id] = int(decision.kind is Kind.FLIP)
+        results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
+        stop = time.perf_counter()
+        done = [item for item in decisions if not item.moves or item.group.switch in results]
+        self._enter(done, results, news, stop, fresh=fresh)
+        for name, task in list(self.service.fleet.late.items()):
+            behind = [item for item in decisions if item.moves and item.group.switch == name]
+            if behind:
+                LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))
+                self._following[name] = self._background(self._follow(name, task, behind, news, fresh))
+
+    async def _follow(
+        self,
+        name: str,
+        task: asyncio.Task[FlipResult | ControlError],
+        decisions: Sequence[Decision],
+        news: News | None,
+        fresh: bool,
+    ) -> None:
+        """Enter flips whose confirmation took longer than everybody waited."""
+        try:
+            result: FlipResult | ControlError = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            result = SwitchUnavailable(f"{name}: the session ended")
+        self._enter(decisions, {name: result}, news, time.perf_counter(), fresh=fresh)
+        self._following.pop(name, None)
+        self.service.inbox.wake()
+
+    def _enter(
+        self,
+        decisions: Sequence[Decision],
+        results: Mapping[str, FlipResult | ControlError],
+        news: News | None,
+        stop: float,
+        *,
+        fresh: bool,
+    ) -> None:
+        """Book what was decided and what the switches answered."""
+        service, now = self.service, self.service.clock.time()
+        records = []
+        wanted: dict[str, dict[int, int]] = {}
+        for decision in decisions:
+            record = bookkeeping.of_decision(decision, service.plan, service.spm)
+            if decision.moves:
+                result = results[decision.group.switch]
+                service.tse.done(decision, now, isinstance(result, FlipResult))
+                since = self._waiting.pop(decision.group, None)
+                mine = news if fresh or since is not None else None
+                if mine is not None and since is not None and since < mine.arrived:
+                    mine = replace(mine, arrived=since)
+                bookkeeping.enter_result(record, result, mine, stop)
+                lossy = bookkeeping.ports_of(service.network, decision.element)
+                record.lost = service.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
+                if record.outcome == "done":
+                    bit = int(decision.kind is Kind.FLIP)
+                    wanted.setdefault(record.switch, {})[record.group_id] = bit
+            records.append(record)
+            service.outcomes.decided(record)
+            LOG.info(decision.kind.value, text=record.explanation, outcome=record.outcome)
+        if records:
+            self._background(self._verify(records, wanted))
+
+    async def _verify(self, records: list[FlipRecord], bits: Mapping[str, Mapping[int, int]]) -> None:
+        """Read back, then enter into the ledger; off the critical path, by a task of its own."""
+        service = self.service
+        try:
+            found = await service.fleet.read_bits({name: list(wanted) for name, wanted in bits.items()})
+            for record in records:
+                wanted = bits.get(record.switch, {}).get(record.group_id)
+                if wanted is not None and record.switch in found:
+                    record.verified = found[record.switch].get(record.group_id) == wanted
+        finally:
+            service.ledger.add(records)
+            service.recorder.decisions(records)
+            for record in records:  # remember sides that changed, without rewriting the rest
+                if record.outcome == "done":
+                    mark = ACTIVE if record.kind == Kind.FLIP.value else STANDBY
+                    keys = [(record.switch, record.destination)]
+                    store = service.ledger.store
+                    service.ledger.submit(store.mark, keys, mark, record.time_s, record.element, record.cause)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_report)
+        return task
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOG.error("a task behind steering failed", task=task.get_name(), reason=str(error))
