@@ -50,8 +50,33 @@ const bit<8> EVENT_CHANGE   = 1;
 const bit<8> EVENT_DEAD     = 2;
 const bit<8> EVENT_ALIVE    = 3;
 
-// Drop reasons: index into the counter `drops`. 0 is never counted, 9 and 11 mean nothing: a port that only
-// seems dead is no reason to drop.
+// In-band telemetry: INT v2.1, MD type, behind TCP and UDP, announced by a DSCP (P4.org INT specification 2.1).
+const bit<4>  INT_TYPE_MD      = 1;
+const bit<4>  INT_VERSION      = 2;
+const bit<8>  INT_MD_WORDS     = 3;       // of the MD header: shim.length counts it and the stack
+const bit<8>  INT_HOP_WORDS    = 8;       // of one hop in the report format
+const bit<16> INT_REPORT_BITS  = 0xFC00;  // node, ports, latency, queue, both times: what reports are made of
+const bit<5>  INT_FILLER_WORDS = 15;      // most words of all ones that a hop adds
+
+// The DSCPs among which one may announce INT: pool 2 of RFC 2474 section 6, "experimental or local use".
+const bit<6> INT_DSCP_POOL      = 0b000011;
+const bit<6> INT_DSCP_POOL_MASK = 0b000011;
+
+// Events of a flow report.
+const bit<8> FLOW_PERIODIC = 0;
+const bit<8> FLOW_PATH     = 1;  // nodes, ports or flags differ from the report before
+const bit<8> FLOW_LATENCY  = 2;  // largest hop latency crossed the threshold, or is still above it
+const bit<8> FLOW_QUEUE    = 3;  // the same for the largest queue occupancy
+
+// Flags of a flow report.
+const bit<8> FLOW_FLAG_HOPS   = 0x01;  // E: a hop limit left nodes out
+const bit<8> FLOW_FLAG_MTU    = 0x02;  // M: an MTU left nodes out
+const bit<8> FLOW_FLAG_MORE   = 0x04;  // more hops than a report holds: those nearest the sink are in it
+const bit<8> FLOW_FLAG_OPAQUE = 0x08;  // another set of instructions than INT_REPORT_BITS: no hops in it
+const bit<8> FLOW_FLAG_IPV6   = 0x10;
+
+// Drop reasons: index into the counter `drops`. 0 is never counted, 11 means nothing: a port that only seems
+// dead is no reason to drop.
 const reason_t DROP_NONE              = 0;
 const reason_t DROP_MALFORMED         = 1;   // truncated, or a header that contradicts itself
 const reason_t DROP_BAD_CHECKSUM      = 2;   // IPv4 header checksum
@@ -61,6 +86,7 @@ const reason_t DROP_ACL_DENY          = 5;
 const reason_t DROP_NO_ROUTE          = 6;   // no prefix covers the destination
 const reason_t DROP_ROUTE_DROP        = 7;   // a prefix that says: discard
 const reason_t DROP_NO_NEXTHOP        = 8;   // the group has neither primary nor shadow
+const reason_t DROP_BAD_INT           = 9;   // telemetry for a host that cannot be taken out, or is marked D
 const reason_t DROP_UNKNOWN_LABEL     = 10;
 const reason_t DROP_BAD_COMMAND       = 12;  // opcode unknown, or not allowed from this port
 const reason_t DROP_UNSUPPORTED       = 13;  // IPv4 options, or more than one label

@@ -2,7 +2,7 @@
 //
 // The top byte is the P4Runtime prefix of the kind of object (P4Runtime specification, "ID Allocation
 // for P4Info Objects"). Ids are never reused: a removed object's number stays empty. One kind cannot be
-// fixed: v1model's digest() is a function, so p4c derives its id from the name `port_report_t`.
+// fixed: v1model's digest() is a function, so p4c derives its ids from the names `port_report_t` and `flow_report_t`.
 #ifndef SHADOWPLANE_IDS_P4_
 #define SHADOWPLANE_IDS_P4_
 
@@ -15,6 +15,11 @@
 #define ID_TABLE_BALANCE              0x02000007
 #define ID_TABLE_PRIMARY_NEXTHOP      0x02000008
 #define ID_TABLE_SHADOW_NEXTHOP       0x02000009
+
+#define ID_TABLE_INT_INGRESS          0x0200000A
+#define ID_TABLE_INT_EGRESS           0x0200000B
+#define ID_TABLE_INT_SOURCE           0x0200000C
+#define ID_TABLE_INT_REPORT           0x0200000D
 
 #define ID_ACTION_MONITOR             0x01000001
 #define ID_ACTION_OBSERVE             0x01000002
@@ -34,6 +39,16 @@
 #define ID_ACTION_SET_NEXTHOP         0x01000010
 #define ID_ACTION_SET_NEXTHOP_LABEL   0x01000011
 #define ID_ACTION_NO_NEXTHOP          0x01000012
+#define ID_ACTION_INT_FROM_CORE       0x01000013
+#define ID_ACTION_INT_FROM_EDGE       0x01000014
+#define ID_ACTION_INT_UNKNOWN_PORT    0x01000015
+#define ID_ACTION_INT_TO_CORE         0x01000016
+#define ID_ACTION_INT_TO_EDGE         0x01000017
+#define ID_ACTION_INT_OUTSIDE         0x01000018
+#define ID_ACTION_INT_START           0x01000019
+#define ID_ACTION_INT_NO_START        0x0100001A
+#define ID_ACTION_INT_WATCH           0x0100001B
+#define ID_ACTION_INT_NO_REPORT       0x0100001C
 
 #define ID_SELECTOR_BALANCE           0x11000001
 
@@ -65,6 +80,14 @@
 #define ID_REGISTER_PORT_TX_BYTES          0x16000011
 #define ID_REGISTER_PORT_ERRORS            0x16000012
 #define ID_REGISTER_PORT_QUEUE_MAX         0x16000013
+#define ID_REGISTER_INT_SAMPLING           0x16000014
+#define ID_REGISTER_INT_SINK_TIME          0x16000015
+#define ID_REGISTER_INT_SINK_LATENCY       0x16000016
+#define ID_REGISTER_INT_SINK_QUEUE         0x16000017
+#define ID_REGISTER_INT_REPORT_SEQ         0x16000018
+#define ID_REGISTER_INT_REPORT_TIME        0x16000019
+#define ID_REGISTER_INT_REPORT_PATH        0x1600001A
+#define ID_REGISTER_INT_REPORT_LEVEL       0x1600001B
 
 #define ID_HEADER_PACKET_IN           0x04000001
 #define ID_HEADER_PACKET_OUT          0x04000002

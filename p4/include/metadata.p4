@@ -80,6 +80,89 @@ struct port_report_t {
     bit<32>   queue_max;   // deepest egress queue seen since the report before, packets
 }
 
+// In-band telemetry: what the packet is to this switch.
+const bit<2> INT_OUTSIDE = 0;  // the port belongs to no INT domain
+const bit<2> INT_CORE    = 1;  // another INT node is at the other end
+const bit<2> INT_EDGE    = 2;  // a host is
+
+const bit<2> INT_NONE    = 0;
+const bit<2> INT_START   = 1;  // source: headers on
+const bit<2> INT_PUSH    = 2;  // transit: own metadata on
+const bit<2> INT_REMOVED = 3;  // sink: headers off, the egress takes notes for the next report
+
+struct inband_t {
+    bit<1>  pool;          // the DSCP on arrival may announce INT
+    bit<2>  role;          // of the egress port
+    bit<2>  op;
+    bit<6>  dscp;          // that announces INT
+    bit<16> mtu;           // of the egress port, bytes of IP; 0 = any
+    bit<32> node_id;
+    bit<16> instructions;  // what a source asks for
+    bit<5>  hop_words;
+    bit<8>  hop_limit;
+    bit<16> one_in;
+    bit<8>  hops;          // found one by one in the stack
+    bit<8>  left;          // words of the stack that the parser has not looked at
+    bit<16> room;          // bytes behind the TCP or UDP header
+    bit<32> cell;          // of the flow's memory
+}
+
+// The digest of the sink. Hops count from the sink backwards (see int_hop_t); those above `hops` mean nothing.
+struct flow_report_t {
+    bit<16>   flow_id;     // of this switch's classifier
+    bit<8>    priority;
+    bit<32>   seq;         // per flow memory cell, +1 each
+    time_us_t time;        // us, arrival at the sink
+    bit<8>    event;
+    bit<8>    flags;
+    bit<8>    hops;
+    bit<8>    protocol;
+    bit<16>   sport;
+    bit<16>   dport;
+    bit<32>   ipv4_src;    // 0 for IPv6, as the other way round
+    bit<32>   ipv4_dst;
+    bit<128>  ipv6_src;
+    bit<128>  ipv6_dst;
+    bit<32>   sink_node;   // this switch
+    port_t    sink_ingress_port;
+    port_t    sink_egress_port;
+    time_us_t sink_time;   // us, arrival of the flow's packet before, which the next two are of; 0: none was
+    bit<32>   sink_latency;
+    bit<32>   sink_queue;  // as in int_hop_t.place: queue 8, occupancy 24
+    bit<128>  place1;
+    bit<128>  times1;
+    bit<128>  place2;
+    bit<128>  times2;
+    bit<128>  place3;
+    bit<128>  times3;
+    bit<128>  place4;
+    bit<128>  times4;
+    bit<128>  place5;
+    bit<128>  times5;
+    bit<128>  place6;
+    bit<128>  times6;
+    bit<128>  place7;
+    bit<128>  times7;
+    bit<128>  place8;
+    bit<128>  times8;
+}
+
+// What a flow report says besides what the packet itself does.
+struct flow_event_t {
+    bit<1>    watched;
+    bit<32>   latency;       // thresholds
+    bit<32>   queue;
+    time_us_t min_interval;
+    time_us_t max_interval;
+    bit<1>    send;
+    bit<8>    event;
+    bit<8>    flags;
+    bit<32>   seq;
+    bit<32>   sink_latency;
+    bit<32>   sink_queue;
+    time_us_t sink_time;
+}
+
 struct metadata_t {
     intake_t      intake;
     bit<2>        verdict;
@@ -96,6 +179,8 @@ struct metadata_t {
     liveness_t    live;
     bit<1>        send_report;
     port_report_t report;
+    inband_t      inband;
+    flow_event_t  flow;
 }
 
 #endif  // SHADOWPLANE_METADATA_P4_

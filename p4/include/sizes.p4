@@ -37,6 +37,20 @@
 #define BALANCE_MEMBERS 8192
 #define BALANCE_GROUP_MEMBERS 128
 
+// Hops of a telemetry stack that are looked at one by one: wide-area and data centre paths are shorter.
+#define INT_HOPS 8
+
+// Memory per flow of in-band telemetry. Twice the classified aggregates; a power of two, because flows are told
+// apart by the low bits of a hash or of their id.
+#define INT_FLOWS 4096
+#define INT_FLOW_BITS 11:0
+
+// Which flows carry telemetry, by ingress port, flow and priority: far fewer rules than flows.
+#define INT_SOURCES 256
+
+// Priorities are 3 bits wide.
+#define PRIORITIES 8
+
 // Drop reasons (include/constants.p4) are 4 bits wide.
 #define DROP_REASONS 16
 

@@ -67,7 +67,8 @@ class Bmv2:
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: queue.Queue[p4r.StreamMessageRequest | None] = queue.Queue()
         self._packet_ins: queue.Queue[bytes] = queue.Queue()
-        self._digests: list[dict[str, int]] = []
+        self._digests: dict[str, list[dict[str, int]]] = {}
+        self._digest_names: dict[int, str] = {}
         self._digest_lock = threading.Lock()
         self._sequence = 0
         self._members = 0
@@ -123,10 +124,12 @@ class Bmv2:
         request.config.p4info.CopyFrom(self.info)
         request.config.p4_device_config = JSON_PATH.read_bytes()
         self._stub.SetForwardingPipelineConfig(request)
-        digest = p4r.Entity()
-        digest.digest_entry.digest_id = self.info.digests[0].preamble.id
-        digest.digest_entry.config.max_list_size = 1
-        self._write(p4r.Update.INSERT, digest)
+        for known in self.info.digests:
+            self._digest_names[known.preamble.id] = known.preamble.name
+            digest = p4r.Entity()
+            digest.digest_entry.digest_id = known.preamble.id
+            digest.digest_entry.config.max_list_size = 1
+            self._write(p4r.Update.INSERT, digest)
 
     def reset(self) -> None:
         """Empty tables, zero registers and counters: BMv2 starts anew with a pipeline config."""
@@ -137,6 +140,7 @@ class Bmv2:
         self._through_egress()
         self._until_answer()
         self.digests()
+        self.flow_reports()
 
     def close(self) -> None:
         self._requests.put(None)
@@ -203,11 +207,13 @@ class Bmv2:
                     self._digest(message.digest)
 
     def _digest(self, digest: Any) -> None:
-        names = [member.name for member in self.info.type_info.structs["port_report_t"].members]
+        name = self._digest_names[digest.digest_id]
+        names = [member.name for member in self.info.type_info.structs[name].members]
         with self._digest_lock:
+            known = self._digests.setdefault(name, [])
             for item in digest.data:
                 values = [int.from_bytes(member.bitstring, "big") for member in item.struct.members]
-                self._digests.append(dict(zip(names, values, strict=True)))
+                known.append(dict(zip(names, values, strict=True)))
         ack = p4r.DigestListAck(digest_id=digest.digest_id, list_id=digest.list_id)
         self._requests.put(p4r.StreamMessageRequest(digest_ack=ack))
 
@@ -327,10 +333,15 @@ class Bmv2:
         raise KeyError(f"{table} has no entry {dict(match)}")
 
     def digests(self) -> list[dict[str, int]]:
+        return self._taken("port_report_t")
+
+    def flow_reports(self) -> list[dict[str, int]]:
+        return self._taken("flow_report_t")
+
+    def _taken(self, name: str) -> list[dict[str, int]]:
         time.sleep(0.1)  # BMv2 hands digests over in a thread of its own
         with self._digest_lock:
-            taken, self._digests = self._digests, []
-        return taken
+            return self._digests.pop(name, [])
 
     # -- packets ---------------------------------------------------------------------------------------------------
 

@@ -139,10 +139,17 @@ class Embedded:
         self.switch.register_write(self._registers[name], index, value)
 
     def digests(self) -> list[dict[str, int]]:
-        # p4c hands digests to BMv2 through temporaries: the fields' names are in P4Info only.
-        fields = [member.name for member in load_p4info().type_info.structs["port_report_t"].members]
-        taken = [event for event in self._events if isinstance(event, Digest)]
-        self._events.clear()
+        return self._digests("port_report_t")
+
+    def flow_reports(self) -> list[dict[str, int]]:
+        return self._digests("flow_report_t")
+
+    def _digests(self, name: str) -> list[dict[str, int]]:
+        """Those of one kind since the last call. p4c hands digests over through temporaries: names are in P4Info."""
+        fields = [member.name for member in load_p4info().type_info.structs[name].members]
+        index = [digest.name for digest in self.info.digests].index(name)
+        taken = [event for event in self._events if isinstance(event, Digest) and event.digest == index]
+        self._events[:] = [event for event in self._events if not (isinstance(event, Digest) and event.digest == index)]
         return [dict(zip(fields, (int.from_bytes(v, "big") for v in one.values), strict=True)) for one in taken]
 
     def wait(self, us: int) -> None:

@@ -19,6 +19,7 @@ DROPS = {
     "no_route": 6,
     "route_drop": 7,
     "no_nexthop": 8,
+    "bad_int": 9,
     "unknown_label": 10,
     "bad_command": 12,
     "unsupported": 13,

@@ -49,6 +49,10 @@ class Target(Protocol):
         """Port reports since the last call."""
         ...
 
+    def flow_reports(self) -> Sequence[Mapping[str, int]]:
+        """Flow reports of the telemetry sink since the last call."""
+        ...
+
     def close(self) -> None: ...
 
 

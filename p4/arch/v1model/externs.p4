@@ -15,11 +15,19 @@
 #include "../../include/constants.p4"
 #include "../../include/ids.p4"
 #include "../../include/sizes.p4"
+#include "../../include/metadata.p4"
 
 // ---- macros for what must be declared next to its table -------------------------------------------
 
 #define DIRECT_COUNTER(counter_name) direct_counter(CounterType.packets_and_bytes) counter_name
 #define SELECTOR(selector_name, members) action_selector(HashAlgorithm.crc32, members, 32) selector_name
+
+// 32 bits that differ where `before` or any of the fields differ, for all practical purposes.
+#define PATH_HASH(result, before, fields) \
+    hash(result, HashAlgorithm.crc32, 32w0, { before, fields }, 64w0x100000000)
+
+// Complement of the sum of the 16-bit words of `fields` (RFC 1071).
+#define CHECKSUM(result, ...) hash(result, HashAlgorithm.csum16, 16w0, { __VA_ARGS__ }, 32w0x10000)
 
 // ---- steering --------------------------------------------------------------------------------------
 
@@ -294,6 +302,92 @@ control QueueMaxTake(in port_t port, out bit<32> deepest) {
     apply {
         queue_max_register.read(deepest, (bit<32>) port);
         queue_max_register.write((bit<32>) port, 0);
+    }
+}
+
+// ---- in-band telemetry -------------------------------------------------------------------------------
+
+// The memory cell of a packet's flow.
+control IntCell(in metadata_t meta, out bit<32> cell) {
+    apply {
+        hash(cell, HashAlgorithm.crc32, 32w0,
+             { meta.lookup.ipv4_src, meta.lookup.ipv4_dst, meta.lookup.ipv6_src, meta.lookup.ipv6_dst,
+               meta.lookup.ip_proto, meta.lookup.l4_sport, meta.lookup.l4_dport },
+             (bit<32>) INT_FLOWS);
+    }
+}
+
+@name(".int_sampling") @id(ID_REGISTER_INT_SAMPLING)
+register<bit<16>, bit<32>>(INT_FLOWS) int_sampling_register;
+
+// Position of this packet in its flow's turn of `one_in`: 0, 1, ... one_in - 1.
+control IntSampling(in bit<32> flow, in bit<16> one_in, out bit<16> position) {
+    apply {
+        int_sampling_register.read(position, flow);
+        // A turn may have become shorter since.
+        if (position >= one_in) {
+            position = 0;
+        }
+        int_sampling_register.write(flow, position + 1);
+    }
+}
+
+@name(".int_sink_time") @id(ID_REGISTER_INT_SINK_TIME)
+register<bit<48>, bit<32>>(INT_FLOWS) sink_time_register;
+@name(".int_sink_latency") @id(ID_REGISTER_INT_SINK_LATENCY)
+register<bit<32>, bit<32>>(INT_FLOWS) sink_latency_register;
+@name(".int_sink_queue") @id(ID_REGISTER_INT_SINK_QUEUE)
+register<bit<32>, bit<32>>(INT_FLOWS) sink_queue_register;
+
+// How the flow's last packet with telemetry fared in this switch.
+control SinkNotesWrite(in bit<32> cell, in time_us_t time, in bit<32> latency, in bit<32> queue) {
+    apply {
+        sink_time_register.write(cell, time);
+        sink_latency_register.write(cell, latency);
+        sink_queue_register.write(cell, queue);
+    }
+}
+
+control SinkNotesRead(in bit<32> cell, out time_us_t time, out bit<32> latency, out bit<32> queue) {
+    apply {
+        sink_time_register.read(time, cell);
+        sink_latency_register.read(latency, cell);
+        sink_queue_register.read(queue, cell);
+    }
+}
+
+@name(".int_report_time") @id(ID_REGISTER_INT_REPORT_TIME)
+register<bit<48>, bit<32>>(INT_FLOWS) flow_time_register;
+@name(".int_report_path") @id(ID_REGISTER_INT_REPORT_PATH)
+register<bit<32>, bit<32>>(INT_FLOWS) flow_path_register;
+@name(".int_report_level") @id(ID_REGISTER_INT_REPORT_LEVEL)
+register<bit<2>, bit<32>>(INT_FLOWS) flow_level_register;
+
+// What the flow's last report said.
+control FlowReportedRead(in bit<32> cell, out time_us_t time, out bit<32> path, out bit<2> level) {
+    apply {
+        flow_time_register.read(time, cell);
+        flow_path_register.read(path, cell);
+        flow_level_register.read(level, cell);
+    }
+}
+
+control FlowReportedWrite(in bit<32> cell, in time_us_t time, in bit<32> path, in bit<2> level) {
+    apply {
+        flow_time_register.write(cell, time);
+        flow_path_register.write(cell, path);
+        flow_level_register.write(cell, level);
+    }
+}
+
+@name(".int_report_seq") @id(ID_REGISTER_INT_REPORT_SEQ)
+register<bit<32>, bit<32>>(INT_FLOWS) flow_seq_register;
+
+control NextFlowReport(in bit<32> cell, out bit<32> seq) {
+    apply {
+        flow_seq_register.read(seq, cell);
+        seq = seq + 1;
+        flow_seq_register.write(cell, seq);
     }
 }
 

@@ -2,8 +2,8 @@
 //
 //   frame ─ parser ─ checksum ─ ingress ─────────────────────────────────────────── egress ─ checksum ─ frame
 //                               count, guard ─┬─ command ─ liveness ─ report        count,
-//                                             └─ acl ─ classify ─ label ─           queue depth
-//                                                route ─ steer ─ rewrite
+//                                             └─ acl ─ classify ─ label ─           queue depth,
+//                                                route ─ steer ─ INT role ─ rewrite INT hop
 //
 // This file holds what differs between architectures: order of blocks, intake, verdict. All logic is in
 // blocks/, all state behind externs.p4.
@@ -30,6 +30,12 @@
 #include "../../blocks/route.p4"
 #include "../../blocks/steer.p4"
 #include "../../blocks/rewrite.p4"
+#include "../../blocks/l4_checksum.p4"
+#include "../../blocks/int_port.p4"
+#include "../../blocks/int_source.p4"
+#include "../../blocks/int_sink.p4"
+#include "../../blocks/int_hop.p4"
+#include "../../blocks/int_role.p4"
 #include "../../blocks/deparser.p4"
 
 parser ShadowplaneParser(packet_in packet, out headers_t hdr, inout metadata_t meta,
@@ -59,6 +65,8 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
     Command() command;
     Liveness() liveness;
     Report() report;
+    IntArrival() int_arrival;
+    IntRole() int_role;
     Acl() acl;
     Classify() classify;
     Label() label;
@@ -85,6 +93,10 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
                 liveness.apply(hdr, meta);
                 report.apply(hdr, meta);
             } else {
+                if ((meta.lookup.dscp & INT_DSCP_POOL_MASK) == INT_DSCP_POOL) {
+                    int_arrival.apply(hdr, meta);
+                    meta.inband.pool = 1;
+                }
                 acl.apply(hdr, meta);
                 if (meta.verdict == UNDECIDED) {
                     classify.apply(hdr, meta);
@@ -97,6 +109,26 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
                     }
                     if (meta.verdict == FORWARD) {
                         rewrite.apply(hdr, meta);
+                        if (meta.sample == 1 || meta.inband.pool == 1) {
+                            int_role.apply(hdr, meta);
+                            if (meta.flow.send == 1) {
+                                digest<flow_report_t>(1, {
+                                    meta.flow_id, (bit<8>) meta.queue_priority, meta.flow.seq, meta.intake.now,
+                                    meta.flow.event, meta.flow.flags, meta.inband.hops, meta.lookup.ip_proto,
+                                    meta.lookup.l4_sport, meta.lookup.l4_dport, meta.lookup.ipv4_src,
+                                    meta.lookup.ipv4_dst, meta.lookup.ipv6_src, meta.lookup.ipv6_dst,
+                                    meta.inband.node_id, meta.intake.ingress_port, meta.egress_port,
+                                    meta.flow.sink_time, meta.flow.sink_latency, meta.flow.sink_queue,
+                                      hdr.int_hops[0].place, hdr.int_hops[0].times,
+                                      hdr.int_hops[1].place, hdr.int_hops[1].times,
+                                      hdr.int_hops[2].place, hdr.int_hops[2].times,
+                                      hdr.int_hops[3].place, hdr.int_hops[3].times,
+                                      hdr.int_hops[4].place, hdr.int_hops[4].times,
+                                      hdr.int_hops[5].place, hdr.int_hops[5].times,
+                                      hdr.int_hops[6].place, hdr.int_hops[6].times,
+                                      hdr.int_hops[7].place, hdr.int_hops[7].times });
+                            }
+                        }
                     }
                 }
             }
@@ -120,10 +152,25 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
 control ShadowplaneEgress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard) {
     PortTx() port_tx;
     QueueDepth() queue_depth;
+    IntHop() int_hop;
+    IntSinkNotes() int_sink_notes;
 
     apply {
         port_tx.apply(hdr, meta);
         queue_depth.apply(hdr, meta, (bit<32>) standard.enq_qdepth);
+        if (meta.inband.op != INT_NONE) {
+            time_us_t waited = standard.egress_global_timestamp |-| standard.ingress_global_timestamp;
+            bit<32> latency = waited[31:0];
+            if (waited[47:32] != 0) {
+                latency = 0xFFFFFFFE;
+            }
+            if (meta.inband.op == INT_REMOVED) {
+                int_sink_notes.apply(hdr, meta, latency, (bit<32>) standard.enq_qdepth);
+            } else {
+                int_hop.apply(hdr, meta, latency, (bit<32>) standard.enq_qdepth,
+                              standard.ingress_global_timestamp, standard.egress_global_timestamp);
+            }
+        }
     }
 }
 
