@@ -25,10 +25,11 @@ from typing import Any, ClassVar
 
 from engine.api import DeviceState
 from topo import marks, network, userns
+from topo.agents import PORT_OFFSET, Agents, Device
+from topo.fronts import Fronts, device_schedule, of_switch
 from topo.impairments import Impairments, Schedule, constant
 from topo.mininet_nodes import Bmv2Switch, LabError, LabHost, LabInterface, LabLink, LabNet, P4Switch, ShadowplaneSwitch
 from topo.spec import Endpoint, Host, Link, Topology, interface_name, port_mac
-from topo.wires import Wires
 
 __all__ = ["Lab", "LabError"]
 
@@ -69,7 +70,8 @@ class Lab:
         self._pcap, self._base, self._log_level = pcap, base, log_level
         self._socket_dir = Path()
         self._impairments: Impairments | None = None
-        self._wires: Wires | None = None  # bmv2: its ports have no impairments of their own
+        self._fronts: Fronts | None = None  # bmv2: its ports have no impairments of their own
+        self._agents: Agents | None = None  # bmv2: it has no gNMI of its own
         self._lock = threading.RLock()
         self._old_handler: Any = None
 
@@ -114,9 +116,12 @@ class Lab:
                 self._impairments = None
             if self.net is not None:
                 P4Switch.batchShutdown(self.net.switches)
-                if self._wires is not None:
-                    self._wires.stop()
-                    self._wires = None
+                if self._agents is not None:
+                    self._agents.stop()
+                    self._agents = None
+                if self._fronts is not None:
+                    self._fronts.stop()
+                    self._fronts = None
                 with contextlib.suppress(network.NetworkError):
                     network.delete_interfaces(self._own_interfaces())
                 self.net.stop()
@@ -150,9 +155,15 @@ class Lab:
     def grpc_address(self, switch: str) -> str:
         return f"127.0.0.1:{9558 + self.topology.switch(switch).device_id}"
 
+    def gnmi_address(self, switch: str) -> str:
+        """Where a switch's telemetry is: at the switch itself, or at the agent beside it (``bmv2``)."""
+        offset = PORT_OFFSET if self.target == "bmv2" else 0
+        return f"127.0.0.1:{9558 + self.topology.switch(switch).device_id + offset}"
+
     def control_socket(self, switch: str) -> Path:
-        """The data plane's control socket (``engine`` only)."""
-        return self._socket_dir / f"{self.topology.switch(switch).name}.sock"
+        """The control socket of a switch's data plane, or of its front panel (``bmv2``)."""
+        name = self.topology.switch(switch).name
+        return self._socket_dir / f"{name}.sock" if self._fronts is None else self._fronts.socket(name)
 
     def interface(self, end: Endpoint) -> str:
         return interface_name(end.switch, end.port)
@@ -189,21 +200,22 @@ class Lab:
         """Impair a port (an end point, or ``"s1:2"``) or a device (``"s1"``).
 
         ``schedule``: parameter to ``(seconds from now, value)`` points, linear between them and held after the last;
-        the parameters are those of the engine's IMPAIR command. On ``bmv2`` only links between switches can be
-        impaired: a device or a host's port raises :class:`LabError`, and nothing shows on a transceiver.
+        the parameters are those of the engine's IMPAIR command. On ``bmv2`` it is the switch's front panel
+        (:mod:`topo.fronts`) that is impaired, the device's load included.
         """
-        self._faults().set(*self._place(*self._target(target)), schedule)
+        switch, port = self._target(target)
+        if port is None and self._fronts is not None:
+            schedule = device_schedule(schedule)
+        self._faults().set(switch, port, schedule)
 
     def clear_impairments(self, target: Endpoint | str | None = None) -> None:
         """Remove the impairments of one port or device, or of all; the topology's own delays and rates stay."""
         if target is not None:
-            self._faults().clear(*self._place(*self._target(target)))
+            self._faults().clear(*self._target(target))
             return
         for link in self.topology.links:
             for end in (link.a, link.b):
-                self._faults().clear(*self._place(end.switch, end.port))
-        if self._wires is not None:
-            return
+                self._faults().clear(end.switch, end.port)
         for switch in self.topology.switches:
             self._faults().clear(switch.name, None)
         for host in self.topology.hosts:
@@ -213,9 +225,7 @@ class Lab:
         """Start every link port's dice (receiver noise, random loss) from ``seed``, each from a point of its own."""
         for index, link in enumerate(self.topology.links):
             for side, end in enumerate((link.a, link.b)):
-                switch, port = self._place(end.switch, end.port)
-                if port is not None:
-                    self._faults().seed(switch, port, seed * 1_000_003 + 2 * index + side)
+                self._faults().seed(end.switch, end.port, seed * 1_000_003 + 2 * index + side)
 
     def set_base(self, switch: str | None = None) -> None:
         """Give all ports (of one switch) the delays (on reception) and rates (on sending) of the topology."""
@@ -225,26 +235,26 @@ class Lab:
                     continue
                 values = {"delay_ms": link.delay_ms, "rate_mbps": link.rate_mbps}
                 schedule = {key: constant(value) for key, value in values.items() if value}
-                self._faults().set(*self._place(end.switch, end.port), schedule, base=True)
+                self._faults().set(end.switch, end.port, schedule, base=True)
 
     def state(self, switch: str) -> DeviceState:
-        """Counters, queues and transceivers of a switch, as its data plane sees them (``engine`` only)."""
-        if self._wires is not None:
-            raise LabError(f"{self.target} does not tell the state of its ports this way")
-        return self._faults().state(self.topology.switch(switch).name)
+        """Counters, queues and transceivers of a switch, as its data plane or its front panel sees them."""
+        name = self.topology.switch(switch).name
+        state = self._faults().state(name)
+        return state if self._fronts is None else of_switch(state, self._switch_node(name).data_ports())
 
     def cut(self, link: Link, *, restore: bool = False) -> None:
         """Silent cut of both directions (or its end): interfaces stay up and nothing arrives any more."""
         for end in (link.a, link.b):
-            self._faults().set(*self._place(end.switch, end.port), {"loss": constant(0.0 if restore else 1.0)})
+            self._faults().set(end.switch, end.port, {"loss": constant(0.0 if restore else 1.0)})
 
     def carrier(self, link: Link, up: bool) -> None:
         """Take the carrier of a link away, or give it back: both switches see their port go down or up.
 
-        On ``bmv2`` it is the wire's end that goes down: a switch of this kind stops reading all of its ports while
-        one of its own interfaces is down (libpcap waits for it to come back).
+        On ``bmv2`` it is the front panel's end that goes down: a switch of this kind stops reading all of its ports
+        while one of its own interfaces is down (libpcap waits for it to come back).
         """
-        plugs = self.interface if self._wires is None else self._wires.interface
+        plugs = self.interface if self._fronts is None else self._fronts.line
         network.ip_batch(f"link set dev {plugs(end)} {'up' if up else 'down'}" for end in (link.a, link.b))
 
     def kill_switch(self, name: str) -> None:
@@ -266,7 +276,8 @@ class Lab:
         self._forget(name)
         node.start()
         node.wait_ready()
-        if self._base and not survived and self._wires is None:
+        self._tell_agents()
+        if self._base and not survived and self._fronts is None:
             self.set_base(name)
 
     # --- building ---
@@ -334,23 +345,19 @@ class Lab:
 
     def _make_links(self) -> None:
         create = []
-        for host in self.topology.hosts:
-            name = self.interface(host.endpoint)
-            pid = self.node(host.name).pid
-            create.append(f"link add name {name} type veth peer name {host.name}-eth0 netns {pid}")
         names = self._interface_names()
+        plug = self.interface
         if self.target == "bmv2":
-            self._wires = Wires(self.topology, self._socket_dir / "wires.sock", self.run_dir / "wires.log", self.id)
-            names += self._wires.interfaces()
+            self._fronts = Fronts(self.topology, self._socket_dir, self.run_dir, self.id)
+            names += self._fronts.interfaces()
+            plug = self._fronts.line
+            for end in self._fronts.ends():
+                create.append(f"link add name {self.interface(end)} type veth peer name {self._fronts.inside(end)}")
+        for host in self.topology.hosts:
+            pid = self.node(host.name).pid
+            create.append(f"link add name {plug(host.endpoint)} type veth peer name {host.name}-eth0 netns {pid}")
         for link in self.topology.links:
-            a, b = self.interface(link.a), self.interface(link.b)
-            if self._wires is None:
-                create.append(f"link add name {a} type veth peer name {b}")
-            else:
-                create += [
-                    f"link add name {self.interface(end)} type veth peer name {self._wires.interface(end)}"
-                    for end in (link.a, link.b)
-                ]
+            create.append(f"link add name {plug(link.a)} type veth peer name {plug(link.b)}")
         create += [f"link set dev {name} alias {marks.ALIAS}{self.id}" for name in names]
         network.ip_batch(create)
         network.quiet_ipv6(names)
@@ -395,16 +402,34 @@ class Lab:
             raise failures[0]
 
     def _start_switches(self) -> None:
-        wires = self._wires
-        if wires is None:
-            self._impairments = Impairments(self.control_socket)
-        else:
-            wires.start()
-            self._impairments = Impairments(lambda _: wires.socket)
+        if self._fronts is not None:
+            self._fronts.start()
+        self._impairments = Impairments(self.control_socket)
         self.net.built = True
         self.net.start()
         if self._base:
             self.set_base()
+        if self._fronts is not None:
+            self._start_agents(self._fronts)
+
+    def _start_agents(self, fronts: Fronts) -> None:
+        devices = [
+            Device(
+                switch.name,
+                int(self.gnmi_address(switch.name).rpartition(":")[2]),
+                fronts.socket(switch.name),
+                self._switch_node(switch.name).data_ports(),
+            )
+            for switch in self.topology.switches
+        ]
+        self._agents = Agents(devices, self.run_dir / "agents.log", self.id)
+        self._agents.start()
+        self._tell_agents()
+
+    def _tell_agents(self) -> None:
+        if self._agents is not None:
+            processes = {switch.name: self._switch_node(switch.name).process for switch in self.topology.switches}
+            self._agents.tell({name: process.pid if process else None for name, process in processes.items()})
 
     # --- inside ---
 
@@ -420,21 +445,13 @@ class Lab:
             raise LabError(f"no port {target}")
         return target.switch, target.port
 
-    def _place(self, switch: str, port: int | None) -> tuple[str, int | None]:
-        """The process and its port at which a switch's port (None: the device) is impaired."""
-        if self._wires is None:
-            return switch, port
-        if port is None:
-            raise LabError(f"{switch}: {self.target} has no load of its own that could be changed")
-        return "the links' wires", self._wires.far_port(Endpoint(switch, port))
-
     def _faults(self) -> Impairments:
         if self._impairments is None:
             raise LabError("the lab is not running")
         return self._impairments
 
     def _forget(self, switch: str) -> None:
-        if self._impairments is not None:
+        if self._impairments is not None and self._fronts is None:  # a front panel outlives its switch
             self._impairments.forget(switch)
 
     def _switch_node(self, name: str) -> P4Switch:

@@ -26,7 +26,7 @@ CASES = [
     "signals",
     "faults_played",
     "embedded_switch",
-    "bmv2_links_are_wires",
+    "bmv2_has_front_panels",
     "bmv2_is_missing",
 ]
 NOBODY = 65534

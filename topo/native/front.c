@@ -1,13 +1,16 @@
-/* A pipeline without a program: ports 1 and 2 are the ends of one wire, 3 and 4 of the next, and so on.
+/* The front panel of a switch that has no impairments of its own (simple_switch_grpc): port N is where its port N's
+ * cable is plugged in, port N + 256 leads to the switch behind it, and what comes in at one leaves at the other.
  *
- * Links of switches that have no impairments of their own (simple_switch_grpc) run through a switch process with
- * this pipeline, whose ports lose, delay and limit as the embedded switch's do. It has no tables: every command but
- * INFO and STATS is refused.
+ * The ports lose, delay, limit and queue as the embedded switch's do. Heartbeats overtake the queue, as they do in the
+ * embedded switch, where the program gives them the highest priority. There are no tables: every command but INFO and
+ * STATS is refused.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "sp_engine.h"
+
+enum { BEHIND = 256, ETHERTYPE_OFFSET = 12, HEARTBEAT = 0x88b5, HIGHEST_PRIORITY = 7 };
 
 struct sp_switch {
     struct sp_options options;
@@ -15,7 +18,7 @@ struct sp_switch {
 };
 
 static const char INFO[] =
-    "{\"name\":\"wire\",\"tables\":[],\"actions\":[],\"profiles\":[],\"registers\":[],\"counters\":[],\"meters\":[],"
+    "{\"name\":\"front\",\"tables\":[],\"actions\":[],\"profiles\":[],\"registers\":[],\"counters\":[],\"meters\":[],"
     "\"digests\":[],\"packet_out_bytes\":0,\"packet_in_bytes\":0,\"value_sets\":[]}";
 
 static struct sp_switch *create(const struct sp_options *options)
@@ -32,16 +35,17 @@ static void process(struct sp_switch *sw, uint32_t port, const uint8_t *frame, u
 {
     (void)now;
     struct sp_tx tx = {.ingress_port = port};
-    uint32_t other = ((port - 1) ^ 1) + 1;
+    if (len >= ETHERTYPE_OFFSET + 2 && (frame[ETHERTYPE_OFFSET] << 8 | frame[ETHERTYPE_OFFSET + 1]) == HEARTBEAT)
+        tx.priority = HIGHEST_PRIORITY;
     sw->stats.received++;
     sw->stats.emitted++;
-    sw->options.emit(sw->options.user, other, frame, len, &tx);
+    sw->options.emit(sw->options.user, port ^ BEHIND, frame, len, &tx);
 }
 
 static uint32_t command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now,
                         const uint8_t **reply, uint32_t *reply_len)
 {
-    static const char refusal[] = "a wire has no tables";
+    static const char refusal[] = "a front panel has no tables";
     (void)request;
     (void)len;
     (void)now;
@@ -78,7 +82,7 @@ static const struct sp_stats *stats(const struct sp_switch *sw) { return &sw->st
 __attribute__((visibility("default"))) const struct sp_engine *sp_engine(void)
 {
     static const struct sp_engine engine = {
-        .abi = SP_ENGINE_ABI, .name = "wire", .info = INFO, .key = "wire", .create = create, .destroy = destroy,
+        .abi = SP_ENGINE_ABI, .name = "front", .info = INFO, .key = "front", .create = create, .destroy = destroy,
         .process = process, .command = command, .port_status = port_status, .tick = tick, .stats = stats,
     };
     return &engine;
