@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("config", nargs="?", metavar="CONFIG.json", help="program to start with (needs --p4info); otherwise none")
+    add("config", nargs="?", metavar="CONFIG.json", help="program to start with; P4Runtime also needs its --p4info")
     add("-i", "--interface", action="append", default=[], metavar="PORT@IFACE", help="attach an interface; repeatable")
     add("--device-id", type=int, default=0, metavar="N", help="P4Runtime device id (default 0)")
     add("--no-p4", action="store_true", help="start without a program; a controller pushes it")
@@ -141,8 +141,6 @@ def parse(arguments: Sequence[str]) -> Settings:
         found.pcap, found.config = ".", found.pcap  # BMv2's --pcap may stand alone before the program
     if found.no_p4 and found.config:
         raise UsageError(f"--no-p4 contradicts the program {found.config}")
-    if found.config and not found.p4info:
-        raise UsageError("a program on the command line needs --p4info, or start with --no-p4 and push both")
     if found.drop_port != DROP_PORT:
         raise UsageError(f"--drop-port {found.drop_port}: the drop port is {DROP_PORT}")
     _within("--cpu-port", found.cpu_port, 1, MAX_PORT - 1)

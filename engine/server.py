@@ -25,7 +25,7 @@ from engine.api import DatapathError, EngineError, ProgramInfo
 from engine.dataplane import Client, spawn
 from engine.flags import Settings, Tls, UsageError, parse
 from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
-from engine.p4rt.backend import Backend, ProcessBackend
+from engine.p4rt.backend import Backend, ProcessBackend, device_json
 from engine.p4rt.device import MAX_STREAMS, Device
 from engine.p4rt.errors import P4Error
 from engine.p4rt.fastpath import Pool
@@ -248,6 +248,9 @@ def run(settings: Settings) -> int:
             config = p4r.ForwardingPipelineConfig(p4info=read_p4info(settings.p4info))
             config.p4_device_config = settings.config.read_bytes()
             serving.device.install(config)
+        elif settings.config is not None and plane.client.program is None:
+            log.warning("no --p4info: the program runs, and P4Runtime waits for a controller's pipeline config")
+            backend.load(device_json(settings.config.read_bytes()))
         elif serving.device.has_pipeline() and plane.client.program is not None:
             _generate(settings, plane.client, plane.client.program)
         if settings.trace is not None:

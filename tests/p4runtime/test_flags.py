@@ -54,7 +54,6 @@ def test_pcap_with_and_without_directory(tmp_path: Path) -> None:
         ("--device-id -1", "device-id"),
         ("--no-such-flag", "unrecognized"),
         ("/no/such/program.json --p4info /etc/hostname", "no such file"),
-        ("/etc/hostname", "--p4info"),
         ("--no-p4 /etc/hostname --p4info /etc/hostname", "contradicts"),
         ("--drop-port 7", "511"),
         ("--cpu-port 511", "--cpu-port"),
