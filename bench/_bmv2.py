@@ -1,13 +1,12 @@
-"""simple_switch_grpc with the steering program, for comparison in the same run."""
+"""simple_switch_grpc with the same program and entries, for comparison in the same run."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import grpc
 from finsy.proto import U128, p4r, p4r_grpc
 from google.protobuf import text_format
 
-from bench._wire import DESTINATION, GROUP, HOST_MAC, P4INFO, PRIMARY, PROGRAM, SHADOW, SOURCE_MAC, Cables
+from bench._program import STEERING, Row, Subject
+from bench._wire import Cables
 
 EXECUTABLE = "simple_switch_grpc"
 START_S = 20.0
@@ -31,43 +31,40 @@ def version() -> str:
     return done.stdout.strip().splitlines()[0] if done.stdout.strip() else "unknown"
 
 
-def _entry(info: p4r.P4Info, table: str, action: str, params: list[bytes]) -> p4r.Update:  # type: ignore[name-defined]
+def _update(info: p4r.P4Info, row: Row) -> p4r.Update:  # type: ignore[name-defined]
     tables = {item.preamble.name: item for item in info.tables}
-    actions = {item.preamble.name: item for item in info.actions}
     update = p4r.Update(type=p4r.Update.INSERT)
     entry = update.entity.table_entry
-    entry.table_id = tables[table].preamble.id
+    entry.table_id = tables[row.table].preamble.id
     field = entry.match.add(field_id=1)
-    if table == "route_ipv4":
-        field.lpm.value = socket.inet_aton(DESTINATION)
-        field.lpm.prefix_len = 24
+    if row.prefix is not None:
+        field.lpm.value, field.lpm.prefix_len = row.key, row.prefix
     else:
-        field.exact.value = GROUP.to_bytes(1, "big")
+        field.exact.value = row.key.lstrip(b"\0") or b"\0"
     call = entry.action.action
-    call.action_id = actions[action].preamble.id
-    for number, value in enumerate(params, 1):
+    call.action_id = next(a.preamble.id for a in info.actions if a.preamble.alias == row.action)
+    for number, value in enumerate(row.params, 1):
         call.params.add(param_id=number, value=value.lstrip(b"\0") or b"\0")
     return update
 
 
-def _load(stub: p4r_grpc.P4RuntimeStub, election: p4r.Uint128) -> None:
+def _load(stub: p4r_grpc.P4RuntimeStub, election: p4r.Uint128, subject: Subject, rows: Sequence[Row]) -> None:
     request = p4r.SetForwardingPipelineConfigRequest(
         device_id=1, election_id=election, action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT
     )
-    text_format.Parse(P4INFO.read_text(), request.config.p4info)
-    request.config.p4_device_config = PROGRAM.read_bytes()
+    text_format.Parse(subject.p4info.read_text(), request.config.p4info)
+    request.config.p4_device_config = subject.program.read_bytes()
     stub.SetForwardingPipelineConfig(request)
-    info = request.config.p4info
     write = p4r.WriteRequest(device_id=1, election_id=election)
-    write.updates.append(_entry(info, "route_ipv4", "set_group", [GROUP.to_bytes(2, "big")]))
-    for table, port in (("primary_nexthop", PRIMARY), ("shadow_nexthop", SHADOW)):
-        write.updates.append(_entry(info, table, "set_nexthop", [port.to_bytes(2, "big"), SOURCE_MAC, HOST_MAC]))
+    write.updates.extend(_update(request.config.p4info, row) for row in rows)
     stub.Write(write)
 
 
 @contextmanager
-def bmv2_switch(made: Cables) -> Iterator[None]:
-    """A running switch with the same entries as :func:`bench._wire.engine_switch`; same niceness, too."""
+def bmv2_switch(
+    made: Cables, subject: Subject = STEERING, rows: Sequence[Row] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running switch with the program's entries, or ``rows``; niceness as :func:`bench._wire.engine_switch`."""
     done = threading.Event()
     ready = threading.Event()
     election = U128.encode(1)
@@ -100,8 +97,8 @@ def bmv2_switch(made: Cables) -> Iterator[None]:
                 listener.start()
                 if not ready.wait(START_S):
                     raise RuntimeError(f"{EXECUTABLE} does not answer the arbitration")
-                _load(stub, election)
-                yield
+                _load(stub, election, subject, subject.rows if rows is None else rows)
+                yield process
                 done.set()
             listener.join(5)
         finally:

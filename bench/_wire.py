@@ -9,7 +9,7 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,15 +140,17 @@ def liveness_entries(program: ProgramInfo, ports: Iterable[int], heartbeat_us: i
 
 
 @contextmanager
-def engine_switch(made: Cables, shared_object: Path, *options: str) -> Iterator[Client]:
-    """The embedded switch with the steering program and :func:`entries`."""
+def engine_switch(
+    made: Cables, shared_object: Path, *options: str, rows: Callable[[ProgramInfo], list[TableUpdate]] | None = None
+) -> Iterator[Client]:
+    """The embedded switch with a program and the entries that ``rows`` makes for it (default: :func:`entries`)."""
     with tempfile.TemporaryDirectory(prefix="sw-bench-") as folder:
         path = Path(folder) / "control.sock"
         process = spawn(made.switch, path, load=shared_object, log_file=Path(folder) / "log", extra=options)
         try:
             with Client(path) as client:
                 if client.program is not None and client.program.tables:
-                    codes = client.table_write(entries(client.program))
+                    codes = client.table_write((rows or entries)(client.program))
                     if any(codes):
                         raise RuntimeError(f"entries refused: {codes}")
                 yield client

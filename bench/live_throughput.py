@@ -1,8 +1,8 @@
 """Loss-free packet rate between two veths, the embedded switch against simple_switch_grpc.
 
-Same program (p4/build/shadowplane.json), same entries, same sender and receiver, same run. A rate holds when one of
-three short streams loses nothing: on a shared machine a stream may meet a pause that is not the switch's.
-"Delivered" is the highest rate at which packets arrived in any stream, whatever was lost.
+Same programs (p4/build/shadowplane.json and programs/l3.json), same entries, same sender and receiver, same run. A rate
+holds when one of three short streams loses nothing: on a shared machine a stream may meet a pause that is not the
+switch's. "Delivered" is the highest rate at which packets arrived in any stream, whatever was lost.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from bench._bmv2 import available, bmv2_switch, version
 from bench._common import Result, write
-from bench._program import shared_object
+from bench._program import L3, STEERING, Subject, updates
 from bench._wire import PRIMARY, SHADOW, Cables, blast, cables, engine_switch, udp_frame, unusable
 
 SECONDS = 0.7
@@ -96,25 +97,33 @@ def compare(
     return results
 
 
+def of_program(subject: Subject) -> list[Result]:
+    """Both switches with one program, one after the other on the same cables."""
+    results: list[Result] = []
+    theirs: dict[int, tuple[float, float]] = {}
+    with cables(PORTS) as made:
+        rows = partial(updates, rows=subject.rows)
+        with engine_switch(made, subject.shared_object(), "--ring-kib", "8192", rows=rows):
+            ours = measure(made, 200_000)
+        if available():
+            with bmv2_switch(made, subject):
+                theirs = measure(made, 10_000)
+    notes = f"{subject.name}; 8 MiB rings, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    for size in SIZES:
+        loss_free, delivered = theirs.get(size, (None, None))
+        results += compare(f"{subject.name}, loss-free", size, ours[size][0], loss_free, ">= 300000", ">= 10", notes)
+        results += compare(f"{subject.name}, delivered", size, ours[size][1], delivered, "", ">= 10", notes)
+    return results
+
+
 def main() -> int:
     if reason := unusable():
         print(f"live_throughput: {reason}")
         return 1
-    program = shared_object()
     results: list[Result] = []
-    theirs: dict[int, tuple[float, float]] = {}
-    with cables(PORTS) as made:
-        with engine_switch(made, program, "--ring-kib", "8192"):
-            ours = measure(made, 200_000)
-        if available():
-            with bmv2_switch(made):
-                theirs = measure(made, 10_000)
-    notes = f"8 MiB rings, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    for size in SIZES:
-        loss_free, delivered = theirs.get(size, (None, None))
-        results += compare("loss-free", size, ours[size][0], loss_free, ">= 300000", ">= 10", notes)
-        results += compare("delivered", size, ours[size][1], delivered, "", ">= 5", notes)
-    if not theirs:
+    for subject in (STEERING, L3):
+        results += of_program(subject)
+    if not available():
         print("simple_switch_grpc is not on the PATH: no ratio")
     write("live_throughput", results)
     return 0

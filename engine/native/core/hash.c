@@ -8,7 +8,7 @@
 
 #define MOVES 8u            /* positions per insert: done long before the next growth */
 #define DROPPED 4096u       /* positions (64 KiB) */
-#define MAPPED (256u << 10) /* bytes from which slots are mapped: zeroed page by page, when they are touched */
+#define MAPPED (32u << 10)  /* bytes from which slots are mapped: zeroed page by page, when they are touched */
 
 struct sp_entry sp_hash_gone;
 

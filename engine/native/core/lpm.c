@@ -154,14 +154,21 @@ static uint32_t sp_value_id(const struct sp_table *t, const struct sp_entry *e)
     return 1 + (t->desc->bare ? e->act->id : e->slot);
 }
 
+static void sp_root_free(struct sp_lpm *lpm)
+{
+    if (lpm->root)
+        munmap(lpm->root, ROOTS * sizeof *lpm->root);
+    if (lpm->lengths)
+        munmap(lpm->lengths, ROOTS);
+}
+
 static bool sp_root_new(struct sp_lpm *lpm)
 {
-    lpm->root = calloc(ROOTS, sizeof *lpm->root);
-    lpm->lengths = calloc(ROOTS, 1);
+    lpm->root = sp_map(ROOTS * sizeof *lpm->root);
+    lpm->lengths = sp_map(ROOTS);
     if (lpm->root && lpm->lengths)
         return true;
-    free(lpm->root);
-    free(lpm->lengths);
+    sp_root_free(lpm);
     lpm->root = NULL;
     lpm->lengths = NULL;
     return false;
@@ -170,12 +177,13 @@ static bool sp_root_new(struct sp_lpm *lpm)
 static bool sp_block_new(struct sp_lpm *lpm, uint32_t number)
 {
     struct sp_lpm_block *block = &lpm->block[number];
-    block->lengths = calloc(SP_LPM_BLOCK, CHUNK);
+    block->lengths = sp_map(SP_LPM_BLOCK * CHUNK);
     block->used = calloc(SP_LPM_BLOCK, sizeof *block->used);
     block->slots = block->lengths && block->used ? sp_map(BLOCK_BYTES) : NULL;
     if (block->slots)
         return true;
-    free(block->lengths);
+    if (block->lengths)
+        munmap(block->lengths, SP_LPM_BLOCK * CHUNK);
     free(block->used);
     memset(block, 0, sizeof *block);
     return false;
@@ -419,13 +427,12 @@ void sp_lpm_clear(struct sp_lpm *lpm)
     sp_arena_clear(&lpm->arena);
     for (uint32_t i = 0; i < SP_LPM_BLOCKS && lpm->block[i].slots; i++) {
         munmap(lpm->block[i].slots, BLOCK_BYTES);
-        free(lpm->block[i].lengths);
+        munmap(lpm->block[i].lengths, SP_LPM_BLOCK * CHUNK);
         free(lpm->block[i].used);
     }
     for (uint32_t i = 0; i < lpm->longer_blocks; i++)
         free(lpm->longer[i]);
     free(lpm->longer);
-    free(lpm->lengths);
-    free(lpm->root);
+    sp_root_free(lpm);
     memset(lpm, 0, sizeof *lpm);
 }

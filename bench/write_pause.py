@@ -1,0 +1,377 @@
+"""How long packets wait while tables change: a million prefixes, exact entries, default routes, groups, programs.
+
+In memory: the switch process's loop without its interfaces (``native/write_pause.c``), in processor time of the thread,
+so that other processes on the machine do not count; a virtual machine's own pauses do, and stand beside. Live: a stream
+through the switch while a million prefixes come and go, its packets' time on the way against the same stream's without
+writes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench._common import Result, write
+from bench._wire import PRIMARY, PROGRAM, SHADOW, Cables, blast_records, cables, engine_switch, udp_frame, unusable
+from engine.api import ProgramInfo
+from engine.build import INCLUDE, build_shared
+from engine.codec import Command, program_from_json
+from engine.dataplane import WRITE_CHUNK, Client
+from engine.library import CompiledProgram, compile_program, load_engine
+
+MILLION = 1_000_000
+GROUP_SIZES = (64, 1024)
+TERNARY = 100_000
+LIMIT_US = 100.0
+ROUNDS = 3
+NOTHING = "nothing done, a clock read in a loop"
+SLOTS = 4096
+RATE = 20_000
+INSERT, MODIFY, DELETE = 1, 2, 3
+ANCHOR = "BMv2: a lock per table that packets wait for"
+LARGE = {"route_ipv4": 1 << 20, "label": 1 << 20, "acl": 1 << 17}  # entries
+
+
+class Pauses(ctypes.Structure):
+    """As in ``write_pause.c``; times in ns."""
+
+    _fields_ = (
+        ("count", ctypes.c_uint64),
+        ("longest", ctypes.c_uint64),
+        ("total", ctypes.c_uint64),
+        ("failed", ctypes.c_uint64),
+        ("histogram", ctypes.c_uint64 * SLOTS),
+    )
+
+
+def program() -> CompiledProgram:
+    """The steering program with larger tables."""
+    source = json.loads(PROGRAM.read_text())
+    for pipeline in source["pipelines"]:
+        for table in pipeline["tables"]:
+            table["max_size"] = LARGE.get(table["name"], table["max_size"])
+    return compile_program(source)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Indexes of a program's tables and actions."""
+
+    info: ProgramInfo
+
+    def table(self, name: str) -> int:
+        return [t.name for t in self.info.tables].index(name)
+
+    def action(self, table: str, name: str) -> int:
+        actions = self.info.tables[self.table(table)].actions
+        return next(a for a in actions if self.info.actions[a].name == name)
+
+
+Updates = NDArray[Any]
+
+
+def _records(count: int, key: list[Any], params: list[Any], delete: bool) -> Updates:
+    """Zeroed updates with their lengths, as ``engine.codec`` writes them."""
+    head = [("length", "<u4"), ("op", "u1"), ("table", "<u4"), ("fields", "u1")]
+    tail = [("priority", "<i4"), ("idle", "<u8"), ("kind", "u1")]
+    action = [] if delete else [("action", "<u4"), *params]
+    out = np.zeros(count, dtype=np.dtype([*head, *key, *tail, *action]))
+    out["length"] = out.dtype.itemsize - 4
+    return out
+
+
+def routes(names: Names, op: int, count: int, group: int = 1) -> Updates:
+    """Prefixes of 17 to 32 bits, all different, spread over all addresses."""
+    out = _records(count, [("key", ">u4"), ("bits", "<u2")], [("group", ">u2")], op == DELETE)
+    number = np.arange(count, dtype=np.uint64)
+    # Half are /24, the others of all lengths; an odd multiplier spreads numbers without repeating any.
+    value = (number * 2654435761 % (1 << 24)) << 8
+    bits = np.where(number % 2 == 0, 24, 17 + (number // 2) % 16)
+    distinct = np.where(bits <= 24, value, value | (number % 251) << 0)
+    mask = (0xFFFFFFFF << (32 - bits.astype(np.int64))) & 0xFFFFFFFF
+    out["op"], out["table"], out["fields"] = op, names.table("route_ipv4"), 1
+    out["key"], out["bits"] = distinct.astype(np.int64) & mask, bits
+    _, first = np.unique(out[["key", "bits"]], return_index=True)
+    out = out[np.sort(first)]
+    if op != DELETE:
+        out["kind"], out["action"], out["group"] = 1, names.action("route_ipv4", "set_group"), group
+    return out
+
+
+def default_route(names: Names, op: int, group: int = 1) -> Updates:
+    """0.0.0.0/0."""
+    out = routes(names, op, 1, group)
+    out["key"], out["bits"] = 0, 0
+    return out
+
+
+def labels(names: Names, op: int, count: int, salt: int = 0) -> Updates:
+    """Exact entries, each with parameters of its own."""
+    params = [("port", ">u2"), ("source", "u1", 6), ("target", "u1", 6)]
+    out = _records(count, [("key", "u1", 3)], params, op == DELETE)
+    number = np.arange(count, dtype=np.uint32)
+    out["op"], out["table"], out["fields"] = op, names.table("label"), 1
+    for i in range(3):
+        out["key"][:, i] = number >> (8 * (2 - i)) & 0xFF
+    if op != DELETE:
+        out["kind"], out["action"] = 1, names.action("label", "label_forward")
+        out["port"] = 1 + number % 8
+        for i in range(4):
+            out["target"][:, i] = (number + salt) >> (8 * i) & 0xFF
+    return out
+
+
+def rules(names: Names, op: int, count: int) -> Updates:
+    """Ternary entries over the destination, of 8 masks."""
+    table = names.table("acl")
+    key: list[Any] = []
+    for field in names.info.tables[table].key:
+        size = (field.width + 7) // 8
+        key += [(f"{field.name}.v", "u1", size), (f"{field.name}.m", "u1", size)]
+    out = _records(count, key, [], op == DELETE)
+    number = np.arange(count, dtype=np.uint32)
+    out["op"], out["table"], out["fields"] = op, table, len(names.info.tables[table].key)
+    bits = 25 + number % 8
+    mask = (0xFFFFFFFF << (32 - bits.astype(np.int64))) & 0xFFFFFFFF
+    value = (number.astype(np.int64) << 7) & mask | (number.astype(np.int64) * 0 + (203 << 24))
+    for i in range(4):
+        out["ipv4_dst.v"][:, i] = (value & mask) >> (8 * (3 - i)) & 0xFF
+        out["ipv4_dst.m"][:, i] = mask >> (8 * (3 - i)) & 0xFF
+    for field in names.info.tables[table].key:
+        if field.kind.name == "RANGE":
+            out[f"{field.name}.m"] = 0xFF
+    out["priority"] = 1 + number
+    if op != DELETE:
+        out["kind"], out["action"] = 1, names.action("acl", "acl_deny")
+    return out
+
+
+class Memory:
+    """A pipeline in this process and the C loop around it."""
+
+    def __init__(self, compiled: CompiledProgram) -> None:
+        self.engine = load_engine(compiled.path)
+        path = build_shared(
+            [INCLUDE.parents[2] / "bench" / "native" / "write_pause.c"], name="bench-pause", flags=("-D_GNU_SOURCE",)
+        )
+        self.tool = ctypes.CDLL(str(path))
+        self.tool.pause_create.restype = ctypes.c_void_p
+        u32, pointer, text = ctypes.c_uint32, ctypes.c_void_p, ctypes.c_char_p
+        self.tool.pause_write.argtypes = (pointer, text, u32, u32, u32, text, u32, pointer)
+        self.tool.pause_command.argtypes = (pointer, u32, text, u32, text, u32, pointer)
+        self.tool.pause_nothing.argtypes = (ctypes.c_uint64, pointer)
+        self.handle = self.tool.pause_create(ctypes.byref(self.engine))
+        self.frame = udp_frame(64)
+
+    def write(self, updates: Updates, batch: int = WRITE_CHUNK) -> Pauses:
+        """All updates, ``batch`` to a message."""
+        out = Pauses()
+        size = updates.dtype.itemsize
+        self.tool.pause_write(
+            self.handle, updates.tobytes(), size, len(updates), batch, self.frame, len(self.frame), ctypes.byref(out)
+        )
+        if out.failed:
+            raise RuntimeError(f"{out.failed} of {len(updates)} updates refused")
+        return out
+
+    def command(self, op: int, request: bytes, out: Pauses) -> None:
+        """One command, added to ``out``."""
+        code = self.tool.pause_command(
+            self.handle, op, request, len(request), self.frame, len(self.frame), ctypes.byref(out)
+        )
+        if code:
+            raise RuntimeError(f"command {op:#x}: code {code}")
+
+    def nothing(self, seconds: float) -> Pauses:
+        """Pauses of the machine itself."""
+        out = Pauses()
+        self.tool.pause_nothing(int(seconds * 1e9), ctypes.byref(out))
+        return out
+
+    def close(self) -> None:
+        self.engine.destroy(self.handle)
+
+
+def over(pauses: Pauses) -> int:
+    """How many were longer than the limit."""
+    return sum(pauses.histogram[int(LIMIT_US) :])
+
+
+def figure(what: str, rounds: list[Pauses]) -> Result:
+    """The longest pause, of the round with the shortest: what our code causes comes in every round."""
+    best = min(rounds, key=lambda pauses: int(pauses.longest))
+    longest = ", ".join(f"{pauses.longest / 1e3:.0f}" for pauses in rounds)
+    notes = f"longest of {len(rounds)} rounds: {longest}; above {LIMIT_US:.0f} us: {sum(map(over, rounds))} of "
+    notes += f"{sum(int(pauses.count) for pauses in rounds):,}; a round's writes took {best.total / 1e9:.2f} s"
+    target = f"<= {LIMIT_US:.0f}" if best.failed == 0 and what != NOTHING else ""
+    return Result(f"longest pause: {what}", "us", best.longest / 1e3, target, ANCHOR, int(best.count), notes)
+
+
+def selectors(memory: Memory, names: Names) -> Pauses:
+    """Groups written, rewritten with other weights, members changed."""
+    profile = next(t.selector for t in names.info.tables if t.name == "balance" and t.selector is not None)
+    action = names.action("balance", "set_group")
+    out = Pauses()
+
+    def member(op: int, number: int, group: int) -> None:
+        call = struct.pack("<BI", 1, action) + group.to_bytes(2, "big")
+        memory.command(Command.MEMBER_WRITE, struct.pack("<BII", op, profile, number) + call, out)
+
+    for number in range(max(GROUP_SIZES)):
+        member(INSERT, number, 1 + number % 64)
+    for size in GROUP_SIZES:
+        for op, weight in ((INSERT, 1), (MODIFY, 65536 // size), (MODIFY, 2)):
+            body = b"".join(struct.pack("<IIi", n, weight, -1) for n in range(size))
+            for group in range(4):
+                head = struct.pack("<BIII", op, profile, size * 10 + group, size)
+                memory.command(Command.GROUP_WRITE, head + body, out)
+    for number in range(max(GROUP_SIZES)):
+        member(MODIFY, number, 2 + number % 64)
+    return out
+
+
+def one_round(compiled: CompiledProgram) -> dict[str, Pauses]:
+    """All writes in a fresh switch, in order."""
+    memory = Memory(compiled)
+    names = Names(program_from_json(memory.engine.info.decode()))
+    try:
+        changes = np.repeat(default_route(names, MODIFY), 100)
+        changes["group"] = 2 + np.arange(100) % 3
+        million, gone = routes(names, INSERT, MILLION), routes(names, DELETE, MILLION)
+        some = routes(names, MODIFY, 2000, 3)[np.arange(20_000) % 2000]
+        return {
+            NOTHING: memory.nothing(1.0),
+            "first default route": memory.write(default_route(names, INSERT)),
+            f"{len(million):,} prefixes inserted": memory.write(million),
+            "default route changed over a million others": memory.write(changes, 1),
+            "20,000 prefixes changed": memory.write(some),
+            "default route deleted": memory.write(default_route(names, DELETE)),
+            f"{len(gone):,} prefixes deleted": memory.write(gone),
+            "the same inserted in messages of 10,000": memory.write(million, 10_000),
+            "the same deleted in messages of 10,000": memory.write(gone, 10_000),
+            "a million exact entries, no two alike, inserted": memory.write(labels(names, INSERT, MILLION)),
+            "a million exact entries changed": memory.write(labels(names, MODIFY, MILLION, 1 << 24)),
+            "a million exact entries deleted": memory.write(labels(names, DELETE, MILLION)),
+            f"{TERNARY:,} ternary entries inserted": memory.write(rules(names, INSERT, TERNARY)),
+            f"{TERNARY:,} ternary entries deleted": memory.write(rules(names, DELETE, TERNARY)),
+            "selector members, groups of up to 1,024 members": selectors(memory, names),
+        }
+    finally:
+        memory.close()
+
+
+def in_memory(compiled: CompiledProgram) -> list[Result]:
+    """All that is measured without interfaces."""
+    rounds = [one_round(compiled) for _ in range(ROUNDS)]
+    return [figure(what, [item[what] for item in rounds]) for what in rounds[0]]
+
+
+def transit(made: Cables, seconds: float, during: Callable[[], None] | None) -> NDArray[Any]:
+    """Microseconds from sending to the arrival at the other end, of a stream that runs while ``during`` does."""
+    outcome: list[NDArray[Any]] = []
+    count = int(RATE * seconds)
+
+    def send() -> None:
+        outcome.append(blast_records(made.host[1], [made.host[PRIMARY]], RATE, count, udp_frame(128))[1])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    time.sleep(0.5)
+    if during is not None:
+        during()
+    sender.join()
+    if len(outcome[0]) != count:
+        print(f"write_pause: {count - len(outcome[0])} of {count} packets lost")
+    records = outcome[0]
+    return cast(NDArray[Any], (records["received"].astype(np.int64) - records["sent"].astype(np.int64)) / 1e3)
+
+
+def messages(updates: Updates) -> list[bytes]:
+    """TABLE_WRITE requests."""
+    data, size = updates.tobytes(), updates.dtype.itemsize
+    return [
+        struct.pack("<BI", 0, min(WRITE_CHUNK, len(updates) - at)) + data[at * size : (at + WRITE_CHUNK) * size]
+        for at in range(0, len(updates), WRITE_CHUNK)
+    ]
+
+
+def stream(made: Cables, client: Client, compiled: CompiledProgram) -> list[Result]:
+    """A million prefixes come and go, then the program is loaded anew, under traffic."""
+    assert client.program is not None
+    names = Names(client.program)
+    took: dict[str, float] = {}
+
+    def send_all(op: int) -> None:
+        requests = messages(routes(names, op, MILLION))
+        began = time.monotonic()
+        for request in requests:
+            if any(client.command(Command.TABLE_WRITE, request)):
+                raise RuntimeError("updates refused")
+        took["insert" if op == INSERT else "delete"] = time.monotonic() - began
+
+    def both() -> None:
+        send_all(INSERT)
+        send_all(DELETE)
+
+    calm = transit(made, 8, None)
+    busy = transit(made, 16, both)
+    results = []
+    for what, times in (("without writes", calm), ("a million prefixes written and deleted", busy)):
+        notes = f"p50 {np.median(times):.0f}, p99.9 {np.quantile(times, 0.999):.0f}, longest {times.max():.0f} us"
+        results.append(
+            Result(
+                f"live, {what}, p99.9 of a packet's way",
+                "us",
+                float(np.quantile(times, 0.999)),
+                "",
+                "",
+                len(times),
+                notes,
+            )
+        )
+    share = max(0.0, float(np.mean(busy > 2 * LIMIT_US) - np.mean(calm > 2 * LIMIT_US)))
+    notes = f"insert {took['insert']:.1f} s, delete {took['delete']:.1f} s"
+    later = "live, packets that took more than 200 us because of writes"
+    results.append(Result(later, "share", share, "<= 0.001", "", len(busy), notes))
+    client.hello()
+    pauses, loads = [], []
+    for _ in range(10):
+        began = time.monotonic()
+        client.load(compiled.path)
+        loads.append((time.monotonic() - began) * 1e3)
+        pauses.append(client.hello()["statistics"]["longest_pause_us"])
+        client.command(Command.TABLE_WRITE, messages(routes(names, INSERT, 20_000))[0])
+    notes = f"longest of all {max(pauses):.0f} us"
+    longest = "live, longest pause while a program is loaded, median"
+    results += [
+        Result("commit of a program in the switch process", "ms", float(np.median(loads)), "", "", len(loads)),
+        Result(longest, "us", float(np.median(pauses)), "<= 100", ANCHOR, len(pauses), notes),
+    ]
+    return results
+
+
+def main() -> int:
+    """Run and write the results; 1 when a target was missed."""
+    compiled = program()
+    results = in_memory(compiled)
+    if reason := unusable():
+        print(f"write_pause: not live: {reason}")
+    else:
+        with cables((1, PRIMARY, SHADOW)) as made, engine_switch(made, compiled.path) as client:
+            results += stream(made, client, compiled)
+    write("write_pause", results)
+    return 0 if all(r.holds is not False for r in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
