@@ -197,6 +197,7 @@ class ProgramInfo:
     packet_out_bytes: int = 0  # length of the header before a packet-out's payload
     packet_in_bytes: int = 0
     value_sets: tuple[ArrayInfo, ...] = ()  # parser value sets: width of one value, size
+    controller_headers: tuple[DigestInfo, ...] = ()  # packet_in and packet_out: fields of the header of that name
 
 
 @dataclass(frozen=True, slots=True)

@@ -419,6 +419,11 @@ def program_from_json(text: str) -> ProgramInfo:
         def arrays(name: str) -> tuple[ArrayInfo, ...]:
             return tuple(ArrayInfo(**item) for item in data[name])
 
+        def named_fields(name: str) -> tuple[DigestInfo, ...]:
+            return tuple(
+                DigestInfo(item["name"], tuple((f[0], f[1]) for f in item["fields"])) for item in data.get(name, ())
+            )
+
         return ProgramInfo(
             name=data["name"],
             tables=tuple(
@@ -438,12 +443,11 @@ def program_from_json(text: str) -> ProgramInfo:
             registers=arrays("registers"),
             counters=arrays("counters"),
             meters=arrays("meters"),
-            digests=tuple(
-                DigestInfo(item["name"], tuple((f[0], f[1]) for f in item["fields"])) for item in data["digests"]
-            ),
+            digests=named_fields("digests"),
             packet_out_bytes=data["packet_out_bytes"],
             packet_in_bytes=data["packet_in_bytes"],
             value_sets=arrays("value_sets"),
+            controller_headers=named_fields("controller_headers"),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ProgramError(f"not a description of a program: {error}") from error

@@ -52,6 +52,11 @@ def program_info(program: ir.Program, packet_out_bytes: int = 0, packet_in_bytes
         packet_out_bytes=packet_out_bytes,
         packet_in_bytes=packet_in_bytes,
         value_sets=arrays(program.value_sets),
+        controller_headers=tuple(
+            DigestInfo(simple, tuple((f.name, f.width) for f in program.types[header.type].fields))
+            for header in program.headers
+            if (simple := header.name.rpartition(".")[2]) in ("packet_in", "packet_out")
+        ),
     )
 
 

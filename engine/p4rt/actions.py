@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from engine.p4rt.errors import invalid, unimplemented
+from engine.p4rt.errors import invalid
+from engine.p4rt.names import Names
 from engine.p4rt.stubs import p4r
 from engine.p4rt.values import delimited, fixed, octets, varint
 
@@ -25,18 +26,35 @@ _ACTION_ID_TAG = bytes([p4r.Action.ACTION_ID_FIELD_NUMBER << 3])
 class ParamSchema:
     """One action parameter: width in bits and the protobuf prefix for each length of its value."""
 
-    __slots__ = ("id", "name", "prefixes", "size", "what", "width")
+    __slots__ = ("_head", "id", "name", "names", "prefixes", "size", "what", "whole", "width")
 
-    def __init__(self, id_: int, name: str, width: int, action: str) -> None:
+    def __init__(self, id_: int, name: str, width: int, action: str, names: Names | None = None) -> None:
         self.id = id_
         self.name = name
         self.width = width
         self.size = octets(width)
         self.what = f"action {action}: parameter {name}"
+        self.names = names  # the parameter's strings, None: numbers
+        self.whole = not width & 7 and names is None  # a value of the right length needs no look
+        self._head = _ID_TAG + varint(id_) + varint(_VALUE << 3 | 2)
         self.prefixes = []
         for length in range(self.size + 1):
             head = _ID_TAG + varint(id_) + varint(_VALUE << 3 | 2) + varint(length)
             self.prefixes.append(varint(_PARAMS << 3 | 2) + varint(len(head) + length) + head)
+
+    def fit(self, value: bytes) -> bytes:
+        """The value in the data plane's form."""
+        if self.names is not None:
+            return self.names.number(value, self.what).to_bytes(self.size, "big")
+        return fixed(value, self.width, self.what)
+
+    def wire(self, value: bytes) -> bytes:
+        """The field ``Action.params`` for a value in the data plane's form."""
+        if self.names is None:
+            value = value.lstrip(b"\0") or b"\0"
+            return self.prefixes[len(value)] + value
+        text = self.names.string(int.from_bytes(value, "big"))
+        return delimited(_PARAMS, self._head + varint(len(text)) + text)
 
 
 class ActionSchema:
@@ -70,12 +88,8 @@ class ActionSchema:
             if item.param_id != param.id:
                 return self._encode_unordered(action)
             value = item.value
-            parts.append(value if len(value) == param.size and not param.width & 7 else self._fit(value, param))
+            parts.append(value if param.whole and len(value) == param.size else param.fit(value))
         return b"".join(parts)
-
-    @staticmethod
-    def _fit(value: bytes, param: ParamSchema) -> bytes:
-        return fixed(value, param.width, param.what)
 
     def _encode_unordered(self, action: p4r.Action) -> bytes:
         values: list[bytes] = [b""] * len(self.params)
@@ -87,7 +101,7 @@ class ActionSchema:
             if position in seen:
                 raise invalid(f"action {self.name}: parameter {self.params[position].name} is given twice")
             seen.add(position)
-            values[position] = self._fit(item.value, self.params[position])
+            values[position] = self.params[position].fit(item.value)
         return self._head + b"".join(values)
 
     def _wrong_count(self, action: p4r.Action) -> Exception:
@@ -105,9 +119,7 @@ class ActionSchema:
         parts = [self._sole]
         for param in self.params:
             end = offset + param.size
-            value = data[offset:end].lstrip(b"\0") or b"\0"
-            parts.append(param.prefixes[len(value)])
-            parts.append(value)
+            parts.append(param.wire(data[offset:end]))
             offset = end
         return b"".join(parts)
 
@@ -126,12 +138,9 @@ class ActionSchema:
         return tuple(out)
 
 
-def param_schemas(action: str, specs: Sequence[tuple[int, str, int]]) -> list[ParamSchema]:
-    """Schemas for (id, name, width in bits); a parameter without width (a string type) is refused."""
-    for _id, name, width in specs:
-        if width <= 0:
-            raise unimplemented(f"action {action}: parameter {name} has a translated string type")
-    return [ParamSchema(id_, name, width, action) for id_, name, width in specs]
+def param_schemas(action: str, specs: Sequence[tuple[int, str, int, Names | None]]) -> list[ParamSchema]:
+    """Schemas for (id, name, width in bits, strings or None)."""
+    return [ParamSchema(id_, name, width, action, names) for id_, name, width, names in specs]
 
 
 def table_action_wire(action_body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
 from engine.p4rt.outbox import Outbox
 from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.roles import RoleRules
-from engine.p4rt.state import CONFIG, EAGER, EXTRAS, SAVED, keep_config, kept_config
+from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
 from engine.p4rt.stubs import p4r
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ class Device:
             self._saved = kept_config(self.backend, SAVED)
             if config is None:
                 return
-            self._pipeline = pipelines.reattach(config, self.backend.state_get(EXTRAS), self.backend)
+            extras, names = self.backend.state_get(EXTRAS), self.backend.state_get(NAMES)
+            self._pipeline = pipelines.reattach(config, extras, names, self.backend)
             log.info("found the running pipeline again (cookie %d)", config.cookie.cookie)
         except (EngineError, P4Error) as error:
             log.error("the former pipeline could not be taken over: %s", error)
@@ -268,6 +269,7 @@ class Device:
             try:
                 return self._pipeline is running and running.writer.write_plain(update)
             finally:
+                self._keep_names(running)
                 self._write_lock.release()
         except (P4Error, EngineError, DecodeError):
             return False
@@ -355,6 +357,7 @@ class Device:
                     raise
             keep_config(self.backend, CONFIG, config)
             self._pipeline.extras.dirty = True
+            self.backend.state_put(NAMES, self._pipeline.schema.translations.pack())
             self._keep_extras(force=True)
             if self._saved is not None:
                 self._saved = None
@@ -391,9 +394,21 @@ class Device:
     def has_pipeline(self) -> bool:
         return self._pipeline is not None
 
+    def _keep_names(self, running: Pipeline) -> None:
+        translations = running.schema.translations
+        if not translations.changed:
+            return
+        try:
+            self.backend.state_put(NAMES, translations.pack())
+        except DatapathError as error:
+            log.warning("the data plane did not keep translated strings: %s", error)
+
     def _keep_extras(self, *, force: bool = False) -> None:
         running = self._pipeline
-        if running is None or not running.extras.dirty:
+        if running is None:
+            return
+        self._keep_names(running)
+        if not running.extras.dirty:
             return
         if not force and len(running.extras.metadata) > EAGER:
             with self._wake:

@@ -146,10 +146,14 @@ class DigestBuffer:
         out = p4r.DigestList(digest_id=channel.schema.id, list_id=channel.list_id, timestamp=now_ns)
         scalar = channel.schema.scalar
         for values in channel.waiting:
+            given = [canonical(value) for value in values]
+            for position, names in enumerate(channel.schema.names):
+                if names is not None:
+                    given[position] = names.string(int.from_bytes(values[position], "big"))
             if scalar:
-                out.data.add(bitstring=canonical(values[0]))
+                out.data.add(bitstring=given[0])
             else:
-                members = [p4d.P4Data(bitstring=canonical(value)) for value in values]
+                members = [p4d.P4Data(bitstring=value) for value in given]
                 out.data.add(struct=p4d.P4StructLike(members=members))
             if channel.config.ack_timeout_ns:
                 channel.unacked[values] = (channel.list_id, now_ns + channel.config.ack_timeout_ns)

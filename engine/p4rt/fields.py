@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.api import MatchKind
-from engine.p4rt.errors import invalid
+from engine.p4rt.errors import invalid, unimplemented
+from engine.p4rt.names import Names
 from engine.p4rt.stubs import p4r
 from engine.p4rt.values import canonical, delimited, fixed, octets, varint
 
@@ -40,7 +41,9 @@ class FieldSchema:
 
     __slots__ = ("absent", "encode", "id", "kind", "layout", "name", "what", "width", "wire")
 
-    def __init__(self, id_: int, name: str, kind: MatchKind, width: int, table: str) -> None:
+    def __init__(
+        self, id_: int, name: str, kind: MatchKind, width: int, table: str, names: Names | None = None
+    ) -> None:
         self.id = id_
         self.name = name
         self.kind = kind
@@ -71,6 +74,41 @@ class FieldSchema:
             self.absent = zero + top
             self.layout += f"{size}s"
             self.encode, self.wire = _range(self.what, width, top), _range_wire(id_, zero, top)
+        if names is not None:
+            self._translate(names)
+
+    def _translate(self, names: Names) -> None:
+        """Take strings; P4Runtime has them for exact and optional fields only."""
+        size, what = octets(self.width), self.what
+        full = ((1 << self.width) - 1).to_bytes(size, "big")
+        if self.kind is MatchKind.EXACT:
+            number = _FIELD_ID + varint(self.id)
+
+            def encode(match: Any) -> bytes:
+                if not match.HasField("exact"):
+                    raise _wrong_kind(match, "exact", what)
+                return names.number(match.exact.value, what).to_bytes(size, "big")
+
+            def wire(value: bytes, mask: bytes) -> bytes:
+                text = delimited(1, names.string(int.from_bytes(value, "big")))
+                body = number + delimited(_NUMBERS[MatchKind.EXACT], text)
+                return _MATCH_TAG + varint(len(body)) + body
+
+        elif self.kind is MatchKind.OPTIONAL:
+
+            def encode(match: Any) -> bytes:
+                if not match.HasField("optional"):
+                    raise _wrong_kind(match, "optional", what)
+                return names.number(match.optional.value, what).to_bytes(size, "big") + full
+
+            def wire(value: bytes, mask: bytes) -> bytes:
+                if mask == bytes(size):
+                    return b""
+                return _field(self.id, MatchKind.OPTIONAL, delimited(1, names.string(int.from_bytes(value, "big"))))
+
+        else:
+            raise unimplemented(f"{what}: a {self.kind.name.lower()} match of a type translated to strings")
+        self.encode, self.wire = encode, wire
 
 
 def _wrong_kind(match: Any, kind: str, what: str) -> Exception:

@@ -6,23 +6,42 @@ are packed most significant bit first and padded at the end to whole bytes, as t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from engine.p4rt.errors import invalid, unimplemented
+from engine.p4rt.names import Names, Translations
 from engine.p4rt.stubs import p4i, p4r
 from engine.p4rt.values import decode, encode, octets
 
 
-class HeaderSchema:
-    """One controller header. ``size`` is in bytes."""
+@dataclass(frozen=True, slots=True)
+class _Field:
+    id: int
+    name: str
+    width: int  # bits in the data plane
+    names: Names | None  # strings, None: numbers
 
-    def __init__(self, info: p4i.ControllerPacketMetadata) -> None:
+
+class HeaderSchema:
+    """One controller header. ``size`` is in bytes.
+
+    ``widths``: of the header's fields in the program, which differ from P4Info's for translated types.
+    """
+
+    def __init__(
+        self, info: p4i.ControllerPacketMetadata, translations: Translations, widths: Mapping[str, int]
+    ) -> None:
         self.name = info.preamble.name
-        self.fields = tuple((item.id, item.name, item.bitwidth) for item in info.metadata)
-        for _id, name, width in self.fields:
+        fields = []
+        for item in info.metadata:
+            what = f"controller header {self.name}: field {item.name}"
+            width = widths.get(item.name, item.bitwidth)
             if width <= 0:
-                raise unimplemented(f"controller header {self.name}: field {name} has a translated string type")
-        self.bits = sum(width for _id, _name, width in self.fields)
+                raise unimplemented(f"{what} has a translated type and a width that the program does not tell")
+            fields.append(_Field(item.id, item.name, width, translations.of(item.type_name.name, width, what)))
+        self.fields = tuple(fields)
+        self.bits = sum(item.width for item in self.fields)
         self.size = octets(self.bits)
         self._spare = self.size * 8 - self.bits
 
@@ -34,13 +53,18 @@ class HeaderSchema:
                 raise invalid(f"{self.name}: metadata id {item.metadata_id} is given twice")
             given[item.metadata_id] = item.value
         value = 0
-        for id_, name, width in self.fields:
-            raw = given.pop(id_, None)
+        for field in self.fields:
+            raw = given.pop(field.id, None)
+            what = f"{self.name}: metadata {field.name}"
             if raw is None:
-                if not _padding(name):
-                    raise invalid(f"{self.name}: metadata {name} is missing")
-                raw = b"\0"
-            value = value << width | decode(raw, width, f"{self.name}: metadata {name}")
+                if not _padding(field.name):
+                    raise invalid(f"{what} is missing")
+                number = 0
+            elif field.names is not None:
+                number = field.names.number(raw, what)
+            else:
+                number = decode(raw, field.width, what)
+            value = value << field.width | number
         if given:
             raise invalid(f"{self.name} has no metadata with id {min(given)}")
         return (value << self._spare).to_bytes(self.size, "big")
@@ -50,9 +74,11 @@ class HeaderSchema:
         value = int.from_bytes(data[: self.size], "big") >> self._spare
         out = []
         shift = self.bits
-        for id_, _name, width in self.fields:
-            shift -= width
-            out.append(p4r.PacketMetadata(metadata_id=id_, value=encode(value >> shift & ((1 << width) - 1))))
+        for field in self.fields:
+            shift -= field.width
+            number = value >> shift & ((1 << field.width) - 1)
+            text = encode(number) if field.names is None else field.names.string(number)
+            out.append(p4r.PacketMetadata(metadata_id=field.id, value=text))
         return out
 
 

@@ -58,10 +58,10 @@ def verify(config: p4r.ForwardingPipelineConfig, backend: Backend) -> Schema:
     return build(config.p4info, program)
 
 
-def activate(config: p4r.ForwardingPipelineConfig, backend: Backend) -> Pipeline:
-    """Load a verified config with fresh state."""
+def activate(config: p4r.ForwardingPipelineConfig, backend: Backend, names: bytes | None = None) -> Pipeline:
+    """Load a verified config with fresh state; ``names``: translations to keep."""
     program = load(config, backend)
-    return Pipeline.create(config, build(config.p4info, program), backend)
+    return Pipeline.create(config, build(config.p4info, program, names), backend)
 
 
 def load(config: p4r.ForwardingPipelineConfig, backend: Backend) -> ProgramInfo:
@@ -71,12 +71,14 @@ def load(config: p4r.ForwardingPipelineConfig, backend: Backend) -> ProgramInfo:
         raise translated(error) from None
 
 
-def reattach(config: p4r.ForwardingPipelineConfig, extras: bytes | None, backend: Backend) -> Pipeline:
+def reattach(
+    config: p4r.ForwardingPipelineConfig, extras: bytes | None, names: bytes | None, backend: Backend
+) -> Pipeline:
     """The pipeline that the data plane runs already; :class:`P4Error` when it is not that one."""
     program = backend.commands.program
     if program is None:
         raise P4Error(Rpc.FAILED_PRECONDITION, "the data plane runs no program")
-    schema = build(config.p4info, program)
+    schema = build(config.p4info, program, names)
     return Pipeline.create(config, schema, backend, Extras.unpack(extras, schema) if extras else None)
 
 
@@ -95,11 +97,12 @@ def reconcile(old: Pipeline, config: p4r.ForwardingPipelineConfig, backend: Back
         old.config = config
         return old
     saved = _Snapshot(old, backend)
-    new = activate(config, backend)
+    names = old.schema.translations.pack()
+    new = activate(config, backend, names)
     try:
         saved.restore(new, backend)
     except (P4Error, EngineError):
-        again = activate(old.config, backend)  # the spec: what cannot be reconciled leaves everything as it was
+        again = activate(old.config, backend, names)  # the spec: what cannot be reconciled leaves everything as it was
         saved.restore(again, backend)
         old.schema, old.extras, old.digests = again.schema, again.extras, again.digests
         old.writer, old.reader = again.writer, again.reader

@@ -11,6 +11,7 @@ from engine.p4rt.actions import ActionSchema, param_schemas
 from engine.p4rt.errors import P4Error, invalid, not_found, unimplemented
 from engine.p4rt.fields import P4INFO_KINDS, FieldSchema
 from engine.p4rt.headers import HeaderSchema
+from engine.p4rt.names import Names, Translations
 from engine.p4rt.stubs import p4i
 from engine.p4rt.tables import TableSchema
 
@@ -55,6 +56,7 @@ class DigestSchema:
     index: int
     widths: tuple[int, ...]
     scalar: bool = False
+    names: tuple[Names | None, ...] = ()  # per field its strings, None: numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Schema:
 
     p4info: p4i.P4Info
     program: ProgramInfo
+    translations: Translations
     tables: dict[int, TableSchema] = field(default_factory=dict)
     tables_by_index: dict[int, TableSchema] = field(default_factory=dict)
     profiles: dict[int, ProfileSchema] = field(default_factory=dict)
@@ -111,35 +114,40 @@ def _width(given: int, named: bool, expected: int, what: str) -> int:
     """The program's width, checked against P4Info's unless a translated type (``type_name``) sits between."""
     if given == 0:
         if named:
-            raise unimplemented(f"{what} has a type translated to strings")
+            return expected
         raise _mismatch(f"{what} has no width in the P4Info")
     if given != expected and not named:
         raise _mismatch(f"{what} is bit<{given}> in the P4Info and bit<{expected}> in the program")
     return expected
 
 
-def build(p4info: p4i.P4Info, program: ProgramInfo) -> Schema:
-    """Bind ``p4info`` to ``program``; INVALID_ARGUMENT names the first object on which they disagree."""
-    schema = Schema(p4info, program)
+def build(p4info: p4i.P4Info, program: ProgramInfo, names: bytes | None = None) -> Schema:
+    """Bind ``p4info`` to ``program``; INVALID_ARGUMENT names the first object on which they disagree.
+
+    ``names``: translations of a former pipeline (:meth:`Translations.pack`), which are kept.
+    """
+    translations = Translations(p4info, names)
+    schema = Schema(p4info, program, translations)
     _check_ids(p4info)
     actions = {action.preamble.id: action for action in p4info.actions}
     profiles = {profile.preamble.id: profile for profile in p4info.action_profiles}
     for info in p4info.tables:
-        table = _table(info, program, actions, profiles)
+        table = _table(info, program, actions, profiles, translations)
         schema.tables[table.id] = table
         schema.tables_by_index[table.index] = table
     for profile in p4info.action_profiles:
         schema.profiles[profile.preamble.id] = _profile(profile, program, schema, actions)
     _arrays(schema)
     for digest in p4info.digests:
-        bound = _digest(digest, p4info, program)
+        bound = _digest(digest, p4info, program, translations)
         schema.digests[bound.id] = bound
         schema.digests_by_index[bound.index] = bound
     for header in p4info.controller_packet_metadata:
         name = header.preamble.name
         if name not in ("packet_in", "packet_out"):
             raise unimplemented(f"controller header {name}: only packet_in and packet_out are known")
-        layout = HeaderSchema(header)
+        widths = next((dict(item.fields) for item in program.controller_headers if item.name == name), {})
+        layout = HeaderSchema(header, translations, widths)
         declared = program.packet_in_bytes if name == "packet_in" else program.packet_out_bytes
         if declared and declared != layout.size:
             raise _mismatch(f"controller header {name} has {layout.size} bytes, the program's has {declared}")
@@ -161,19 +169,24 @@ def _check_ids(p4info: p4i.P4Info) -> None:
             seen[id_] = name
 
 
-def _bind_action(info: p4i.Action, index: int, program: ActionInfo) -> ActionSchema:
+def _bind_action(info: p4i.Action, index: int, program: ActionInfo, translations: Translations) -> ActionSchema:
     name = info.preamble.name
     if len(info.params) != len(program.params):
         raise _mismatch(f"action {name} has {len(info.params)} parameters, the program's has {len(program.params)}")
     specs = []
     for param, (_name, width) in zip(info.params, program.params, strict=True):
         what = f"action {name}: parameter {param.name}"
-        specs.append((param.id, param.name, _width(param.bitwidth, param.HasField("type_name"), width, what)))
+        bits = _width(param.bitwidth, param.HasField("type_name"), width, what)
+        specs.append((param.id, param.name, bits, translations.of(param.type_name.name, bits, what)))
     return ActionSchema(info.preamble.id, name, index, param_schemas(name, specs))
 
 
 def _table_actions(
-    refs: Iterable[p4i.ActionRef], known: dict[int, p4i.Action], table: TableInfo, program: ProgramInfo
+    refs: Iterable[p4i.ActionRef],
+    known: dict[int, p4i.Action],
+    table: TableInfo,
+    program: ProgramInfo,
+    translations: Translations,
 ) -> list[ActionSchema]:
     by_name = {program.actions[index].name: index for index in reversed(table.actions)}
     out = []
@@ -184,7 +197,7 @@ def _table_actions(
         index = by_name.get(info.preamble.name)
         if index is None:
             raise _mismatch(f"action {info.preamble.name} is not an action of table {table.name} in the program")
-        out.append(_bind_action(info, index, program.actions[index]))
+        out.append(_bind_action(info, index, program.actions[index], translations))
     return out
 
 
@@ -193,6 +206,7 @@ def _table(
     program: ProgramInfo,
     actions: dict[int, p4i.Action],
     profiles: dict[int, p4i.ActionProfile],
+    translations: Translations,
 ) -> TableSchema:
     name = info.preamble.name
     index = _index(program.tables, name, "table")
@@ -208,7 +222,8 @@ def _table(
         if kind is not key.kind:
             raise _mismatch(f"{what} is {kind.name.lower()} in the P4Info and {key.kind.name.lower()} in the program")
         width = _width(match.bitwidth, match.HasField("type_name"), key.width, what)
-        fields.append(FieldSchema(match.id, match.name, kind, width, name))
+        strings = translations.of(match.type_name.name, width, what)
+        fields.append(FieldSchema(match.id, match.name, kind, width, name, strings))
     if len({f.id for f in fields}) != len(fields):
         raise invalid(f"P4Info: table {name} uses a match field id twice")
     if bool(info.implementation_id) != (table.selector is not None):
@@ -219,7 +234,7 @@ def _table(
             raise unimplemented(f"table {name}: implementation 0x{info.implementation_id:08x} is no action profile")
         if program.profiles[table.selector].name != profile.preamble.name:
             raise _mismatch(f"table {name} uses another action profile than {profile.preamble.name}")
-    bound = _table_actions(info.action_refs, actions, table, program)
+    bound = _table_actions(info.action_refs, actions, table, program, translations)
     return TableSchema(info, index, fields, bound, info.implementation_id or None)
 
 
@@ -268,7 +283,7 @@ def _arrays(schema: Schema) -> None:
     for meter in p4info.meters:
         schema.meters[meter.preamble.id] = bind(meter, program.meters, "meter", meter.size)
     for register in p4info.registers:
-        more = _register_type(register, program)
+        more = _register_type(register, program, schema.translations)
         schema.registers[register.preamble.id] = bind(register, program.registers, "register", register.size, **more)
     for direct in p4info.direct_counters:
         table = schema.tables.get(direct.direct_table_id)
@@ -304,7 +319,7 @@ def _arrays(schema: Schema) -> None:
         schema.value_sets[array.id] = ValueSetSchema(array, fields)
 
 
-def _register_type(register: p4i.Register, program: ProgramInfo) -> dict[str, Any]:
+def _register_type(register: p4i.Register, program: ProgramInfo, translations: Translations) -> dict[str, Any]:
     name = register.preamble.name
     spec = register.type_spec
     kind = spec.WhichOneof("type_spec")
@@ -312,6 +327,8 @@ def _register_type(register: p4i.Register, program: ProgramInfo) -> dict[str, An
     if kind == "bool":
         return {"width": 1, "boolean": True}
     if kind == "new_type":
+        if translations.of(spec.new_type.name, width, f"register {name}") is not None:
+            raise unimplemented(f"register {name}: cells of a type translated to strings")
         return {"width": width}
     if kind != "bitstring" or spec.bitstring.WhichOneof("type_spec") == "varbit":
         raise unimplemented(
@@ -322,19 +339,22 @@ def _register_type(register: p4i.Register, program: ProgramInfo) -> dict[str, An
     return {"width": _width(given, False, width, f"register {name}"), "signed": signed}
 
 
-def _digest(info: p4i.Digest, p4info: p4i.P4Info, program: ProgramInfo) -> DigestSchema:
+def _digest(info: p4i.Digest, p4info: p4i.P4Info, program: ProgramInfo, translations: Translations) -> DigestSchema:
     name = info.preamble.name
     index = _index(program.digests, name, "digest")
     widths = tuple(width for _name, width in program.digests[index].fields)
     kind = info.type_spec.WhichOneof("type_spec")
-    count = 1
+    specs: Sequence[Any] = [info.type_spec]
     if kind == "struct":
         struct_name = info.type_spec.struct.name
         if struct_name not in p4info.type_info.structs:
             raise invalid(f"P4Info: digest {name} has unknown type {struct_name}")
-        count = len(p4info.type_info.structs[struct_name].members)
+        specs = [member.type_spec for member in p4info.type_info.structs[struct_name].members]
     elif kind == "tuple":
-        count = len(info.type_spec.tuple.members)
-    if count != len(widths):
-        raise _mismatch(f"digest {name} has {count} fields, the program's has {len(widths)}")
-    return DigestSchema(info.preamble.id, name, index, widths, kind not in ("struct", "tuple"))
+        specs = info.type_spec.tuple.members
+    if len(specs) != len(widths):
+        raise _mismatch(f"digest {name} has {len(specs)} fields, the program's has {len(widths)}")
+    names = tuple(
+        translations.of(spec.new_type.name, width, f"digest {name}") for spec, width in zip(specs, widths, strict=True)
+    )
+    return DigestSchema(info.preamble.id, name, index, widths, kind not in ("struct", "tuple"), names)

@@ -3,7 +3,8 @@
 Table entries, members, groups, counters, registers and replication lists live in the data plane. The pipeline config
 and what the data plane has no place for (cookies, metadata, replica encodings, digest configs, group limits) are kept
 there as opaque blobs, so a restarted server finds them: the key ``p4rt/config`` (deflated ForwardingPipelineConfig),
-``p4rt/saved`` (the same, not yet committed) and ``p4rt/extras`` (a ReadResponse of entities).
+``p4rt/saved`` (the same, not yet committed), ``p4rt/extras`` (a ReadResponse of entities) and ``p4rt/names`` (numbers
+of translated strings, JSON).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from engine.p4rt.schema import Schema
 from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import Metadata
 
-CONFIG, SAVED, EXTRAS = "p4rt/config", "p4rt/saved", "p4rt/extras"
+CONFIG, SAVED, EXTRAS, NAMES = "p4rt/config", "p4rt/saved", "p4rt/extras", "p4rt/names"
 EAGER = 256  # entries with metadata up to which every change is kept at once
 
 
