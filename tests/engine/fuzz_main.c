@@ -101,7 +101,9 @@ int main(int argc, char **argv)
     fclose(file);
     state = strtoull(argv[3], NULL, 10) * 0x9e3779b97f4a7c15ull | 1;
     const struct sp_engine *engine = sp_engine();
-    struct sp_options options = {SP_ENGINE_ABI, 511, NULL, emit, digest, queue, idle, 1, log_line};
+    struct sp_options options = {
+        .abi = SP_ENGINE_ABI, .drop_port = 511, .emit = emit, .digest = digest, .queue = queue, .idle = idle,
+        .seed = 1, .log = log_line};
     struct sp_switch *sw = engine->create(&options);
     uint64_t now = 0, rounds = strtoull(argv[2], NULL, 10);
     if (!sw || !n)
