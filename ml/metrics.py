@@ -44,6 +44,20 @@ def average_precision(score: Floats, outcome: Floats, weight: Floats | None = No
     return float((steps[seen] * hits[seen] / rows[seen]).sum() / hits[-1])
 
 
+def precision_recall(score: Floats, outcome: Floats) -> list[tuple[float, float]]:
+    """(recall, precision) at each threshold, the highest first.
+
+    >>> precision_recall(np.array([0.9, 0.8, 0.7]), np.array([1.0, 0.0, 1.0]))
+    [(0.5, 1.0), (0.5, 0.5), (1.0, 0.6666666666666666)]
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.diff(score[order]) != 0.0, True)
+    hits, rows = np.cumsum(outcome[order])[last], (np.arange(len(score)) + 1.0)[last]
+    if not len(hits) or hits[-1] == 0.0:
+        return []
+    return list(zip((hits / hits[-1]).tolist(), (hits / rows).tolist(), strict=True))
+
+
 def brier_skill(probability: Floats, outcome: Floats, weight: Floats | None = None) -> float:
     """1 is perfect, 0 is no better than always saying the base rate, negative is worse.
 
@@ -98,8 +112,9 @@ def by_event(
     found = []
     for _ in range(repeats):
         drawn = np.bincount(rng.choice(present, size=len(present)), minlength=count).astype(np.float64)
-        value = measure(drawn[runs])
-        if not np.isnan(value):
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any failure says nothing
+            value = measure(drawn[runs])
+        if np.isfinite(value):
             found.append(value)
     if not found:
         return float("nan"), float("nan")

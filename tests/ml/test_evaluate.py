@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss
 
 from ml import evaluate
-from ml.hazard import load_all
+from ml.evaluate_anomaly import evaluate_nab, evaluate_routers
+from ml.evaluate_rows import Alarms, Events, Rows, clusters, judge
 from ml.metrics import alarm_times, average_precision, brier_skill, by_event, calibration_error, reliability
-from ml.schema import Mode
-from ml.simulate import Runs
+from ml.report import Evaluation, held, write
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @given(seed=st.integers(0, 500), coarse=st.booleans())
@@ -85,60 +88,179 @@ def test_an_alarm_needs_confirmation_and_stays_raised() -> None:
     assert alarm_times(time, p, 0.9).tolist() == pytest.approx([0.2, inf, 0.1, inf])
 
 
+def toy(score: np.ndarray, **more: object) -> Rows:  # type: ignore[type-arg]
+    """Two elements, a row a minute for a day; element 0 fails at minute 600 for an hour."""
+    minutes = np.arange(1440)
+    time = np.tile(60.0 * minutes, 2)
+    element = np.repeat([0, 1], 1440)
+    outcome = ((element == 0) & (time >= 60 * 590) & (time < 60 * 600)).astype(float)
+    events = Events.forecast(
+        np.array([0]), np.array([36_000.0]), np.array([39_600.0]), horizon_s=600.0, act_s=60.0
+    )  # fmt: skip
+    made = Rows("toy", "fade", "by hand", time, element, score, outcome, events, 2 * 86_400.0, 600.0)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def spikes(*places: tuple[int, int]) -> np.ndarray:  # type: ignore[type-arg]
+    """A probability of 0.9 at (element, minute), 0.1 elsewhere."""
+    score = np.full(2880, 0.1)
+    for element, minute in places:
+        score[1440 * element + minute] = 0.9
+    return score
+
+
 def test_early_alarms_count_late_ones_do_not() -> None:
-    time = np.linspace(0.0, 5.0, 101)[:, None] * np.ones((1, 5))
-    p = np.zeros((101, 5))
-    p[40:, 0] = p[78:, 1] = p[40:, 2] = p[40:, 4] = 1.0  # alarms at 2.05 and 3.95
-    kind = np.array(["gray", "gray", "noisy", "gray", "abrupt"])
-    event = np.array([4.0, 4.0, inf, 4.0, 4.0])
-    found = evaluate.alarms(Mode.LINK_FAILURE, Runs(time, np.zeros(0), kind, event, time > event), p)
-    assert (found.events, found.false, found.elements) == (3, 1, 5)
-    assert found.recall == pytest.approx(1 / 3)
-    assert found.recall_all == pytest.approx(2 / 4)
-    assert found.precision == pytest.approx(2 / 3)
-    assert found.lead_median == pytest.approx(1.95)
-    assert found.by_kind["noisy"] == "1 false alarms in 1 runs"
+    for minute, lead in ((589, None), (590, 600.0), (595, 300.0), (599, 60.0), (600, None)):
+        score = spikes((0, minute))
+        found = Alarms.of(toy(score), score).leads(0.5)
+        assert (found.tolist() == [lead]) if lead else np.isnan(found).all()
 
 
-def test_seeds_of_the_training_are_refused() -> None:
-    models = load_all()
-    seed = int(models[Mode.CONGESTION].about["seed"])
-    for used in (seed, seed + 1, seed + 1000):
-        with pytest.raises(ValueError, match="was used"):
-            evaluate.simulator(models, used, 10)
+def test_false_alarms_are_counted_once_a_span_and_not_during_events() -> None:
+    def false(*places: tuple[int, int]) -> float:
+        score = spikes(*places)
+        alarms = Alarms.of(toy(score), score)
+        return float(alarms.false_per_day[alarms.thresholds == 0.9][0]) * 2  # two element-days
+
+    assert false((0, 595)) == 0.0
+    assert false((0, 650)) == 0.0  # while it lasts
+    assert false((1, 595)) == 1.0  # the other element
+    assert false((1, 100), (1, 101), (1, 102)) == 1.0  # one alarm
+    assert false((1, 100), (1, 300), (0, 300)) == 3.0
+    assert false(*((1, i) for i in range(1440))) == 144.0  # always up is always false
 
 
-@pytest.fixture(scope="module")
-def reports() -> dict[Mode, evaluate.Report]:
-    return {report.mode: report for report in evaluate.simulator(load_all(), 31_000, 1500)}
+def test_a_verdict_knows_the_perfect_and_the_blind() -> None:
+    truth = toy(np.zeros(2880)).outcome
+    found = judge(toy(truth * 0.9 + 0.05, baselines={"level": 1.0 - truth}), repeats=20)
+    assert found.average_precision.value == pytest.approx(1.0)
+    assert found.gain.value > 0.9
+    assert found.brier_skill is not None and found.brier_skill.value > 0.2
+    middle = found.at[1]
+    assert middle.recall.value == 1.0 and middle.lead_median_s == 600.0 and middle.level_recall == 0.0
+    blind = judge(toy(np.full(2880, float(truth.mean()))), repeats=5)
+    assert blind.average_precision.value == pytest.approx(blind.base_rate)
+    assert blind.at[0].recall.value == 0.0
+    with pytest.raises(ValueError, match="no row in which the failure comes"):
+        judge(toy(truth, outcome=np.zeros(2880)))
 
 
-@pytest.mark.parametrize("mode", list(evaluate.RAISE_AT))
-def test_the_models_beat_the_baselines_on_unseen_runs(mode: Mode, reports: dict[Mode, evaluate.Report]) -> None:
-    report = reports[mode]
-    assert report.average_precision.value > max(report.baselines.values())
-    if mode is not Mode.LINK_FAILURE:  # there the current margin says nearly all, and a small sample can't tell more
-        assert report.average_precision.low > max(report.baselines.values())
-    assert report.brier_skill.low > 0.3
-    assert report.calibration_error <= 0.03
+def test_rows_are_drawn_with_the_event_they_belong_to() -> None:
+    events = Events.forecast(
+        np.array([0, 0, 1]), np.array([100.0, 300.0, 50.0]), np.array([110.0, 310.0, 60.0]), horizon_s=10, act_s=1
+    )  # fmt: skip
+    rows = toy(np.zeros(2880))
+    few = replace(
+        rows,
+        time_s=np.array([0.0, 150.0, 250.0, 0.0, 900.0, 5.0]),
+        element=np.array([0, 0, 0, 1, 1, 2]),
+        events=events,
+    )
+    assert clusters(few).tolist() == [0, 0, 1, 2, 2, 3]
 
 
-def test_gray_links_are_foreseen_and_decoys_left_alone(reports: dict[Mode, evaluate.Report]) -> None:
-    found = reports[Mode.LINK_FAILURE].alarms
-    assert found.recall > 0.95
-    assert found.false <= 1
-    assert found.lead_median > 0.7
-    assert found.recall_all < found.recall  # nothing foresees abrupt failures, and the report says so
+def test_detections_have_delays() -> None:
+    score = spikes((0, 602))
+    detected = Events.detected(np.array([0]), np.array([36_000.0]), np.array([39_600.0]))
+    rows = toy(score, events=detected, detects=True, calibrated=False)
+    found = judge(rows, repeats=5)
+    assert found.at[1].lead_median_s == -120.0
+    assert found.brier_skill is None and found.reliability == []
 
 
-def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "out" / "report.json"
-    assert evaluate.main(["--seed", "777", "--elements", "300", "--json", str(path)]) == 0
-    assert "average precision" in capsys.readouterr().out
-    written = json.loads(path.read_text())["simulator"]
-    assert {item["mode"] for item in written} == {str(m) for m in evaluate.RAISE_AT}
+def evaluation() -> Evaluation:
+    truth = toy(np.zeros(2880)).outcome
+    noise = np.random.default_rng(1).random(2880) * 0.6
+    score = 0.3 * truth + noise
+    verdict = judge(toy(score, baselines={"level": noise}, target=0.4, notes="by <hand>"), repeats=10)
+    figures = [held("average precision", "", verdict.average_precision, ">= 0.99"), held("lead", "s", float("nan"))]
+    return Evaluation(figures=figures, verdicts=[verdict], errors=["nab: x.csv:3: broken & bent"])
+
+
+def test_the_page_needs_nothing_else_and_the_json_is_strict(tmp_path: Path) -> None:
+    written = write(evaluation(), tmp_path / "out", {"python": "3"})
+    page = written[0].read_text()
+    assert page.count("data:image/png;base64,") == 1
+    assert "http" not in page and "<script" not in page and 'src="/' not in page
+    assert "by &lt;hand&gt;" in page and "broken &amp; bent" in page and "prefers-color-scheme" in page
+    content = json.loads(written[1].read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert content["results"][0]["holds"] is False and content["results"][0]["low"] < 1.0
+    assert content["results"][1]["value"] is None
+    assert content["verdicts"][0]["at"][0]["allowed"] == 0.1
+    assert written[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_says_what_holds_and_what_does_not() -> None:
+    told = evaluate.text(evaluation())
+    assert "MISSED" in told and "not judged: nab" in told and "average precision" in told
+
+
+def links(path: Path) -> Path:
+    """Ten links, twenty hours of showers that come from link 0 to link 9."""
+    rng = np.random.default_rng(4)
+    rows = ["link,channel,time,tx_dbm,rx_dbm"]
+    starts = np.arange(100, 1200, 230)
+    for link in range(10):
+        rain = np.zeros(1200)
+        for start in starts:
+            shape = np.clip(18.0 - 0.8 * np.abs(np.arange(1200) - start - 3 * link - 20), 0.0, None)
+            rain = np.maximum(rain, shape)
+        noise = rng.normal(0.0, 0.4, 1200)
+        rows += [f"{link},1,{60 * i + 1_500_000_000},14,{-46 - rain[i] - noise[i]:.1f}" for i in range(1200)]
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_the_command_judges_given_files_prints_and_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml.datasets import cml
+
+    monkeypatch.setattr(cml, "SEEDS", (1,))
+    monkeypatch.setattr(cml, "ROUNDS", 15)
+    path = links(tmp_path / "some" / "table.csv")
+    out = tmp_path / "out"
+    code = evaluate.main(["cml", "--cml", str(path), "--out", str(out), "--repeats", "5", "--quiet", "-o", "json"])
+    assert code == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {item["split"] for item in printed["verdicts"]} == {"by link", "by link and hours", "by time"}
+    by_link = printed["verdicts"][0]
+    assert by_link["average_precision"]["value"] > by_link["baselines"]["level"] > by_link["base_rate"]
+    assert (out / "index.html").is_file() and len(list((out / "plots").glob("*.png"))) == 3
 
 
 def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate.main(["--seed", "777", "--elements", "60", "--data", str(tmp_path)]) == 2
-    assert "links_even.csv.gz" in capsys.readouterr().err
+    (tmp_path / "kddi").mkdir()
+    arguments = ["kddi", "nab", "telemetry", "cml", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--quiet"]
+    assert evaluate.main(arguments) == 2
+    told = capsys.readouterr().err
+    for name in ("label.tsv", "combined_windows.json", f"{tmp_path}/telemetry", f"{tmp_path}/cml"):
+        assert name in told
+    assert (tmp_path / "o" / "index.html").is_file()  # and says so too
+
+
+@pytest.mark.parametrize("wrong", [["weather"], ["nab", "--repeats", "1"], ["simulator", "--seed", "5"]])
+def test_what_makes_no_sense_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        evaluate.main(wrong)
+    assert left.value.code == 2
+
+
+@pytest.mark.skipif(not (DATA / "nab").exists(), reason=f"no series at {DATA / 'nab'}")
+def test_anomalies_of_public_series_score_above_the_plain_detector() -> None:
+    report, rows = evaluate_nab(DATA / "nab")
+    for ours, plain in zip(report.ours, report.gaussian, strict=True):
+        assert ours.score > plain.score + 8.0
+    assert report.ours[0].score > 55.0
+    assert len(rows[0].events) == report.windows
+
+
+@pytest.mark.skipif(not (DATA / "telemetry").exists(), reason=f"no archives at {DATA / 'telemetry'}")
+def test_faults_of_routers_are_noticed_and_nothing_else_is() -> None:
+    archive = min((DATA / "telemetry").glob("*.tar.gz"), key=lambda path: path.stat().st_size)
+    report = evaluate_routers(archive)[0]
+    assert report.faults and report.false == 0
+    for fault in report.faults:
+        assert 0.0 <= fault.delay_s < 30.0
+        assert fault.device in {name for name, _ in fault.told} and fault.named

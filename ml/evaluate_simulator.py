@@ -1,0 +1,135 @@
+"""The models on simulated worlds that they were not trained on: one more data set of :mod:`ml.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ml.estimators.base import Floats
+from ml.evaluate_rows import Events, Rows
+from ml.heldout import HealthyDays, Played, Tally, at_recall, healthy_days, play, tally
+from ml.metrics import Interval, average_precision, calibration_error
+from ml.report import Figure, held
+from ml.schema import Mode
+
+DECISION_S = 0.010  # a decision's latency at most; a lead counts in hundreds of it
+MOST_ROWS = 400_000  # rows of one mode that are judged; more are thinned evenly
+Say = Callable[[str], None]
+
+
+def evaluate(
+    profile: str, seed: int, count: int, link_days: int, say: Say = lambda _: None
+) -> tuple[list[Rows], list[Figure]]:
+    """Rows and figures of all modes of one profile. ``link_days``: of healthy links, for false flips (0: none)."""
+    say(f"{profile}: {count} ports and half as many devices, seed {seed}")
+    played = play(profile, seed, count)
+    found: list[Rows] = []
+    figures: list[Figure] = []
+    for mode, item in played.items():
+        if not (np.isfinite(item.event) & item.foreseeable).any():
+            continue
+        found += [rows(item, foreseeable=True), rows(item, foreseeable=False)]
+        figures += _figures(mode, item)
+    if link_days and profile != "lab":
+        say(f"{profile}: {link_days} days of links that never fail")
+        figures.append(_quiet(healthy_days(link_days, seed, profile)))
+    return found, figures
+
+
+def rows(item: Played, *, foreseeable: bool) -> Rows:
+    """As rows; ``foreseeable``: without the elements whose failure nothing announces."""
+    keep, label = item.known()
+    if foreseeable:
+        keep &= (item.foreseeable | ~np.isfinite(item.event))[None, :]
+    moment, element = np.nonzero(keep)
+    step = max(len(moment) // MOST_ROWS, 1)
+    moment, element = moment[::step], element[::step]
+    time, outcome = item.time[moment, element], label[moment, element].astype(np.float64)
+    judged = np.flatnonzero(keep.any(axis=0) & np.isfinite(item.event))
+    onset = item.event[judged]
+    events = Events.forecast(judged, onset, onset + item.horizon_s, horizon_s=item.soon_s, act_s=item.act_s)
+    baselines = {
+        "level": np.nan_to_num(item.level[moment, element]),
+        "line": np.nan_to_num(item.line[moment, element]),
+        "persistence": np.zeros(len(moment)),  # not failing now, so: never
+        "base rate": np.full(len(moment), float(outcome.mean())),
+        "clock only": _clock(time, outcome, element, item.horizon_s),
+    }
+    span = np.where(keep, item.time, np.nan)
+    with np.errstate(invalid="ignore"):
+        watched = np.nansum(np.nanmax(span, axis=0, initial=-np.inf, where=keep) - item.time[0], where=keep.any(axis=0))
+    return Rows(
+        f"simulator, {item.profile}",
+        str(item.mode).replace("_", " "),
+        "unseen seeds and devices, foreseeable failures" if foreseeable else "unseen seeds and devices, all failures",
+        time,
+        element,
+        item.probability[moment, element],
+        outcome,
+        events,
+        float(watched),
+        item.horizon_s,
+        baselines,
+        notes=f"Failure within {item.horizon_s:g} s; alarms count from {item.soon_s:g} s to {item.act_s:g} s before.",
+    )
+
+
+def _clock(time: Floats, outcome: Floats, element: np.ndarray[tuple[int], np.dtype[np.intp]], bin_s: float) -> Floats:
+    """Share of failures at this time since the start, learned from the other half of the elements."""
+    place = np.maximum(time // bin_s, 0).astype(np.intp)
+    found = np.zeros(len(time))
+    for half in (0, 1):
+        other = element % 2 != half
+        count = np.bincount(place[other], minlength=int(place.max()) + 1)
+        came = np.bincount(place[other], outcome[other], minlength=len(count))
+        mine = ~other
+        found[mine] = (came / np.maximum(count, 1))[place[mine]]
+    return found
+
+
+def _figures(mode: Mode, item: Played) -> list[Figure]:
+    name, where = str(mode).replace("_", " "), f"simulator, {item.profile}"
+    operations = item.profile == "operations"
+    best, usual = at_recall(item), tally(item)
+    score, label, _, _ = item.rows()
+    events = f"{best.events} foreseeable events"
+    lead = _lead(item, best)
+    return [
+        held(
+            f"{where}: {name}, precision at recall 0.90", "", best.precision, ">= 0.95", samples=best.hits + best.false,
+            notes=f"threshold {best.raise_at:.2f}, recall {best.recall:.3f} of {events}",
+        ),
+        held(
+            f"{where}: {name}, recall of all failures", "", usual.recall_all,
+            samples=int(np.isfinite(item.event).sum()),
+            notes=f"abrupt ones included, at the alarm threshold {usual.raise_at:.2f}; precision {usual.precision:.3f}",
+        ),
+        held(
+            f"{where}: {name}, median lead", "s", lead, f">= {30.0 if operations else 100 * DECISION_S:g}",
+            samples=best.hits, notes=f"{lead.value / DECISION_S:,.0f} decision latencies; p10 {best.lead_p10_s:.2f} s",
+        ),
+        held(f"{where}: {name}, calibration error", "", calibration_error(score, label), "<= 0.03", samples=len(label)),
+        held(f"{where}: {name}, average precision", "", average_precision(score, label), samples=len(label)),
+    ]  # fmt: skip
+
+
+def _lead(item: Played, best: Tally) -> Interval:
+    at = item.alarms(best.raise_at)
+    lead = item.event - np.where(np.isfinite(at), at, np.nan)
+    known = lead[np.isfinite(lead) & (lead >= item.act_s) & (lead <= item.soon_s) & item.foreseeable]
+    if not len(known):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    draws = np.random.default_rng(1).integers(0, len(known), (200, len(known)))
+    low, high = np.quantile(np.median(known[draws], axis=1), [0.05, 0.95])
+    return Interval(float(np.median(known)), float(low), float(high))
+
+
+def _quiet(days: HealthyDays) -> Figure:
+    kinds = ", ".join(f"{name} {count}" for name, count in days.by_kind.items()) or "none"
+    made = held(
+        "simulator, operations: false flips per 1,000 link-days", "", days.per_1000, "<= 1",
+        samples=int(days.link_days), notes=f"{days.false} in {days.link_days:,.0f} link-days ({kinds})",
+    )  # fmt: skip
+    return replace(made, low=days.low, high=days.high)
