@@ -32,7 +32,6 @@ class Entry:
     first_received: float
     batch: int  # which poll brought it
     held: str = ""  # why it may not drain, for now
-    withdrawn: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -48,7 +47,7 @@ class NoticeBook:
     confirmed: frozenset[str] = frozenset()  # "provider/id" that the operator vouches for
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)  # feed -> the last lie
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # (feed, source) -> what cannot be true
     stale_copies: int = 0
     _batches: int = 0
 
@@ -59,18 +58,18 @@ class NoticeBook:
         for source, found in sorted(brought, key=lambda item: _age(item[1])):
             why = absurd(found, now_s, self.limits)
             if why:
-                self.refused[feed] = f"{_name(found)}: {why}"
+                self.refused[feed, source] = f"{_name(found)}: {why}"
                 report(feed, f"{source}: {_name(found)} refused: {why}")
                 continue
             old = self.entries.get(_key(found))
             if old is not None and not newer(found, old.found):
                 self.stale_copies += found != old.found
-                old.withdrawn = old.withdrawn and source != old.source
+                old.source = source if found == old.found else old.source
                 continue
             merged = found if old is None else _merged(found, old.found)
             first = now_s if old is None else old.first_received
             if old is None and len(self.entries) >= MOST_ENTRIES:
-                self.refused[feed] = f"more than {MOST_ENTRIES} notices"
+                self.refused[feed, source] = f"more than {MOST_ENTRIES} notices"
                 report(feed, f"{source}: more than {MOST_ENTRIES} notices, the rest is not kept")
                 break
             self.entries[_key(found)] = Entry(feed, source, merged, now_s, first, self._batches)
@@ -80,16 +79,33 @@ class NoticeBook:
         return changed
 
     def withdraw(self, feed: str, sources: set[str], now_s: float, report: Report) -> bool:
-        """Forget what came from files that are gone."""
+        """Forget what came from files that are gone; cancellations stay as a memory, so that older copies stay dead."""
         gone = [item for item in self.entries.values() if item.feed == feed and item.source in sources]
-        for item in gone:
-            if item.found.status is not None and item.found.status.over:
-                item.withdrawn = True  # kept as a memory, so that older copies stay dead
-            else:
-                del self.entries[item.key]
-        if gone:
+        lost = [item for item in gone if item.found.status is None or not item.found.status.over]
+        for item in lost:
+            del self.entries[item.key]
+        if lost:
             self._hold(now_s, report)
-        return bool(gone)
+        return bool(lost)
+
+    def replace(self, feed: str, announced: Mapping[str, Iterable[Announcement]], changed: set[str]) -> bool:
+        """Forget what a changed file said before and says no more."""
+        said = {(source, _key(item)) for source, items in announced.items() for item in items}
+        lost = [item for item in self.entries.values()
+                if item.feed == feed and item.source in changed and (item.source, item.key) not in said]  # fmt: skip
+        for item in lost:
+            del self.entries[item.key]
+        return bool(lost)
+
+    def forgive(self, feed: str, sources: set[str]) -> None:
+        """Drop complaints about files that are gone or read anew."""
+        for source in sources:
+            self.refused.pop((feed, source), None)
+
+    def complaint(self, feed: str) -> str:
+        """What of a feed is not believed at present, empty if all of it is."""
+        refused = next((text for (name, _), text in self.refused.items() if name == feed), "")
+        return refused or next((e.held for e in self.entries.values() if e.held and e.feed == feed), "")
 
     def notices(self, now_s: float, too_old: Mapping[str, bool] | None = None) -> list[Notice]:
         """What is announced for now and later, one per element; ``too_old``: feeds that are believed no more."""
@@ -108,14 +124,14 @@ class NoticeBook:
 
     def _mapped(self, item: Entry) -> list[Notice]:
         """The entry's notices; circuits that are not known are remembered."""
-        announced, worst = item.found, {}
+        announced = item.found
+        worst: dict[str, Impact] = {}
         if announced.start is None or announced.end is None or announced.end <= announced.start:
             return []
         for circuit in announced.circuits:
             elements = self.circuits.elements(circuit.id)
-            if not elements:
-                if len(self.unknown) < MOST_ENTRIES:
-                    self.unknown.setdefault(circuit.id, _name(announced))
+            if not elements and len(self.unknown) < MOST_ENTRIES:
+                self.unknown.setdefault(circuit.id, _name(announced))
             for element in elements:
                 worst[element] = max(worst.get(element, Impact.NO_IMPACT), circuit.impact, key=list(Impact).index)
         return [
@@ -138,27 +154,29 @@ class NoticeBook:
 
     def _hold(self, now_s: float, report: Report) -> None:
         """Let drains in poll by poll; a poll whose drains the network cannot bear is held back as a whole."""
+        waiting = [item for item in self.entries.values() if (item.found.end or 0.0) > now_s]
+        drains = {item.key: [notice for notice in self._mapped(item) if notice.drains] for item in waiting}
+        everything = [notice for notices in drains.values() for notice in notices]
+        bearable = not unbearable(everything, self.circuits, self.limits)
         accepted: list[Notice] = []
         batches: dict[int, list[Entry]] = {}
-        for item in self.entries.values():
-            if (item.found.end or 0.0) > now_s:
+        for item in waiting:
+            item.held = ""
+            if _name(item.found) in self.confirmed:
+                accepted += drains[item.key]
+            elif drains[item.key] and not bearable:
                 batches.setdefault(item.batch, []).append(item)
         for _, items in sorted(batches.items()):
-            drains = {item.key: [n for n in self._mapped(item) if n.drains] for item in items}
-            vouched = [n for item in items if _name(item.found) in self.confirmed for n in drains[item.key]]
-            rest = [item for item in items if drains[item.key] and _name(item.found) not in self.confirmed]
-            accepted += vouched
-            wanted = [n for item in rest for n in drains[item.key]]
-            why = unbearable([*accepted, *wanted], self.circuits, self.limits) if wanted else ""
-            for item in items:
-                item.held = why if item in rest else ""
-            if why:
-                feed = rest[0].feed
-                self.refused[feed] = why
-                report(feed, f"{len(rest)} notices held back ({_name(rest[0].found)}, ...): they would drain {why}; "
-                             "list them under `confirmed` to allow it")  # fmt: skip
-            else:
+            wanted = [notice for item in items for notice in drains[item.key]]
+            why = unbearable([*accepted, *wanted], self.circuits, self.limits)
+            if not why:
                 accepted += wanted
+                continue
+            for item in items:
+                item.held = why
+            some = f"{_name(items[0].found)}{', ...' if items[1:] else ''}"
+            report(items[0].feed, f"{len(items)} notices held back ({some}): their drains are {why}; "
+                                  "list them under `confirmed` to allow them")  # fmt: skip
 
 
 def newer(found: Announcement, old: Announcement) -> bool:

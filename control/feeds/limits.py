@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,9 +21,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    longest_window_days: float = Field(45.0, gt=0)
-    furthest_start_days: float = Field(730.0, gt=0)
-    drain_share: float = Field(0.3, gt=0, le=1)  # of all links at any one time; one link may always be drained
+    longest_window_days: float = Field(default=45.0, gt=0)
+    furthest_start_days: float = Field(default=730.0, gt=0)
+    drain_share: float = Field(default=0.3, gt=0, le=1)  # of all links at any one time; one link may always be drained
 
 
 def absurd(found: Announcement, now_s: float, limits: Limits) -> str:
@@ -51,16 +52,26 @@ def unbearable(notices: Sequence[Notice], circuits: CircuitMap, limits: Limits) 
     """
     topology = circuits.topology
     most = max(1, int(limits.drain_share * len(topology.links)))
-    for start in sorted({item.start for item in notices}):
-        elements = {item.element for item in notices if item.start <= start < item.end}
-        if len(elements) < 2:
+    switches = {switch.name for switch in topology.switches}
+    moments = sorted([(item.end, False, item.element) for item in notices] +
+                     [(item.start, True, item.element) for item in notices])  # fmt: skip
+    active: Counter[str] = Counter()
+    judged: set[frozenset[str]] = set()
+    for _, begins, element in moments:  # at one moment, ends come before beginnings
+        if not begins:
+            active[element] -= 1
+            active += Counter()  # drops what has come to zero
             continue
+        active[element] += 1
+        elements = frozenset(active)
+        if len(elements) < 2 or elements in judged:
+            continue
+        judged.add(elements)
         links = circuits.links(elements)
         if len(links) > most:
             return f"{len(links)} of {len(topology.links)} links at the same time, more than the {most} allowed"
-        gone = {name for name in elements if any(switch.name == name for switch in topology.switches)}
-        if not _joined(topology, links, gone):
-            return f"without {', '.join(sorted(elements)[:5])} the network falls apart"
+        if not _joined(topology, links, set(elements & switches)):
+            return f"{', '.join(sorted(elements)[:5])} at the same time, without which the network falls apart"
     return ""
 
 

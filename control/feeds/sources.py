@@ -1,0 +1,234 @@
+"""Where a feed's bytes come from: a folder, a mailbox export, a URL. The only module of feeds that touches the world.
+
+Each source is polled, blocking, and tells what is new and what is gone since the last poll; what did not change is not
+read again. An error that concerns one file is told beside the others' contents; one that concerns all is raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from control.feeds.errors import FeedError
+
+MOST_FILE_BYTES = 32 * 1024 * 1024
+MOST_FILES = 20_000
+SUFFIXES = (".ics", ".ical", ".eml", ".txt", ".html", ".htm", ".json", ".geojson", ".xml", ".cap", ".yaml", ".yml")
+Stamp = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Delta:
+    """What changed. ``fresh``: name -> contents; ``gone``: names; ``errors``: name -> why it could not be read."""
+
+    fresh: dict[str, bytes] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """``lasting``: what stops being listed is not withdrawn by that."""
+
+    lasting: bool
+
+    def poll(self) -> Delta: ...
+
+
+@dataclass(slots=True)
+class FolderSource:
+    """The files of one folder, or one file. Hidden files and unknown suffixes are passed over (not for one file)."""
+
+    path: Path
+    lasting: bool = False
+    _known: dict[str, Stamp] = field(default_factory=dict)
+
+    def poll(self) -> Delta:
+        delta, present = Delta(), set()
+        for path in self._files():
+            present.add(path.name)
+            try:
+                stat = path.stat()
+                stamp = (stat.st_mtime_ns, stat.st_size)
+                if self._known.get(path.name) == stamp:
+                    continue
+                self._known[path.name] = stamp
+                delta.gone.add(path.name)  # its former contents
+                delta.fresh[path.name] = _read(path)
+            except FileNotFoundError:
+                present.discard(path.name)
+            except (OSError, FeedError) as error:
+                delta.errors[path.name] = str(error)
+        delta.gone |= {name for name in self._known if name not in present}
+        self._known = {name: stamp for name, stamp in self._known.items() if name in present}
+        return delta
+
+    def _files(self) -> list[Path]:
+        try:
+            if self.path.is_file():
+                return [self.path]
+            found = [item for item in self.path.iterdir() if _wanted(item)]
+        except OSError as error:
+            raise FeedError(f"{self.path}: {error.strerror or error}") from error
+        if len(found) > MOST_FILES:
+            raise FeedError(f"{self.path}: more than {MOST_FILES} files")
+        return sorted(found)
+
+
+@dataclass(slots=True)
+class MailboxSource:
+    """A mailbox as mail programs and IMAP tools export it: an mbox file, a Maildir, or a folder of ``.eml`` files."""
+
+    path: Path
+    lasting: bool = False
+    _stamps: dict[str, Stamp] = field(default_factory=dict)
+    _known: dict[str, bytes] = field(default_factory=dict)  # message -> digest
+
+    def poll(self) -> Delta:
+        delta = Delta()
+        stamps: dict[str, Stamp] = {}
+        present: set[str] = set()
+        for path in self._files():
+            name = path.name
+            try:
+                stat = path.stat()
+                stamps[name] = (stat.st_mtime_ns, stat.st_size)
+                if self._stamps.get(name) == stamps[name]:
+                    present |= {key for key in self._known if key == name or key.startswith(f"{name}:")}
+                    continue
+                data = _read(path)
+                for key, message in messages(data, name):
+                    present.add(key)
+                    digest = hashlib.sha256(message).digest()
+                    if self._known.get(key) != digest:
+                        delta.gone |= {key} & self._known.keys()
+                        self._known[key] = digest
+                        delta.fresh[key] = message
+            except FileNotFoundError:
+                continue
+            except (OSError, FeedError) as error:
+                delta.errors[name] = str(error)
+        delta.gone |= self._known.keys() - present
+        self._known = {key: digest for key, digest in self._known.items() if key in present}
+        self._stamps = stamps
+        return delta
+
+    def _files(self) -> list[Path]:
+        try:
+            if self.path.is_file():
+                return [self.path]
+            if (self.path / "cur").is_dir():
+                folders = [self.path / "cur", self.path / "new"]
+                found = [item for folder in folders if folder.is_dir() for item in folder.iterdir() if item.is_file()]
+            else:
+                found = [item for item in self.path.iterdir() if item.suffix in (".eml", ".mbox") and item.is_file()]
+        except OSError as error:
+            raise FeedError(f"{self.path}: {error.strerror or error}") from error
+        if len(found) > MOST_FILES:
+            raise FeedError(f"{self.path}: more than {MOST_FILES} files")
+        return sorted(found)
+
+
+def messages(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """The messages of an mbox file as ``name:line``, which appending does not change; anything else is one message."""
+    if not data.startswith(b"From "):
+        yield name, data
+        return
+    starts = [0] + [match.start() + 1 for match in re.finditer(rb"\n(?=From [^\n]*\d\d:\d\d)", data)]
+    starts = [at for at in starts if at == 0 or data[max(0, at - 2) : at].endswith(b"\n\n")
+              or data[max(0, at - 4) : at] == b"\r\n\r\n"]  # fmt: skip
+    line = 1
+    for place, begin in enumerate(starts):
+        end = starts[place + 1] if place + 1 < len(starts) else len(data)
+        part = data[begin:end]
+        body = part.partition(b"\n")[2]
+        yield f"{name}:{line}", re.sub(rb"(?m)^>(>*From )", rb"\1", body)
+        line += part.count(b"\n")
+
+
+@dataclass(slots=True)
+class HttpSource:
+    """One URL. Asks with ETag and Last-Modified, follows redirects on the same host only, reads a bounded answer."""
+
+    url: str
+    timeout_s: float = 10.0
+    most_bytes: int = 8 * 1024 * 1024
+    ca_file: Path | None = None
+    lasting: bool = True
+    _tags: dict[str, str] = field(default_factory=dict)
+    _client: httpx.Client | None = None
+
+    def poll(self) -> Delta:
+        if self._client is None:
+            verify: ssl.SSLContext | bool = True
+            try:
+                if self.ca_file is not None:
+                    verify = ssl.create_default_context(cafile=str(self.ca_file))
+            except (OSError, ssl.SSLError) as error:
+                raise FeedError(f"{self.ca_file}: {error}") from error
+            self._client = httpx.Client(timeout=self.timeout_s, verify=verify, trust_env=False, follow_redirects=False)
+        try:
+            return self._ask(self._client)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise FeedError(f"{self.url}: {type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def _ask(self, client: httpx.Client) -> Delta:
+        url, deadline = self.url, time.monotonic() + 3 * self.timeout_s
+        for _ in range(4):
+            with client.stream("GET", url, headers={"User-Agent": "shadowplane", **self._tags}) as reply:
+                if reply.status_code == 304:
+                    return Delta()
+                if reply.is_redirect:
+                    url = self._same_host(url, reply.headers.get("location", ""))
+                    continue
+                if reply.status_code != 200:
+                    raise FeedError(f"{self.url}: HTTP {reply.status_code} {reply.reason_phrase}")
+                data = self._body(reply, deadline)
+                names = (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"))
+                self._tags = {ask: reply.headers[told] for told, ask in names if told in reply.headers}
+                return Delta(fresh={self.url: data})
+        raise FeedError(f"{self.url}: more than 3 redirects")
+
+    def _body(self, reply: httpx.Response, deadline: float) -> bytes:
+        pieces, size = [], 0
+        for piece in reply.iter_bytes(65536):
+            size += len(piece)
+            if size > self.most_bytes:
+                raise FeedError(f"{self.url}: answer of more than {self.most_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise FeedError(f"{self.url}: answer takes longer than {3 * self.timeout_s:g} s")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _same_host(self, url: str, location: str) -> str:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+        if new.hostname != old.hostname or new.scheme not in ("http", "https"):
+            raise FeedError(f"{self.url}: redirect to another host, {target[:200]}")
+        if old.scheme == "https" and new.scheme != "https":
+            raise FeedError(f"{self.url}: redirect from https to http")
+        return target
+
+
+def _wanted(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MOST_FILE_BYTES + 1)
+    if len(data) > MOST_FILE_BYTES:
+        raise FeedError(f"{path.name}: larger than {MOST_FILE_BYTES} bytes")
+    return data
