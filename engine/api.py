@@ -253,6 +253,7 @@ class PortState:
     pre_fec_ber: float
     corrected: int  # corrected bit errors, cumulative
     uncorrected: int  # uncorrectable code words, cumulative
+    enabled: bool = True  # the operator's wish: a disabled port is down whatever its carrier
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,8 +347,12 @@ class Client(Commands):
         if len(data) != _DEVICE.size + count * _PORT.size:
             raise DatapathError(Code.INTERNAL, f"{len(data)} bytes for {count} ports")
         ports = []
-        for number, up, _zero, name, depth, maximum, *rest in _PORT.iter_unpack(data[_DEVICE.size :]):
-            ports.append(PortState(number, name.rstrip(b"\0").decode(), bool(up), *_port_fields(rest, depth, maximum)))
+        for number, up, disabled, name, depth, maximum, *rest in _PORT.iter_unpack(data[_DEVICE.size :]):
+            ports.append(
+                PortState(
+                    number, name.rstrip(b"\0").decode(), bool(up), *_port_fields(rest, depth, maximum, not disabled)
+                )
+            )
         ports.sort(key=lambda port: port.port)
         return DeviceState(time_ns, cpu, memory, backlog, dropped, tuple(ports))
 
@@ -404,10 +408,10 @@ class Client(Commands):
         return None
 
 
-def _port_fields(rest: Sequence[Any], depth: int, maximum: int) -> tuple[Any, ...]:
+def _port_fields(rest: Sequence[Any], depth: int, maximum: int, enabled: bool) -> tuple[Any, ...]:
     rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped, rate, *optics = rest
     counters = (rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped)
-    return (*counters, depth, maximum, rate, *optics)
+    return (*counters, depth, maximum, rate, *optics, enabled)
 
 
 def _code(value: int) -> Code:

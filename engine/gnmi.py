@@ -2,7 +2,8 @@
 
 SAMPLE goes down to 10 ms; all SAMPLE subscriptions of one request with the same interval come as one Notification.
 ON_CHANGE covers what changes by events (port state); TARGET_DEFINED is ON_CHANGE where possible, else SAMPLE each
-second. Set is not offered: a port's configuration is the host's business. Tree: :mod:`engine.gnmi_paths`.
+second. Set enables and disables ports (:mod:`engine.gnmi_set`); the rest of a port's configuration is the host's
+business. Tree: :mod:`engine.gnmi_paths`.
 
 Values: JSON in Get (PROTO scalars on request); Subscribe sends scalars unless JSON_IETF is asked for.
 """
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
 
-from engine.api import DeviceState, PortStatus
-from engine.gnmi_paths import Elem, Leaf, Value, elements, leaves, matches, notification, reading, update
+from engine.api import DatapathError, DeviceState, PortStatus
+from engine.gnmi_paths import Elem, Leaf, Value, elements, is_config, leaves, matches, notification, reading, update
+from engine.gnmi_set import wanted as wanted_states
 from engine.p4rt.errors import P4Error, Rpc, invalid, not_found
 from engine.p4rt.service import abort
 from engine.p4rt.stubs import gnmi
@@ -28,6 +30,7 @@ MIN_INTERVAL_NS = 10_000_000
 DEFAULT_INTERVAL_NS = 1_000_000_000
 MAX_SUBSCRIPTIONS = 64  # streams at a time
 _ENCODINGS = (gnmi.JSON, gnmi.JSON_IETF, gnmi.PROTO)
+Enable = Callable[[Mapping[int, bool]], None]
 _SYNC = gnmi.SubscribeResponse(sync_response=True).SerializeToString()
 
 
@@ -93,10 +96,14 @@ class _Group:
 
 
 class GnmiService:
-    """Handlers of ``gnmi.gNMI``. ``read(keep_maxima)`` gives the device's state."""
+    """Handlers of ``gnmi.gNMI``. ``read(keep_maxima)`` gives the device's state, ``enable`` changes that of ports.
 
-    def __init__(self, read: Callable[[bool], DeviceState]) -> None:
+    Without ``enable`` Set is refused.
+    """
+
+    def __init__(self, read: Callable[[bool], DeviceState], enable: Enable | None = None) -> None:
         self._tree = Tree(read)
+        self._enable = enable
         self._changed = threading.Condition()
         self._changes = 0
         self._streams = 0
@@ -122,8 +129,8 @@ class GnmiService:
             },
         )
 
-    def on_port(self, _status: PortStatus) -> None:
-        """A port went up or down."""
+    def on_port(self, _status: PortStatus | None = None) -> None:
+        """A port went up or down, or was enabled or disabled."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -149,8 +156,33 @@ class GnmiService:
         )
 
     def set(self, request: gnmi.SetRequest, context: grpc.ServicerContext) -> gnmi.SetResponse:
-        abort(context, P4Error(Rpc.UNIMPLEMENTED, "gNMI Set is not supported: this target's tree is read-only"))
-        raise AssertionError("abort returned")
+        try:
+            return self._set(request)
+        except Exception as error:
+            abort(context, error)
+            raise
+
+    def _set(self, request: gnmi.SetRequest) -> gnmi.SetResponse:
+        ports = [port.port for port in self._tree.state(keep_maxima=True).ports]
+        states = wanted_states(request, ports)
+        if self._enable is None:
+            raise P4Error(Rpc.UNIMPLEMENTED, "gNMI Set: this target's ports cannot be disabled")
+        if states:
+            try:
+                self._enable(states)
+            except DatapathError as error:
+                raise P4Error(int(error.code), str(error)) from None
+            self.on_port()
+        response = gnmi.SetResponse(timestamp=time.time_ns())
+        response.prefix.CopyFrom(request.prefix)
+        operations = gnmi.UpdateResult
+        for path in request.delete:
+            response.response.add(path=path, op=operations.DELETE)
+        for update_ in request.replace:
+            response.response.add(path=update_.path, op=operations.REPLACE)
+        for update_ in request.update:
+            response.response.add(path=update_.path, op=operations.UPDATE)
+        return response
 
     def get(self, request: gnmi.GetRequest, context: grpc.ServicerContext) -> gnmi.GetResponse:
         try:
@@ -162,18 +194,19 @@ class GnmiService:
     def _get(self, request: gnmi.GetRequest) -> gnmi.GetResponse:
         encoding = _encoding(request.encoding)
         response = gnmi.GetResponse()
-        if request.type == gnmi.GetRequest.CONFIG:
-            return response  # nothing of the tree is configuration
+        types = gnmi.GetRequest
         state = self._tree.state(keep_maxima=True)
         ports = {port.port: port for port in state.ports}
         for path in request.path or [gnmi.Path()]:
             pattern = elements(request.prefix, path)
             parts = []
             for leaf in self._tree.select([pattern], state):
+                if request.type != types.ALL and is_config(leaf) != (request.type == types.CONFIG):
+                    continue
                 value = reading(leaf, state, ports)
                 if value is not None:
                     parts.append(update(leaf, value, encoding))
-            if not parts and state.ports:
+            if not parts and state.ports and not self._tree.select([pattern], state):
                 raise not_found(f"gNMI path {_text(pattern)} does not exist here")
             response.notification.add().ParseFromString(notification(time.time_ns(), parts))
         return response

@@ -18,7 +18,7 @@ from engine.p4rt.errors import invalid
 from engine.p4rt.stubs import gnmi
 from engine.p4rt.values import delimited, varint
 
-Value = int | float | str
+Value = bool | int | float | str
 MEMORY_BYTES = 1 << 30  # of the modelled device
 _UPDATE_TAG = varint(gnmi.Notification.UPDATE_FIELD_NUMBER << 3 | 2)
 _VAL_TAG = varint(gnmi.Update.VAL_FIELD_NUMBER << 3 | 2)
@@ -30,6 +30,12 @@ PORT_LEAVES: tuple[tuple[str, bool, Callable[[PortState], Value]], ...] = (
     ("interfaces/interface[name={p}]/state/name", True, lambda s: str(s.port)),
     ("interfaces/interface[name={p}]/state/description", True, lambda s: s.name),
     ("interfaces/interface[name={p}]/state/ifindex", True, lambda s: s.port),
+    ("interfaces/interface[name={p}]/config/name", True, lambda s: str(s.port)),
+    ("interfaces/interface[name={p}]/config/enabled", True, lambda s: s.enabled),
+    ("interfaces/interface[name={p}]/config/loopback-mode", True, lambda s: "NONE"),
+    ("interfaces/interface[name={p}]/state/enabled", True, lambda s: s.enabled),
+    ("interfaces/interface[name={p}]/state/admin-status", True, lambda s: "UP" if s.enabled else "DOWN"),
+    ("interfaces/interface[name={p}]/state/loopback-mode", True, lambda s: "NONE"),
     ("interfaces/interface[name={p}]/state/oper-status", True, lambda s: "UP" if s.up else "DOWN"),
     ("interfaces/interface[name={p}]/state/counters/in-pkts", False, lambda s: s.rx_packets),
     ("interfaces/interface[name={p}]/state/counters/in-octets", False, lambda s: s.rx_bytes),
@@ -69,6 +75,7 @@ DEVICE_LEAVES: tuple[tuple[str, Callable[[DeviceState], Value]], ...] = (
 )
 
 _UINT_TAG = varint(gnmi.TypedValue.UINT_VAL_FIELD_NUMBER << 3)
+_BOOL_TAG = varint(gnmi.TypedValue.BOOL_VAL_FIELD_NUMBER << 3)
 _DOUBLE_TAG = varint(gnmi.TypedValue.DOUBLE_VAL_FIELD_NUMBER << 3 | 1)
 
 Elem = tuple[str, tuple[tuple[str, str], ...]]
@@ -169,6 +176,8 @@ def reading(leaf: Leaf, state: DeviceState, ports: dict[int, PortState]) -> Valu
 def typed(value: Value, encoding: int) -> bytes:
     """Body of a ``gnmi.TypedValue``. JSON_IETF writes integers as strings where YANG has 64 bits (RFC 7951)."""
     if encoding == gnmi.PROTO:
+        if isinstance(value, bool):
+            return _BOOL_TAG + bytes([value])
         if isinstance(value, str):
             return delimited(gnmi.TypedValue.STRING_VAL_FIELD_NUMBER, value.encode())
         if isinstance(value, float):
@@ -185,6 +194,11 @@ def update(leaf: Leaf, value: Value, encoding: int) -> bytes:
     body = typed(value, encoding)
     body = leaf.wire + _VAL_TAG + varint(len(body)) + body
     return _UPDATE_TAG + varint(len(body)) + body
+
+
+def is_config(leaf: Leaf) -> bool:
+    """Whether the leaf is configuration, not state."""
+    return any(name == "config" for name, _keys in leaf.elems)
 
 
 def notification(timestamp_ns: int, updates: Sequence[bytes]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from engine.api import (
@@ -42,6 +42,8 @@ class Backend(Protocol):
     def packet_out(self, data: bytes) -> None: ...
 
     def device_state(self, *, keep_maxima: bool = False) -> DeviceState: ...
+
+    def enable_ports(self, states: Mapping[int, bool]) -> None: ...
 
     def state_put(self, key: str, value: bytes) -> None: ...
 
@@ -92,6 +94,9 @@ class ProcessBackend:
 
     def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
         return self.client.device_state(keep_maxima=keep_maxima)
+
+    def enable_ports(self, states: Mapping[int, bool]) -> None:
+        self.client.enable_ports(states)
 
     def state_put(self, key: str, value: bytes) -> None:
         self.client.state_put(key, value)

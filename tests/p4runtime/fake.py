@@ -10,7 +10,7 @@ import copy
 import json
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -342,6 +342,7 @@ class FakeBackend:
         self.callbacks: list[Callable[[Event], None]] = []
         self.loads = 0
         self.up = {1: True, 2: True}
+        self.enabled = {1: True, 2: True}
         self.queue_max = 5
 
     @property
@@ -375,12 +376,37 @@ class FakeBackend:
 
     def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
         ports = tuple(
-            PortState(port, f"eth{port}", up, 10, 1000, 1, 2, 20, 2000, 3, 0, self.queue_max, 10**9, -8.25, 1e-8, 4, 5)
+            PortState(
+                port,
+                f"eth{port}",
+                up,
+                10,
+                1000,
+                1,
+                2,
+                20,
+                2000,
+                3,
+                0,
+                self.queue_max,
+                10**9,
+                -8.25,
+                1e-8,
+                4,
+                5,
+                self.enabled[port],
+            )
             for port, up in self.up.items()
         )
         if not keep_maxima:
             self.queue_max = 0
         return DeviceState(1, 0.25, 0.5, 6, 7, ports)
+
+    def enable_ports(self, states: Mapping[int, bool]) -> None:
+        for port in states:
+            if port not in self.up:
+                raise DatapathError(Code.NOT_FOUND, f"no such port: {port}")
+        self.enabled |= states
 
     def state_put(self, key: str, value: bytes) -> None:
         self.state[key] = value

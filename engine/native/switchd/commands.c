@@ -48,7 +48,7 @@ struct __attribute__((packed)) device_record {
 };
 struct __attribute__((packed)) port_record {
     uint16_t number;
-    uint8_t up, zero;
+    uint8_t up, disabled;
     char name[16];
     uint32_t queue_depth, queue_max;
     uint64_t rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped, rate_bps;
@@ -266,7 +266,7 @@ static int state_command(struct switchd *sw, bool keep, struct buffer *out)
         stage_optics(p, now);
         double mbps = impairment_value(&p->base, &p->fault, P_RATE_MBPS, now);
         struct port_record r = {
-            .number = p->number, .up = p->up, .queue_depth = p->queued, .queue_max = p->queue_max,
+            .number = p->number, .up = p->up, .disabled = p->disabled, .queue_depth = p->queued, .queue_max = p->queue_max,
             .rx_packets = p->count.rx_packets, .rx_bytes = p->count.rx_bytes,
             .rx_dropped = p->count.rx_dropped + p->count.delay_overflow, .rx_errors = p->count.rx_errors,
             .tx_packets = p->count.tx_packets, .tx_bytes = p->count.tx_bytes, .tx_dropped = p->count.tx_dropped,
