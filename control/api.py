@@ -1,6 +1,6 @@
 """HTTP API, meant for loopback: what the dashboard, the scoreboard and the command line speak.
 
-GET  /healthz /readyz /status /ledger /forecasts /paths
+GET  /healthz /readyz /status /recommendations /ledger /forecasts /paths /metrics
 POST /strategy /reset /flip /revert
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict
 
 from control import views
 from control.errors import ControlError, InputError, SwitchUnavailable
 from control.fleet import Outcome
+from control.metrics import METRICS_TYPE, exposition
 from control.service import Service
 from control.settings import Strategy
 from control.tse import Decision, Kind, Side
@@ -47,6 +48,25 @@ class MoveBody(_Body):
     dry_run: bool = False
 
 
+class RecommendationView(BaseModel):
+    """One flow that should leave its primary path; see :class:`control.recommend.Recommendation`."""
+
+    flow: str
+    switch: str
+    destination: str
+    priority: int
+    element: str
+    mode: str
+    probability: float
+    horizon_s: float
+    rate_bps: float
+    expected_loss_bytes: float
+    expected_loss_packets: float | None
+    shadow: str
+    state: str
+    reasons: list[str]
+
+
 def create(service: Service) -> FastAPI:
     """The application around a running service."""
     app = FastAPI(title="Shadowplane", version="0.1")
@@ -69,6 +89,14 @@ def create(service: Service) -> FastAPI:
     @app.get("/status")
     async def status() -> dict[str, Any]:
         return views.status(service)
+
+    @app.get("/recommendations", response_model=list[RecommendationView])
+    async def recommendations() -> list[dict[str, Any]]:
+        return views.recommendations(service)
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(exposition(service), media_type=METRICS_TYPE)
 
     @app.get("/ledger")
     async def ledger(

@@ -103,9 +103,23 @@ class Loads:
     line_rate: dict[Endpoint, float] = field(default_factory=dict)  # bps, from telemetry; 0: unlimited
     _ports: dict[Endpoint, Rate] = field(default_factory=dict)
     _groups: dict[GroupKey, Rate] = field(default_factory=dict)
+    _sent: dict[Endpoint, tuple[float, float, float]] = field(default_factory=dict)  # bytes, packets, mean size
 
     def observe_port(self, end: Endpoint, tx_bytes: float, time_s: float) -> None:
         self._ports.setdefault(end, Rate()).update(tx_bytes, time_s)
+
+    def observe_packets(self, end: Endpoint, tx_bytes: float, tx_packets: float) -> None:
+        """Both counters of a port, for the mean size of its packets."""
+        last = self._sent.get(end)
+        size = last[2] if last is not None else 0.0
+        if last is not None and tx_packets > last[1] and tx_bytes > last[0]:
+            size = (tx_bytes - last[0]) / (tx_packets - last[1])
+        self._sent[end] = (tx_bytes, tx_packets, size)
+
+    def packet_size(self, end: Endpoint) -> float | None:
+        """Bytes per packet that a port sent lately; None where that is not known."""
+        last = self._sent.get(end)
+        return last[2] if last is not None and last[2] > 0 else None
 
     def observe_group(self, key: GroupKey, tx_bytes: float, time_s: float) -> None:
         self._groups.setdefault(key, Rate(window_s=0.4)).update(tx_bytes, time_s)
@@ -113,6 +127,7 @@ class Loads:
     def forget(self) -> None:
         self._ports.clear()
         self._groups.clear()
+        self._sent.clear()
 
     def load(self, end: Endpoint) -> float:
         """Bits per second leaving by a port now."""

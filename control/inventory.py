@@ -10,7 +10,7 @@ sources of telemetry, what history keeps, flows' priorities and the control shar
     switches:
       s1: {address: 10.0.0.1:9559, device_id: 1}
       s2: {address: leaf2.example.net:9559, device_id: 2, tls: {ca: other.pem, server_name: leaf2}}
-      s3: {address: 127.0.0.1:9561, device_id: 3}
+      s3: {address: 127.0.0.1:9561, device_id: 3, gnmi: 127.0.0.1:10561}  # where gNMI has a port of its own
     sources:
       node_exporter:
         - {url: "http://10.0.0.1:9100/metrics", element: s1, interval_s: 1, ports: {swp1: 1, swp2: 2}}
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,6 +70,7 @@ Tls = Annotated[TlsFiles | Literal["off"] | None, BeforeValidator(_off)]
 class SwitchEntry(_Strict):
     address: str
     device_id: int = Field(ge=1)
+    gnmi: str = ""
     tls: Tls = None
 
 
@@ -116,11 +117,12 @@ class Config(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to reach one switch. ``credentials`` None: not encrypted."""
+    """How to reach one switch. ``credentials`` None: not encrypted; ``gnmi``: where it is not the usual address."""
 
     address: str
     device_id: int
     credentials: GRPCCredentialsTLS | None = None
+    gnmi: str = ""
 
 
 def load(path: Path) -> Config:
@@ -154,7 +156,9 @@ def targets(config: Config, source: Path | None, usual: Mapping[str, Target]) ->
         if name not in usual:
             raise InputError(f"{source}: switches.{name}: the topology has no such switch")
         parse_address(entry.address)
-        found[name] = Target(entry.address, entry.device_id)
+        if entry.gnmi:
+            parse_address(entry.gnmi)
+        found[name] = Target(entry.address, entry.device_id, gnmi=entry.gnmi)
     seen: dict[tuple[str, int], str] = {}
     for name, target in found.items():
         twin = seen.setdefault((target.address, target.device_id), name)
@@ -162,7 +166,7 @@ def targets(config: Config, source: Path | None, usual: Mapping[str, Target]) ->
             raise InputError(f"{source}: {twin} and {name} have the same address and device id")
         own = config.switches[name].tls if name in config.switches else None
         credentials = _credentials(own if own is not None else config.tls, target.address, folder)
-        found[name] = Target(target.address, target.device_id, credentials)
+        found[name] = replace(target, credentials=credentials)
     return found
 
 

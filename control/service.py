@@ -34,6 +34,7 @@ from control.history.files import Retention
 from control.history.writer import Writer
 from control.intake import Intake
 from control.inventory import Config, Target
+from control.lag import LoopLag
 from control.ledger import Ledger
 from control.memory import recall_numbers, recall_shadows, remember, rows_of
 from control.notices import Notice, NoticeFolder
@@ -44,16 +45,19 @@ from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
 from control.rates import RatePoller
 from control.reactive import Rerouter
-from control.recorder import GNMI, Recorder
+from control.recorder import GNMI, NODE_EXPORTER, Recorder
 from control.selection import select
 from control.session import Program, SwitchSession
 from control.settings import Settings, Strategy
+from control.sources.node_exporter import NodeExporterSource
 from control.spm import SETTLE_S, ShadowManager, depths
 from control.steering import Steering
 from control.store import Store
 from control.telemetry import NOT_OFFERED, GnmiSource, Inbox
 from control.threats import Cause, ThreatBook, display
 from control.tse import Decision, Side, SteeringEngine
+from ml.anomaly_watch import AnomalyWatch
+from ml.schema import DeviceSample, PortSample
 from topo.spec import Topology
 
 LOG = structlog.get_logger("shadowplane.service")
@@ -86,6 +90,7 @@ class Service:
         self.book = ThreatBook(self.network, stable_s=settings.stable_s)
         self.tse = SteeringEngine(self.book, self.loads, self.spm.carrying, settings.tuning)
         self.analyzer = HealthAnalyzer(topology)
+        self.anomalies = AnomalyWatch()
         self.detector = DegradationDetector(self.link_of)
         self.inbox = Inbox()
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None
@@ -118,7 +123,7 @@ class Service:
             )
             self.sources[name] = GnmiSource(
                 name,
-                target.address,
+                target.gnmi or settings.gnmi_address(target.address),
                 self.inbox,
                 self.clock,
                 settings.sample_ms / 1000,
@@ -127,6 +132,8 @@ class Service:
             )
         self.rates = RatePoller(self)
         self.steering = Steering(self)
+        self.lag = LoopLag()
+        self.exporters = self._exporters()
         self._met: set[str] = set()
 
     def _targets(self) -> dict[str, Target]:
@@ -164,6 +171,10 @@ class Service:
                 group.create_task(self.steering.run(), name="steer")
                 group.create_task(self.fleet.run_sweeps(), name="sweep")
                 group.create_task(self.rates.run(), name="rates")
+                group.create_task(self.lag.run(), name="lag")
+                group.create_task(self._watch_anomalies(), name="anomalies")
+                for source in self.exporters:
+                    group.create_task(source.run(), name=f"node_exporter:{source.entry.element}")
                 if self.notices is not None:
                     group.create_task(self._watch_notices(self.notices), name="notices")
         finally:
@@ -320,7 +331,32 @@ class Service:
         numbers = {"group": dict(self.spm.group_ids.taken), "label": dict(self.spm.labels.taken)}
         self.ledger.submit(remember, self.ledger.store, self.topology, rows, numbers)
 
+    def _exporters(self) -> list[NodeExporterSource]:
+        """Raises :class:`InputError` for one that names nothing in the topology."""
+        found = []
+        for entry in self.config.sources.node_exporter:
+            ports = self.topology.ports(entry.element) if entry.element in self.fleet.sessions else None
+            if ports is None:
+                raise InputError(f"{self.settings.config}: sources.node_exporter: no switch {entry.element!r}")
+            for name, port in entry.ports.items():
+                if port not in ports:
+                    raise InputError(
+                        f"{self.settings.config}: sources.node_exporter: {name}: {entry.element} has no port {port}"
+                    )
+            found.append(NodeExporterSource(entry, self.clock, self._exported))
+        return found
+
+    def _exported(self, samples: list[PortSample | DeviceSample]) -> None:
+        for sample in samples:
+            self.inbox.put(sample)
+        self.recorder.samples(samples, NODE_EXPORTER)
+
     # -- helpers' tasks -----------------------------------------------------------------------------------
+
+    async def _watch_anomalies(self) -> None:
+        while True:
+            await asyncio.sleep(self.anomalies.interval_s)
+            self.anomalies.tick(self.clock.time())
 
     async def _watch_notices(self, folder: NoticeFolder) -> None:
         while True:

@@ -38,6 +38,7 @@ class Settings:
     build_dir: Path = Path(__file__).resolve().parent.parent / "p4" / "build"
     host: str = "127.0.0.1"
     base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
+    gnmi_port_offset: int = 0  # where gNMI is not served at the P4Runtime port
     heartbeat_ms: float = 10.0
     dead_multiplier: float = 2.7
     report_ms: float = 100.0  # a silent port still reports this often
@@ -61,6 +62,11 @@ class Settings:
             rtt_delta_us=self.rtt_delta_us,
             override=strategy in (Strategy.DATAPLANE, Strategy.PREDICTIVE),
         )
+
+    def gnmi_address(self, address: str) -> str:
+        """Where gNMI listens for a switch whose P4Runtime is at ``address``."""
+        host, port = parse_address(address)
+        return f"{host}:{port + self.gnmi_port_offset}"
 
     def address(self, device_id: int) -> str:
         return f"{self.host}:{self.base_port + device_id}"

@@ -24,6 +24,7 @@ from control.bookkeeping import News
 from control.errors import ControlError, PathError, SwitchUnavailable
 from control.flip import FlipResult
 from control.memory import ACTIVE, STANDBY
+from control.outcomes import SEEN_AFTER_FLIP
 from control.plan import GroupKey
 from control.settings import Strategy
 from control.spm import depths
@@ -31,7 +32,7 @@ from control.store import FlipRecord
 from control.telemetry import Item, PortEvent, endpoint
 from control.threats import display
 from control.tse import Decision, Kind
-from ml.schema import DeviceSample, PortSample
+from ml.schema import DeviceSample, Mode, PortSample
 from topo.spec import Endpoint
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ class Steering:
         if item.time_s < self.ignore_before_s:
             return  # measured before the reset, arrived after it
         service.analyzer.observe(item)
+        service.anomalies.observe(item)
         self._measure(item)
         if service.strategy is not Strategy.PREDICTIVE:
             service.detector.observe(item)  # keeps its baselines current
@@ -223,6 +225,8 @@ class Steering:
         loads = self.service.loads
         end = endpoint(item.element)
         loads.observe_port(end, item.tx_bytes_total, item.time_s)
+        if not isnan(item.tx_packets_total):
+            loads.observe_packets(end, item.tx_bytes_total, item.tx_packets_total)
         if not isnan(item.rate_bps):
             loads.line_rate[end] = item.rate_bps
 
@@ -259,6 +263,8 @@ class Steering:
         changed = service.book.tick(now)
         for record in service.outcomes.expire(now):
             service.ledger.relabel(record)
+            if record.struck is not None and (record.kind == Kind.WITHHOLD.value or record.mode in SEEN_AFTER_FLIP):
+                service.analyzer.outcome(Mode(record.mode), record.probability, record.struck)
         self._wanted_replan |= raised or changed
         if not service.book.threats and not service.tse.states:
             return

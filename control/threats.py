@@ -266,6 +266,10 @@ class ThreatBook:
             known.since_s = threat.since_s
         return not was_active
 
+    def threat_of(self, now: float, forecast: Forecast) -> Threat:
+        """What a forecast threatens; raises :class:`PathError` for unknown elements."""
+        return self._from_forecast(now, forecast)[1]
+
     def _from_forecast(self, now: float, forecast: Forecast) -> tuple[tuple[str, str, str], Threat]:
         name = display(self.network, forecast.element)
         mode = forecast.mode.value

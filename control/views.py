@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import isnan
 from typing import Any
 
 from control.plan import Group
+from control.recommend import recommend
 from control.service import Service
 from control.telemetry import NOT_OFFERED
-from control.tse import Side
+from control.tse import Kind, Side
+from ml.offpolicy import Decision as Judged
+from ml.offpolicy import precision
+from ml.schema import Mode
 
 
 def health(service: Service) -> dict[str, Any]:
@@ -63,13 +68,98 @@ def status(service: Service) -> dict[str, Any]:
         "dead_ports": sorted(str(end) for end in service.book.suspects),
         "unjudged": _unjudged(service, now),
         "notice_errors": dict(service.notices.errors) if service.notices is not None else {},
+        "recommendations": recommendations(service),
+        "models": models(service),
+        "anomalies": anomalies(service, now),
+        "control_share": control_share(service),
+        "feeds": [],
+        "sources": [
+            {
+                "element": source.entry.element,
+                "url": source.entry.url,
+                "polls": source.polls,
+                "failures": source.failures,
+                "error": source.error,
+            }
+            for source in service.exporters
+        ],
         "telemetry": {
             "received": service.inbox.received,
             "dropped": service.inbox.dropped,
+            "malformed": sum(source.malformed for source in service.sources.values()),
+            "reports": asdict(service.intake.counts),
             "ledger_dropped": service.ledger.dropped,
         },
+        "history": history(service),
         "loads": service.loads.snapshot(),
     }
+
+
+def recommendations(service: Service) -> list[dict[str, Any]]:
+    """Flows that should leave their primary, the most important first."""
+    now = service.clock.time()
+    found = recommend(
+        service.analyzer.forecasts(now),
+        now,
+        plan=service.plan,
+        book=service.book,
+        tse=service.tse,
+        loads=service.loads,
+        priority=service.outcomes.priority,
+        outage_s=service.settings.outage_s,
+    )
+    return [asdict(item) | {"reasons": list(item.reasons)} for item in found]
+
+
+def models(service: Service) -> dict[str, Any]:
+    """Which models judge, and whether what they see drifts away from what they learned."""
+    found = service.analyzer.model_set
+    return {"version": found.version, "profile": found.profile.name, "drift": service.analyzer.drift()}
+
+
+def anomalies(service: Service, now_s: float) -> list[dict[str, Any]]:
+    """What is unusual without being known as a failure; shown, never steered by."""
+    return [
+        {
+            "element": item.element,
+            "signal": item.signal,
+            "oddity": round(float(item.oddity), 3),
+            "time_s": item.time_s,
+            "text": item.text,
+        }
+        for item in service.anomalies.anomalies(now_s)
+    ]
+
+
+def control_share(service: Service) -> dict[str, Any]:
+    """How many recommended flips are withheld, and the precision that follows from those of known outcome."""
+    share = service.outcomes.share
+    lines = service.outcomes.labelled
+    estimate = precision(
+        Judged(line.time_s, line.element, Mode(line.mode), line.probability, line.kind == Kind.WITHHOLD, line.struck)
+        for line in lines
+    )
+    return {
+        "share": share.share,
+        "up_to_priority": share.up_to_priority,
+        "labelled": len(lines),
+        "withheld": estimate.withheld,
+        "precision": _known(estimate.value),
+        "precision_low": _known(estimate.low),
+        "precision_high": _known(estimate.high),
+    }
+
+
+def history(service: Service) -> dict[str, Any]:
+    """What the writer of the history did."""
+    writer = service.recorder.writer
+    if writer is None:
+        return {"folder": ""}
+    return {"folder": str(writer.folder), "waiting": writer.waiting, **asdict(writer.counts)}
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else round(value, 4)
 
 
 def _unjudged(service: Service, now_s: float) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -70,25 +72,67 @@ def revert(
     _move(api, "/revert", from_switch, destination, element, False, dry_run, output)
 
 
-@app.command(epilog=examples("status", "status -o json"))
-def status(api: ApiOption = DEFAULT_API, output: OutputOption = Output.TABLE) -> None:
-    """Switches, threats and diverted groups of the running service. Exit code 1 while it is not ready."""
-    found = get(api, "/status")
-    if output is Output.JSON:
-        show(found, output)
-    else:
-        flipped = ", ".join(found["flipped"]) or "none"
-        print(f"{found['topology']}: strategy {found['strategy']}, {found['role']}, on their shadow: {flipped}")
-        show(found["switches"], output, keys=("name", "address", "state", "transport", "telemetry", "entries", "error"))
-        if found["threats"]:
-            show(found["threats"], output, title="threats", keys=("element", "cause", "mode", "probability", "active"))
+@app.command(epilog=examples("status", "status -o json", "status --watch"))
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="print anew every second until Ctrl-C")] = False,
+    api: ApiOption = DEFAULT_API,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Switches, recommendations, threats and what cannot be judged. Exit code 1 while the service is not ready."""
+    while True:
+        found = get(api, "/status")
+        if watch and output is Output.TABLE and sys.stdout.isatty():
+            print("\x1b[H\x1b[2J", end="")
+        _show_status(found, output)
+        if not watch:
+            break
+        try:
+            time.sleep(1.0)
+        except KeyboardInterrupt:
+            return
     if not found["ready"]:
         raise typer.Exit(1)
 
 
+def _show_status(found: dict[str, Any], output: Output) -> None:
+    if output is Output.JSON:
+        show(found, output)
+        return
+    flipped = ", ".join(found["flipped"]) or "none"
+    print(f"{found['topology']}: strategy {found['strategy']}, {found['role']}, on their shadow: {flipped}")
+    show(found["switches"], output, keys=("name", "address", "state", "transport", "telemetry", "entries", "error"))
+    for name, keys in (
+        (
+            "recommendations",
+            (
+                *("flow", "priority", "element", "mode", "probability", "horizon_s", "expected_loss_bytes"),
+                *("expected_loss_packets", "shadow", "state"),
+            ),
+        ),
+        ("threats", ("element", "cause", "mode", "probability", "active")),
+        ("anomalies", ("element", "signal", "oddity", "text")),
+        ("feeds", ("feed", "state", "errors")),
+        ("sources", ("element", "url", "polls", "failures", "error")),
+    ):
+        if found.get(name):
+            show(found[name], output, title=name.replace("_", " "), keys=keys)
+    if found["unjudged"]:
+        rows = [{"element": element, "why": why} for element, why in sorted(found["unjudged"].items())]
+        show(rows, output, title="not judged")
+    models, share = found["models"], found["control_share"]
+    drift = "; ".join(models["drift"]) or "none"
+    print(f"models {models['profile']} {models['version']}, drift: {drift}")
+    if share["share"] or share["labelled"]:
+        known = "not known yet" if share["precision"] is None else f"{share['precision']:.2f}"
+        text = f"control share {share['share']:.1%} (priority up to {share['up_to_priority']})"
+        print(f"{text}: {share['withheld']} withheld with known outcome, precision {known}")
+    if found["history"].get("error"):
+        print(f"history is not written: {found['history']['error']}")
+
+
 @app.command(epilog=examples("ledger", "ledger --kind flip --limit 5", "ledger -o json"))
 def ledger(
-    kind: Annotated[str | None, typer.Option(help="flip, revert or refuse")] = None,
+    kind: Annotated[str | None, typer.Option(help="flip, revert, refuse or withhold")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     api: ApiOption = DEFAULT_API,
     output: OutputOption = Output.TABLE,

@@ -1,0 +1,1 @@
+"""Further sources of telemetry beside gNMI and digests."""
