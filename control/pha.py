@@ -252,10 +252,16 @@ class HealthAnalyzer:
                     found[name] = "no sample yet"
                 elif silent[row] > self.settings.stale_s:
                     found[name] = f"silent for {silent[row]:.1f} s"
+                elif silent[row] < -self.settings.stale_s:
+                    found[name] = f"its clock is {-silent[row]:.1f} s ahead"
                 elif bank.samples[row] < WARM_UP:
                     found[name] = f"{bank.samples[row]} of the {WARM_UP} samples that a first judgement needs"
                 elif bank is self._ports and not self._sighted[row]:
                     found[name] = "link failure not judged: no receive power, error ratio or heartbeats"
+                elif bank is self._ports and not self._metered[row]:
+                    found[name] = "congestion not judged: neither load (bytes and line rate) nor queue"
+                if name in found and name in self._refused:
+                    found[name] += f"; what comes is refused: {self._refused[name]}"
         return found
 
     def notes(self) -> list[str]:
@@ -290,6 +296,8 @@ class HealthAnalyzer:
         self._drift_due = -np.inf
         self._worse_end = np.zeros(len(self.topology.links), dtype=np.intp)
         self._sighted = np.zeros(ports, dtype=bool)
+        self._metered = np.zeros(ports, dtype=bool)
+        self._refused: dict[str, str] = {}  # elements whose newest sample was refused, at least in part
         self._notes = []
         self._noted: set[tuple[str, str]] = set()
         self._pending_ports: list[Pending] = []
@@ -335,11 +343,15 @@ class HealthAnalyzer:
                     continue
                 rows, times, many = zip(*batch.values(), strict=True)
                 faults = bank.learn_many(np.array(rows), np.array(times), np.array(many, dtype=np.float64))
-                if faults.any():
+                if faults.any() or self._refused:
                     for row, bits in zip(rows, faults.tolist(), strict=True):
                         self._report(names[row], bits)
 
     def _report(self, element: str, faults: int) -> None:
+        if faults & (ABSURD | LATE):
+            self._refused[element] = FAULTS[ABSURD if faults & ABSURD else LATE]
+        elif element in self._refused:
+            del self._refused[element]
         for bit, text in FAULTS.items():
             if faults & bit:
                 self._note(element, text)
@@ -367,6 +379,7 @@ class HealthAnalyzer:
         level = self._ports.trend.state[0]  # effective samples of each signal's short line
         beats = self._ports.counters.state[0, :, -1]
         self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
+        self._metered = (level[:, 2] + level[:, 3]) > 0.0
         ends, switches = len(self._ends), len(self._switches)
         ready = self._ready(self._ports, now_s)[:ends]
         newest = self._ports.newest_of((0, 1))[:ends]  # receive power, margin
@@ -376,7 +389,7 @@ class HealthAnalyzer:
         worse = pairs.max(axis=1) if len(pairs) else np.empty(0)
         seen = newest.reshape(-1, 2)[np.arange(len(pairs)), self._worse_end]
         self._watches[Mode.LINK_FAILURE].update(np.where(worse < 0.0, np.nan, worse), seen)
-        full = np.where(ready, self._probability(Mode.CONGESTION)[:ends], np.nan)
+        full = np.where(ready & self._metered[:ends], self._probability(Mode.CONGESTION)[:ends], np.nan)
         self._watches[Mode.CONGESTION].update(full, self._ports.newest_of((2, 3))[:ends])  # load, queue
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
@@ -384,7 +397,7 @@ class HealthAnalyzer:
         self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest)
 
     def _ready(self, bank: Bank, now_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return (bank.samples >= WARM_UP) & (bank.silent_s(now_s) <= self.settings.stale_s)
+        return (bank.samples >= WARM_UP) & (np.abs(bank.silent_s(now_s)) <= self.settings.stale_s)
 
     def _probability(self, mode: Mode) -> Floats:
         return self._judged[mode].probability

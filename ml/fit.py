@@ -24,10 +24,13 @@ from ml.schema import Mode
 from ml.sim import runs as sim
 from ml.sim.world import World
 
-CALM, WARM, FAILING = 0.04, 0.25, 0.1  # shares of rows kept: far from events, far but unwell, already failing
-MISSED = 0.001  # share of probable rows that the screen may lose
-PROBABLE = 0.2
-TREES, LEAVES = 28, 8
+# Shares of rows kept: far from events, far but unwell, near, already failing. Rows of one run are much alike: many
+# runs with few rows each teach more than few runs with many.
+CALM, WARM, NEAR, FAILING = 0.01, 0.06, 0.3, 0.03
+PART = 3_000  # elements simulated at once
+MISSED = 0.002  # share of probable rows that the screen may lose
+PROBABLE = 0.5
+TREES, LEAVES = 60, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def join(parts: Sequence[Rows]) -> Rows:
 
 def _kept(rng: np.random.Generator, left: Floats, unwell: Flags, failing: Flags, near: float) -> tuple[Flags, Floats]:
     share = np.where(unwell, WARM, CALM)
-    share = np.where(left <= near, 1.0, share)
+    share = np.where(left <= near, NEAR, share)
     share = np.where(failing, FAILING, share)
     share = np.where((left <= 0.0) & ~failing, 0.0, share)  # between two blows of one that flaps: nothing to learn
     keep: Flags = rng.random(len(left)) < share
@@ -163,8 +166,8 @@ def boost(
 
     features = wide.WIDE[mode]
     settings = {
-        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.25, "min_data_in_leaf": 40,
-        "min_sum_hessian_in_leaf": 20.0, "lambda_l2": 5.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
+        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.2, "min_data_in_leaf": 100,
+        "min_sum_hessian_in_leaf": 40.0, "lambda_l2": 10.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
         "monotone_constraints": [f.direction for f in features], "deterministic": True, "force_row_wise": True,
         "num_threads": threads, "verbosity": -1, "use_missing": False,
     }  # fmt: skip
@@ -249,10 +252,13 @@ def screen(model: BoostedModel, rows: Rows) -> Screen:
     calm = below & known
     floor = float(np.average(y[calm], weights=rows.weight[calm])) if calm.any() else 0.0
     weights = tuple(round(float(v), 6) for v in found[1:] / scale)
-    return Screen(model.mode, weights, -gate, round(floor, 6))
+    return Screen(model.mode, weights, -gate, round(min(floor, 0.999), 6))
 
 
 def populations(profile: Profile, world: World, seed: int, count: int) -> Iterator[dict[Mode, Rows]]:
-    """Rows of simulated populations, one per time scale."""
-    for k, (ports, devices) in enumerate(heldout.worlds(profile, world, seed, count)):
-        yield collect(profile, ports, devices, seed + k)
+    """Rows of simulated populations of together ``count`` ports, a part and a time scale at a time."""
+    number = 0
+    for first in range(0, count, PART):
+        for ports, devices in heldout.worlds(profile, world, seed + number, min(PART, count - first)):
+            yield collect(profile, ports, devices, seed + number)
+            number += 1

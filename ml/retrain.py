@@ -82,7 +82,7 @@ def candidate(
         return _lab(seed, elements, version)
     parts: dict[Mode, list[fit.Rows]] = {}
     for k, population in enumerate(fit.populations(profile, FAMILIAR, seed, elements)):
-        say(f"simulated population {k + 1}: {sum(len(rows) for rows in population.values()):,} rows")
+        say(f"simulated part {k + 1}: {sum(len(rows) for rows in population.values()):,} rows")
         for mode, rows in population.items():
             parts.setdefault(mode, []).append(rows)
     for folder in recordings:

@@ -59,6 +59,7 @@ WIDE_CONGESTION = (
     Feature("queue_now", "queue_max_packets", 1.5),  # longest queue over its room, short mean of the logs
     Feature("queue_long", "queue_max_packets", 1.5),  # the same, long line
     Feature("queue_ahead", "queue_max_packets", 2.0),  # the same, one long time constant ahead
+    Feature("queue_used_up", "queue_max_packets", 6.0),  # 1 / units until the room is used up, long line
     Feature("queue_drifting", "queue_max_packets", 4.0),  # log per unit, long line
     Feature("neighbours_load", "neighbours", 2.0),  # mean load of the others of a shared risk
 )
@@ -211,6 +212,7 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         np.exp(np.minimum(queue - room, 1.0)),
         np.exp(np.minimum(queue_long - room, 1.0)),
         np.exp(np.minimum(queue_long + bank.taus.long * np.maximum(slope[QUEUE], 0.0) - room, 1.0)),
+        _closing(slope[QUEUE] * np.exp(np.minimum(queue_long - room, 0.0)), 1.0 - np.exp(queue_long - room), 0.05),
         slope[QUEUE],
         busy,
     )
