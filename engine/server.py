@@ -87,7 +87,7 @@ class Listener:
     def serve(self, backend: Backend, device_id: int) -> Serving:
         """Answer requests for ``backend``."""
         device = Device(backend, device_id)
-        gnmi = GnmiService(lambda keep: backend.device_state(keep_maxima=keep))
+        gnmi = GnmiService(lambda keep: backend.device_state(keep_maxima=keep), backend.enable_ports)
         device.on_port.append(gnmi.on_port)
         service = P4RuntimeService(device)
         self.pool.serve_quickly(service.write, device.write_quickly)
