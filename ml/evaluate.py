@@ -76,10 +76,15 @@ def _judged(
     """Rows of one data set; what is no row goes into ``found``. Heavy libraries are loaded here."""
     if name == "simulator":
         from ml import evaluate_simulator
+        from ml.hazard import ModelError
 
         made: list[Rows] = []
         for profile in profiles:
-            rows, figures = evaluate_simulator.evaluate(profile, seed, elements, link_days, say)
+            try:
+                rows, figures = evaluate_simulator.evaluate(profile, seed, elements, link_days, say)
+            except ModelError as error:
+                found.errors.append(f"simulator, {profile}: {error}")
+                continue
             made += rows
             found.figures += figures
         return made

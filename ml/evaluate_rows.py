@@ -77,6 +77,7 @@ class Rows:
     detects: bool = False  # events are noticed while they last, not foretold
     target: float | None = None  # average precision to reach
     notes: str = ""
+    rates: tuple[float, ...] = FALSE_RATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def judge(rows: Rows, *, repeats: int = 100) -> Verdict:
         gain = drawn(lambda w: precision(w) - of_level(w))
     alarms = Alarms.of(rows, score)
     other = Alarms.of(rows, level) if level is not None else None
-    middle = alarms.at(FALSE_RATES[1])
+    middle = alarms.at(rows.rates[len(rows.rates) // 2])
     return Verdict(
         rows.data,
         rows.mode,
@@ -152,7 +153,7 @@ def judge(rows: Rows, *, repeats: int = 100) -> Verdict:
         gain,
         drawn(lambda w: brier_skill(score, y, w)) if rows.calibrated else None,
         calibration_error(score, y) if rows.calibrated else None,
-        [_at(rate, alarms, other, rows.events, repeats) for rate in FALSE_RATES],
+        [_at(rate, alarms, other, rows.events, repeats) for rate in rows.rates],
         reliability(score, y) if rows.calibrated else [],
         _thin(precision_recall(score, y)),
         _thin(precision_recall(level, y)) if level is not None else [],

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ml.evaluate_anomaly import ROUTER_SHARE, ROUTER_SPAN_S, NabReport, RouterReport
-from ml.evaluate_rows import FALSE_RATES, Verdict
+from ml.evaluate_rows import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,20 +66,20 @@ def _curve(axis: Axes, item: Verdict) -> None:
         axis.plot(*_columns(item.level_curve), color=LEVEL, label="level")
     axis.axhline(item.base_rate, color=PALE, linestyle=":", label="base rate")
     axis.set(xlabel="recall of rows", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title="precision and recall")
-    axis.legend(loc="upper right")
+    axis.legend(loc="best")
 
 
 def _false(axis: Axes, item: Verdict) -> None:
-    least = FALSE_RATES[0] / 10.0
+    least = item.at[0].allowed / 10.0
     for points, colour, name in ((item.recall_by_false, OURS, "model"), (item.level_recall_by_false, LEVEL, "level")):
         if points:
             false, recall = _columns(points)
             axis.step(np.maximum(false, least), recall, color=colour, label=name, where="post")
     axis.set_xscale("log")
-    for rate in FALSE_RATES:
-        axis.axvline(rate, color=PALE, linestyle=":", linewidth=0.8)
+    for at in item.at:
+        axis.axvline(at.allowed, color=PALE, linestyle=":", linewidth=0.8)
     axis.set(xlabel="false alarms per element-day", ylabel="recall of events", ylim=(0, 1.02), title="events found")
-    axis.set_xlim(least, 200.0)
+    axis.set_xlim(least, 40.0 * item.at[-1].allowed)
     axis.legend(loc="lower right")
 
 
