@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import icalendar
+from icalendar.error import BrokenCalendarProperty
 
 from control.feeds.announcement import Announcement, Circuit, Impact, Status
 from control.feeds.errors import FeedError, NotUnderstood
@@ -113,7 +114,7 @@ def moment(event: Any, name: str, where: str, *, required: bool) -> float | None
         if required:
             raise FeedError(f"{where}: property {name} is missing")
         return None
-    value = getattr(values[0], "dt", None)
+    value = _plain(values[0])
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if not isinstance(value, datetime):
@@ -125,8 +126,16 @@ def moment(event: Any, name: str, where: str, *, required: bool) -> float | None
     return seconds if math.isfinite(seconds) else None
 
 
+def _plain(value: Any) -> Any:
+    """What icalendar made of a property; None for one that it could not read."""
+    try:
+        return value.dt
+    except (BrokenCalendarProperty, AttributeError):
+        return None
+
+
 def _duration_s(event: Any, where: str) -> float:
-    value = getattr(_many(event, "DURATION")[0], "dt", None)
+    value = _plain(_many(event, "DURATION")[0])
     if not isinstance(value, timedelta):
         raise FeedError(f"{where}: DURATION: not a duration")
     return value.total_seconds()

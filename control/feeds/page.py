@@ -34,7 +34,7 @@ class Page:
     def value(self, *labels: str, start: int = 0) -> str | None:
         """What follows the first line that begins with one of the labels: the rest of the line, else the next one."""
         found = self.find(*labels, start=start)
-        return found[1] if found is not None else None
+        return (found[1] or None) if found is not None else None
 
     def find(self, *labels: str, start: int = 0) -> tuple[int, str] | None:
         """As :meth:`value`, with the number of the line on which the label stands."""
@@ -44,11 +44,17 @@ class Page:
                 if rest is None:
                     continue
                 following = index
+                if not rest and self._is_blank(label):
+                    return index, ""
                 while not rest and following + 1 < min(len(self.lines), index + 3):
                     following += 1
                     rest = self.lines[following].lstrip(" :*|\xa0").rstrip(" *|\xa0")
                 return index, rest
         return None
+
+    def _is_blank(self, label: str) -> bool:
+        """Whether the label stands in a cell and the cell beside it is empty: then the next line is another's."""
+        return any(len(row) == 2 and not row[1] and after_label(row[0], label) == "" for row in self.rows())
 
     def all_values(self, *labels: str) -> list[str]:
         """The values of every such line, in order."""
