@@ -46,7 +46,7 @@ def main() -> None:
         results.append(Result(f"keep a sample, {count:,} ports", "us", quantile(kept, 0.5), samples=PASSES))
         for q in (0.5, 0.99):
             results.append(
-                Result(f"pass over {count:,} ports, p{q * 100:.0f}", "ms", quantile(passed, q), target,
+                Result(f"pass over {count:,} ports, p{q * 100:.0f}", "ms", quantile(passed, q), target if q == 0.5 else "",
                        samples=len(passed), notes="12 signals, 6 views each; once a second")
             )  # fmt: skip
     write("anomalies", results)

@@ -36,7 +36,7 @@ VIEWS = (
     "short mean for this hour",
     "longer mean for this hour",
 )
-N = len(VIEWS)
+N, SEASONLESS = len(VIEWS), 6  # the last three need a season
 
 
 class Odd(NamedTuple):
@@ -102,9 +102,9 @@ class Oddity(Estimator[Odd]):
         many = np.maximum(weight, 1.0)
         level += ok / np.minimum(many, self.long) * (value - level)
         floor = FLOOR * np.abs(level) + 1e-9
-        views = np.empty((N, *value.shape))
-        known = np.empty(views.shape, dtype=np.bool_)
-        known[:6] = ok
+        used = N if self.period else SEASONLESS
+        views = np.empty((used, *value.shape))
+        known = np.broadcast_to(ok, views.shape)
         views[0], views[1] = value, value - last
         np.copyto(last, value, where=ok)
         for k, (mean, variance, span) in enumerate(((fast, fast_var, self.fast), (mid, mid_var, self.mid))):
@@ -112,12 +112,12 @@ class Oddity(Estimator[Odd]):
             mean += gain * apart
             variance += gain * (apart * (value - mean) - variance)
             views[2 + k], views[4 + k] = mean, np.log(np.maximum(variance, 0.0) + floor * floor)
-        floors = np.broadcast_to(floor, views.shape).copy()
+        floors = np.empty(views.shape)
+        floors[:] = floor
         floors[4:6] = 0.1  # of a logarithm
         if self.period:
-            self._season(state, ok, elapsed, value, views[6:], known[6:], phase)
-        else:
-            views[6:], known[6:] = 0.0, False
+            known = known.copy()
+            self._season(state, ok, elapsed, value, views[SEASONLESS:], known[SEASONLESS:], phase)
         self._judge(state, ok, views, known, floors)
 
     def _season(
@@ -143,18 +143,24 @@ class Oddity(Estimator[Odd]):
 
     def _judge(self, state: Floats, ok: Flags, views: Floats, known: Flags, floors: Floats) -> None:
         """Standardise each view by its own past, then take it in; oddity from all of them."""
-        start = self.VIEW0
-        sigmas, count = state[start : start + N], state[start + N : start + 2 * N]
-        mean, variance = state[start + 2 * N : start + 3 * N], state[start + 3 * N : start + 4 * N]
-        scored = np.clip((views - mean) / (np.sqrt(np.maximum(variance, 0.0)) + floors), -MOST_SIGMAS, MOST_SIGMAS)
-        np.copyto(sigmas, np.where(known & (count >= self.warm), scored, 0.0), where=ok)
+        start, used = self.VIEW0, len(views)
+        sigmas, count, mean, variance = (state[start + k * N : start + k * N + used] for k in range(4))
+        apart = views - mean
+        scored = np.sqrt(np.maximum(variance, 0.0))
+        scored += floors
+        np.divide(apart, scored, out=scored)
+        np.minimum(np.maximum(scored, -MOST_SIGMAS, out=scored), MOST_SIGMAS, out=scored)
+        scored *= known & (count >= self.warm)
+        np.copyto(sigmas, scored, where=ok)
         count += known
         gain = known / np.minimum(np.maximum(count, 1.0), self.long)
-        apart = views - mean
-        mean += gain * apart
-        variance += gain * (apart * (views - mean) - variance)
+        step = gain * apart
+        mean += step
+        apart *= apart - step  # (views - old mean) * (views - new mean)
+        apart -= variance
+        variance += gain * apart
         peak, odd, whole = state[11:14]
-        np.copyto(whole, np.abs(sigmas).sum(axis=0) / (N if self.period else 6), where=ok)
+        np.copyto(whole, np.abs(scored).sum(axis=0) / used, where=ok)
         peak *= np.where(ok, self.fade, 1.0)
         np.copyto(odd, np.maximum(whole - LEFT * peak, 0.0), where=ok)
         np.copyto(peak, np.maximum(peak, whole), where=ok)

@@ -102,11 +102,22 @@ class _Kind:
             for row in rows[time < self.totals_s[rows] - 1.0].tolist():  # the element's clock went back
                 self.forget(row)
         values = self._values(rows, time, raw)
-        self.detector.learn_many(rows, time, values)
-        found = self.detector.score_many(rows)
-        told = np.argwhere((found.odd >= raise_at) & ~np.isnan(values))
-        return [self._anomaly(samples[i], k, float(found.odd[i, k]), float(found.sigmas[i, k]),
-                              int(found.view[i, k])) for i, k in told.tolist()]  # fmt: skip
+        # All rows as one slice, without those that brought nothing: their state is worked on where it is.
+        known = slice(0, len(self.elements))
+        full, when = np.full((len(self.elements), len(self.names)), np.nan), np.full(len(self.elements), np.nan)
+        full[rows], when[rows] = values, time
+        self.detector.learn_many(known, when, full)
+        return self._told(samples, rows, values, raise_at)
+
+    def _told(
+        self, samples: list[PortSample | DeviceSample], rows: NDArray[np.intp], values: Floats, raise_at: float
+    ) -> list[Anomaly]:
+        odd = self.detector.state[Oddity.FIELDS.index("odd")][rows]
+        found = []
+        for i, k in np.argwhere((odd >= raise_at) & ~np.isnan(values)).tolist():
+            one = self.detector.score_one(int(rows[i]))
+            found.append(self._anomaly(samples[i], k, float(one.odd[k]), float(one.sigmas[k]), int(one.view[k])))
+        return found
 
     def _values(self, rows: NDArray[np.intp], time: Floats, raw: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
