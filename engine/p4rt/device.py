@@ -274,6 +274,25 @@ class Device:
         except (P4Error, EngineError, DecodeError):
             return False
 
+    def write_natively(self, data: bytes) -> bool:
+        """A serialized Write of many plain table entries; False when :meth:`write` has to do it, errors as there."""
+        running = self._pipeline
+        decoded = running.decoder.decode(data) if running is not None else None
+        if running is None or decoded is None or decoded.role_id or self._rules.get(decoded.role) is not None:
+            return False
+        self.check_device(decoded.device_id)
+        self.arbiter.check(decoded.role, decoded.election)
+        with self._write_lock:
+            if self._pipeline is not running:
+                raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+            if running.extras.metadata:  # entries may have some, which goes when they do
+                return False
+            try:
+                running.writer.write_decoded(decoded, data)
+            except DatapathError as error:
+                raise P4Error(int(error.code), str(error)) from None
+        return True
+
     def write(self, request: p4r.WriteRequest) -> None:
         """The Write RPC; :class:`P4Error` for the request, :class:`BatchError` for some of its updates."""
         rules = self._authorize(request)

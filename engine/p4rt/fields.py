@@ -39,7 +39,7 @@ class FieldSchema:
     (None where the field must be given), ``layout`` the :mod:`struct` codes of the binary form.
     """
 
-    __slots__ = ("absent", "encode", "id", "kind", "layout", "name", "what", "width", "wire")
+    __slots__ = ("absent", "encode", "id", "kind", "layout", "name", "names", "what", "width", "wire")
 
     def __init__(
         self, id_: int, name: str, kind: MatchKind, width: int, table: str, names: Names | None = None
@@ -48,6 +48,7 @@ class FieldSchema:
         self.name = name
         self.kind = kind
         self.width = width
+        self.names = names  # the field's strings, None: numbers
         self.what = f"table {table}: match field {name}"
         size = octets(width)
         zero = bytes(size)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from engine.api import EngineError, Op, ProgramInfo
 from engine.codec import Command
 from engine.p4rt.backend import Backend, device_json, translated
+from engine.p4rt.decoder import Decoder
 from engine.p4rt.digests import DigestBuffer
 from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.reader import Reader
@@ -31,6 +32,7 @@ class Pipeline:
     digests: DigestBuffer
     writer: Writer
     reader: Reader
+    decoder: Decoder
 
     @staticmethod
     def create(
@@ -42,7 +44,7 @@ class Pipeline:
             digests.configure(p4r.Update.INSERT, schema.digests[entry.digest_id], entry)
         writer = Writer(schema, backend.commands, extras, digests)
         reader = Reader(schema, backend.commands, extras, digests, writer.profiles)
-        return Pipeline(config, schema, extras, digests, writer, reader)
+        return Pipeline(config, schema, extras, digests, writer, reader, Decoder(schema))
 
 
 def verify(config: p4r.ForwardingPipelineConfig, backend: Backend) -> Schema:
@@ -105,7 +107,7 @@ def reconcile(old: Pipeline, config: p4r.ForwardingPipelineConfig, backend: Back
         again = activate(old.config, backend, names)  # the spec: what cannot be reconciled leaves everything as it was
         saved.restore(again, backend)
         old.schema, old.extras, old.digests = again.schema, again.extras, again.digests
-        old.writer, old.reader = again.writer, again.reader
+        old.writer, old.reader, old.decoder = again.writer, again.reader, again.decoder
         raise
     return new
 

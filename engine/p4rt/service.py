@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from engine.api import EngineError
 from engine.p4rt.arbitration import Client
 from engine.p4rt.device import Device
-from engine.p4rt.errors import DETAILS_KEY, BatchError, P4Error
+from engine.p4rt.errors import DETAILS_KEY, BatchError, P4Error, invalid
 from engine.p4rt.stubs import p4r
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,13 @@ class P4RuntimeService:
         self._device = device
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """For ``grpc.Server.add_generic_rpc_handlers``. Reads are passed on as bytes."""
+        """For ``grpc.Server.add_generic_rpc_handlers``. Writes come and reads leave as bytes."""
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         set_request, get_request = p4r.SetForwardingPipelineConfigRequest, p4r.GetForwardingPipelineConfigRequest
         return grpc.method_handlers_generic_handler(
             "p4.v1.P4Runtime",
             {
-                "Write": unary(self.write, p4r.WriteRequest.FromString, _serialize),
+                "Write": unary(self.write, None, _serialize),
                 "Read": stream(self.read, p4r.ReadRequest.FromString, None),
                 "SetForwardingPipelineConfig": unary(self.set_config, set_request.FromString, _serialize),
                 "GetForwardingPipelineConfig": unary(self.get_config, get_request.FromString, _serialize),
@@ -66,9 +67,12 @@ class P4RuntimeService:
             },
         )
 
-    def write(self, request: p4r.WriteRequest, context: grpc.ServicerContext) -> p4r.WriteResponse:
+    def write(self, data: bytes, context: grpc.ServicerContext) -> p4r.WriteResponse:
         try:
-            self._device.write(request)
+            if not self._device.write_natively(data):
+                self._device.write(p4r.WriteRequest.FromString(data))
+        except DecodeError:
+            abort(context, invalid("the request is no p4.v1.WriteRequest"))
         except Exception as error:
             abort(context, error)
         return _WRITTEN

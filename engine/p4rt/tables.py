@@ -90,7 +90,7 @@ class TableSchema:
         self.meter: int | None = None
         self.actions = {action.id: action for action in actions}
         self._by_index = {action.index: action for action in actions}
-        self._default_only = {r.id for r in info.action_refs if r.scope == _DEFAULT_ONLY}
+        self.default_only = {r.id for r in info.action_refs if r.scope == _DEFAULT_ONLY}
         self._table_only = {r.id for r in info.action_refs if r.scope == _TABLE_ONLY}
         self.has_priority = any(
             field.kind in (MatchKind.TERNARY, MatchKind.RANGE, MatchKind.OPTIONAL) for field in fields
@@ -193,7 +193,7 @@ class TableSchema:
             if default:
                 if schema.id in self._table_only:
                     raise invalid(f"table {self.name}: action {schema.name} is @tableonly")
-            elif schema.id in self._default_only:
+            elif schema.id in self.default_only:
                 raise invalid(f"table {self.name}: action {schema.name} is @defaultonly")
             return schema.encode(call)
         if kind is None:

@@ -16,6 +16,7 @@ from engine.api import DatapathError, Op
 from engine.codec import Command, octets
 from engine.commands import Commands
 from engine.p4rt import valuesets
+from engine.p4rt.decoder import Decoded
 from engine.p4rt.digests import DigestBuffer
 from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid, unimplemented
 from engine.p4rt.profiles import Profiles
@@ -70,6 +71,22 @@ class Writer:
             raise invalid(f"unknown atomicity {mode}")
         if any(errors):
             raise BatchError(errors)
+
+    def write_decoded(self, decoded: Decoded, data: bytes) -> None:
+        """A request that native code has decoded; ``data`` is the request itself, for what is said about errors."""
+        atomic = decoded.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR
+        slices = decoded.slices
+        if atomic:
+            slices = [(sum(count for count, _body in slices), b"".join(body for _count, body in slices))]
+        codes = b"".join(
+            self._direct.command(Command.TABLE_WRITE, struct.pack("<BI", atomic, count) + body)
+            for count, body in slices
+        )
+        if any(codes):
+            updates = p4r.WriteRequest.FromString(data).updates
+            errors: list[P4Error | None] = [None] * len(updates)
+            self._blame(updates, codes, list(range(len(updates))), errors)
+            raise BatchError(_aborted(errors) if atomic else errors)
 
     def write_plain(self, update: p4r.Update) -> bool:
         """One table entry without extras; False when it needs more, or was refused (and changed nothing)."""

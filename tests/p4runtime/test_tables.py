@@ -274,7 +274,7 @@ def test_large_writes_and_reads(raw: RawClient, backend: FakeBackend) -> None:
     """Sent in slices, read in several messages, and every entry exactly once."""
     for first in range(0, 20_000, 5_000):
         raw.insert(*(exact(n + 1) for n in range(first, first + 5_000)))
-    assert max(backend.switch.sizes) <= 64
+    assert max(backend.switch.sizes) <= 512
     request = p4r.ReadRequest(device_id=1, entities=[p4r.Entity(table_entry=p4r.TableEntry(table_id=EXACT))])
     messages = list(raw.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=60))
     assert len(messages) > 1
