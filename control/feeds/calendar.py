@@ -51,6 +51,8 @@ def events(data: bytes, source: str) -> Iterator[tuple[Any, str]]:
         depth += (word == b"BEGIN:") - (word[:4] == b"END:")
         if depth > 8:
             raise FeedError(f"{source}:{number}: components nested deeper than 8")
+    if depth:
+        raise FeedError(f"{source}: cut short: {depth} components have no END")
     try:
         calendars = icalendar.Calendar.from_ical(data, multiple=True)
         found = [event for calendar in calendars for event in calendar.walk("VEVENT")]

@@ -65,7 +65,7 @@ def show_feeds(
     topology: TopologyOption = "diamond",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Poll every feed of a configuration once; show their states, and what is announced. Exit code 1 if one is not ok."""
+    """Poll every feed of a configuration once and show how it is; exit code 1 if one is not ok."""
     from control.errors import InputError
     from control.feeds.config import load_config
 
@@ -113,10 +113,16 @@ def _validated(model: Any, settings: dict[str, Any]) -> Any:
 
 
 def _polled(topology: str, config: Any) -> FeedManager:
+    from control.feeds.errors import FeedError
     from control.feeds.manager import FeedManager
-    from control.serve import open_topology
+    from topo.load import load
+    from topo.spec import TopologyError
 
-    manager = FeedManager(open_topology(topology), config)
+    try:
+        network = load(topology)
+    except (TopologyError, OSError) as error:
+        raise FeedError(str(error)) from error
+    manager = FeedManager(network, config)
     for name in manager.feeds:
         manager.poll(name, _now())
     manager.close()

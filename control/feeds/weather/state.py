@@ -94,7 +94,7 @@ class WeatherState:
         if not way:
             return LinkWeather(gaps=("no position: its switches have no latitude and longitude",))
         gaps: list[str] = []
-        severity, events = self._alerts(way, now_s, too_old, gaps)
+        severity, events = self._alerts([*way, *self._ends(link)], now_s, too_old, gaps)
         at = self._places(link, way, too_old)
         found: dict[str, list[float]] = {}
         for name in ("rain_mm_per_h", "gust_m_per_s", "visibility_m", "temperature_c"):
@@ -136,17 +136,20 @@ class WeatherState:
         if not LOWEST_GHZ <= link.frequency_ghz <= HIGHEST_GHZ:
             gaps.append("rain_fade_db: the link's frequency_ghz is not given")
             return math.nan
-        a, b = (self.topology.switch(end.switch) for end in (link.a, link.b))
-        assert a.latitude is not None and a.longitude is not None and b.latitude is not None and b.longitude is not None
-        piece = distance_km((a.latitude, a.longitude), (b.latitude, b.longitude)) / len(rain)
+        a, b = self._ends(link)
+        piece = distance_km(a, b) / len(rain)
         return sum(piece * specific_attenuation_db_per_km(r, link.frequency_ghz, link.polarization) for r in rain)
 
     def _way(self, link: Link) -> list[Point]:
         if link not in self._ways:
-            ends = [self.topology.switch(end.switch) for end in (link.a, link.b)]
-            places = [(e.latitude, e.longitude) for e in ends if e.latitude is not None and e.longitude is not None]
-            self._ways[link] = along(places[0], places[1]) if len(places) == 2 else []
+            ends = self._ends(link)
+            self._ways[link] = along(ends[0], ends[1]) if len(ends) == 2 else []
         return self._ways[link]
+
+    def _ends(self, link: Link) -> list[Point]:
+        """The positions of its switches, as far as they have one."""
+        ends = [self.topology.switch(end.switch) for end in (link.a, link.b)]
+        return [(e.latitude, e.longitude) for e in ends if e.latitude is not None and e.longitude is not None]
 
     def _places(self, link: Link, way: list[Point], too_old: Collection[str]) -> list[GridPoint | None]:
         """The nearest grid point of each place; None where none is near enough."""
