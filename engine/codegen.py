@@ -7,30 +7,10 @@ from engine.api import ProgramInfo, Unsupported
 from engine.codec import Codec, program_to_json
 from engine.codegen_control import Controls, KeyLayout
 from engine.codegen_deparse import Deparser
-from engine.codegen_layout import Layout, c_string, comment, ctype, is_wide, literal, mask, octets
+from engine.codegen_layout import METADATA, Layout, c_string, comment, ctype, is_wide, literal, mask, octets
 from engine.codegen_parser import Parser
 from engine.program import initial_updates
 
-# name of the accessor: names that BMv2 knows the field by
-METADATA = {
-    "ingress_port": ("standard_metadata.ingress_port",),
-    "packet_length": ("standard_metadata.packet_length",),
-    "instance_type": ("standard_metadata.instance_type",),
-    "egress_spec": ("standard_metadata.egress_spec",),
-    "egress_port": ("standard_metadata.egress_port",),
-    "parser_error": ("standard_metadata.parser_error",),
-    "checksum_error": ("standard_metadata.checksum_error",),
-    "mcast_grp": ("intrinsic_metadata.mcast_grp",),
-    "egress_rid": ("intrinsic_metadata.egress_rid",),
-    "ingress_global_timestamp": ("intrinsic_metadata.ingress_global_timestamp",),
-    "egress_global_timestamp": ("intrinsic_metadata.egress_global_timestamp",),
-    "priority": ("intrinsic_metadata.priority",),
-    "enq_timestamp": ("queueing_metadata.enq_timestamp",),
-    "enq_qdepth": ("queueing_metadata.enq_qdepth",),
-    "deq_timedelta": ("queueing_metadata.deq_timedelta",),
-    "deq_qdepth": ("queueing_metadata.deq_qdepth",),
-    "qid": ("queueing_metadata.qid",),
-}
 REQUIRED = ("ingress_port", "packet_length", "instance_type", "egress_spec", "egress_port")
 QUEUEING = ("enq_timestamp", "enq_qdepth", "deq_timedelta", "deq_qdepth")
 

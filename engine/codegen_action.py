@@ -242,6 +242,8 @@ class Actions:
         targets, origins = self.program.stacks[target.stack].headers, self.program.stacks[value.stack].headers
         if len(targets) != len(origins):
             refuse("an assignment between header stacks of different sizes", primitive.source)
+        if target.stack in self.layout.cold_stacks:
+            yield "p->cold_used = 1;"
         yield f"p->s{target.stack}_next = p->s{value.stack}_next;"
         for to, origin in zip(targets, origins, strict=True):
             yield self._copy_header(to, origin)
@@ -261,6 +263,8 @@ class Actions:
         n = min(count.value, depth)
         if count.value == 0:
             return
+        if stack.stack in self.layout.cold_stacks:
+            yield "p->cold_used = 1;"
         if push:
             yield f"{name}_next = {name}_next + {n} < {depth} ? {name}_next + {n} : {depth};"
             yield f"memmove({name} + {n}, {name}, {depth - n} * sizeof *{name});"

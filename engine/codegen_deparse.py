@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from engine import ir
 from engine.api import Unsupported
@@ -110,10 +111,15 @@ class Deparser:
                 out += ["    " + line for line in self._update(checksum)]
         for line in Actions(self.layout).body(self.program.deparser_calls):
             out.append("    " + line)
-        for header in self.program.deparser:
-            body = self._emit_fields(header)
-            out += [f"    if ({self.layout.valid(header)}) {{ {comment(self.program.headers[header].name)}"]
-            out += [f"        {line}" for line in body] + ["    }"]
+        for cold, run in groupby(self.program.deparser, key=lambda header: header in self.layout.cold):
+            if cold:
+                out.append("    if (SP_UNLIKELY(p->cold_used)) {")
+            for header in run:
+                body = self._emit_fields(header)
+                out += [f"    if ({self.layout.valid(header)}) {{ {comment(self.program.headers[header].name)}"]
+                out += [f"        {line}" for line in body] + ["    }"]
+            if cold:
+                out.append("    }")
         return [*out, "    return o;", "}", ""]
 
     # -- checksums -----------------------------------------------------------------------------------------------

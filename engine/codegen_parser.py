@@ -76,7 +76,7 @@ class Parser:
         """``sp_extract_N`` for every header type without varbit that is extracted."""
         out: list[str] = []
         for i, kind in enumerate(self.program.types):
-            if kind.varbit is not None or kind.bits % 8 or not kind.fields:
+            if kind.varbit is not None or kind.bits % 8 or not kind.fields or self.layout.absent(i):
                 continue
             out.append(f"SP_INLINE void sp_extract_{i}(struct sp_t{i} *h, const uint8_t *b)\n{{")
             out += [f"    {line}" for line in field_loads(kind.fields, "(*h)", "b")]
@@ -156,6 +156,8 @@ class Parser:
         name = f"p->s{op.stack}"
         out = [f"if ({name}_next >= {len(stack.headers)}) {self._fail('StackOutOfBounds')}"]
         valid = f"{name}[{name}_next].valid = 1;"
+        if op.stack in self.layout.cold_stacks:
+            valid += " p->cold_used = 1;"
         out += self._extract(f"{name}[{name}_next]", stack.headers[0], op.length, valid)
         out.append(f"{name}_next++;")
         return out

@@ -154,7 +154,7 @@ control IntSink(inout headers_t hdr, inout metadata_t meta) {
 
         // ---- off ----
         if (hdr.int_rest.isValid()) {
-            CHECKSUM(complement, hdr.int_rest.data);
+            CHECKSUM(complement, hdr.int_rest);
             change = change + (bit<32>) complement;
             hdr.int_rest.setInvalid();
         }

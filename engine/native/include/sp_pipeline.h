@@ -310,7 +310,10 @@ static void sp_process(struct sp_switch *sw, uint32_t port, const uint8_t *frame
     cs->passes = 0;
     cs->jobs = NULL;
     cs->last_job = &cs->jobs;
-    memset(&c->phv, 0, sizeof c->phv);
+    if (SP_UNLIKELY(c->phv.cold_used)) /* two calls, so that each knows its length */
+        memset(&c->phv, 0, offsetof(struct sp_phv, uncleared));
+    else
+        memset(&c->phv, 0, offsetof(struct sp_phv, cold_used));
     sp_context_reset(cs, c);
     c->now = now_ns;
     c->port = port;
