@@ -74,7 +74,8 @@ def read(path: Path) -> list[Statement]:
             if not found:
                 raise StfError(f"{path.name}:{number}: no action in {text!r}")
             head = re.sub(r"\s*([:/])\s*", r"\1", found["head"]).replace('"', "").split()
-            out.append(Statement(number, verb, (*head, f"{found['action']}({found['args']})".replace('"', ""))))
+            text = f"{found['action']}({found['args'].strip()})".replace('"', "")
+            out.append(Statement(number, verb, (*head, text)))
         else:
             out.append(Statement(number, verb, tuple(rest.replace('"', "").split())))
     return out

@@ -130,11 +130,23 @@ def _build(
             units = [*sources, *(work / file for file in generated if file.endswith(".c"))]
             includes = [f"-I{d}" for d in (work, *directories)]
             objects = [work / f"{i}-{unit.stem}.o" for i, unit in enumerate(units)]
+            # What is the same for every program is compiled once: its objects are kept, too
+            kept: dict[Path, Path] = {}
+            if not any(file.endswith(".h") for file in generated):
+                for unit, obj in zip(units[: len(sources)], objects, strict=False):
+                    own = sources_key([unit, *headers], [compiler_version(), *command, *all_flags])
+                    kept[obj] = cache_dir() / f"object-{own}.o"
+            missing = [obj for obj in objects if obj not in kept or not kept[obj].exists()]
             commands = [
                 [*command, *all_flags, *includes, "-c", str(unit), "-o", str(obj)]
                 for unit, obj in zip(units, objects, strict=True)
+                if obj in missing
             ]
             _run_all(commands, jobs)
+            for obj in missing:
+                if obj in kept:
+                    obj.replace(kept[obj])
+            objects = [kept.get(obj, obj) for obj in objects]
             out = work / ("out" + suffix)
             _run_all([[*command, *all_flags, *link, *map(str, objects), "-o", str(out), *libraries]], 1)
             out.replace(target)

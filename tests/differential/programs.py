@@ -69,11 +69,11 @@ class Generator:
 
     # -- declarations ----------------------------------------------------------------------------------------------
 
-    def _fields(self, prefix: str, count: int) -> list[Variable]:
+    def _fields(self, prefix: str, count: int, most: int = WIDTHS[-1]) -> list[Variable]:
         """Fields, the last of which fills up the last byte."""
         out = []
         for i in range(count):
-            width = self.chance.choice(WIDTHS)
+            width = self.chance.choice([w for w in WIDTHS if w <= most])
             out.append(Variable(f"{prefix}.f{i}", width, width > 1 and self.chance.random() < 0.25))
         total = sum(v.width for v in out)
         if total % 8:
@@ -88,7 +88,8 @@ class Generator:
     def case(self, frames: int = 24) -> Case:
         chance = self.chance
         self.fields = self._fields("hdr.a", chance.randint(3, 8))
-        self.more = self._fields("hdr.b", chance.randint(1, 4))
+        # BMv2 has room for 512 bytes before a packet: what is added must stay below
+        self.more = self._fields("hdr.b", chance.randint(1, 4), 160)
         self.metadata = [Variable(f"meta.m{i}", chance.choice(WIDTHS)) for i in range(chance.randint(2, 5))]
         self.metadata.append(Variable("meta.s", max(2, chance.choice(WIDTHS)), True))
         self.registers = [(f"r{i}", chance.choice(WIDTHS)) for i in range(chance.randint(1, 3))]
@@ -366,7 +367,9 @@ class Generator:
             clone = f"clone_preserving_field_list(CloneType.E2E, {SESSION}, 1);"
             body.append(f"if (sm.instance_type == 0 && {scope.bools(1)}) {{ {clone} }}")
         elif pick == 1:
-            body.append(f"if (sm.instance_type == 0 && {scope.bools(1)}) {{ recirculate_preserving_field_list(1); }}")
+            # Without the result, which would be parsed as hdr.a; BMv2 has no room for more before such a packet
+            again = "hdr.y.setInvalid(); recirculate_preserving_field_list(1);"
+            body.append(f"if (sm.instance_type == 0 && {scope.bools(1)}) {{ {again} }}")
         joined = "\n            ".join(body)
         return f"""control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {{
     apply {{

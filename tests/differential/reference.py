@@ -22,7 +22,7 @@ from tests.differential.programs import CPU_PORT, GROUP, MARKER, SESSION, Entry
 
 EXECUTABLE = "simple_switch_grpc"
 START_S = 20.0
-ANSWER_S = 5.0
+ANSWER_S = 20.0
 ROUNDS = 3  # markers behind each frame: more than a frame has passes
 INSTANCES = (1, 2)
 
