@@ -99,6 +99,7 @@ def enter_result(record: FlipRecord, result: FlipResult | ControlError, news: Ne
     record.duration_ms = round(result.seconds * 1000, 4)
     record.transport = result.transport
     if news is not None:
+        stop = result.confirmed or stop
         record.telemetry_ms = round((stop - news.arrived) * 1000, 4)
         record.timings_ms = news.timings_ms(result, stop)
 

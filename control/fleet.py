@@ -7,8 +7,9 @@ session's restore as soon as it is back; a switch that refuses something is brou
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -116,7 +117,8 @@ class Fleet:
 
         async def one(name: str) -> FlipResult | ControlError:
             try:
-                return await self.sessions[name].flip(bits[name])
+                result = await self.sessions[name].flip(bits[name])
+                return replace(result, confirmed=time.perf_counter())
             except ControlError as error:
                 return error
             except KeyError:

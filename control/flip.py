@@ -41,11 +41,12 @@ FLIP_TIMEOUT_S = 1.0  # a switch that takes longer is left, and restored when it
 @dataclass(frozen=True, slots=True)
 class FlipResult:
     """``seconds``: from the start of the write to the switch's confirmation; ``queued_s``: what the write waited for
-    its thread before."""
+    its thread before; ``confirmed``: when the event loop learned of it (``time.perf_counter``; 0: not noted)."""
 
     seconds: float
     transport: str
     queued_s: float = 0.0
+    confirmed: float = 0.0
 
 
 def channel_options(credentials: GRPCCredentialsTLS | None) -> list[tuple[str, Any]]:

@@ -34,6 +34,7 @@ from topo.spec import Topology
 
 LOG = structlog.get_logger("shadowplane.intake")
 MOST_REPORTS = 65_536  # waiting for the next round
+MOST_OF_A_PORT = 64  # in one batch
 ALIVE_AGAIN_S = 1.0  # a living port is reported on at least this often
 TOO_LARGE = 1 << 64  # no member is wider
 ANEW_S = 1.0  # a report is never this late: a clock that far back is one that began again
@@ -65,7 +66,8 @@ class Columns:
 
 @dataclass(slots=True)
 class Taken:
-    """What one round gets: events first, then samples for the models, and the columns for the history."""
+    """What one round gets: events, all reports as columns (for models and history), and those of which others than
+    the models want to know as samples: losses, traffic, and each port once in a while."""
 
     events: list[PortEvent] = field(default_factory=list)
     samples: list[Item] = field(default_factory=list)
@@ -100,6 +102,7 @@ class Intake:
         self._sequence = np.zeros(count, dtype=np.int64)
         self._raw_lost = np.zeros(count)
         self._excused = np.zeros(count)
+        self._counted = np.full(count, np.nan)
         self._dead = np.zeros(count, dtype=bool)
         self._clock_s = np.full(count, -np.inf)  # the data plane's, at the newest report
         self._told_s = np.full(count, -np.inf)  # when life was last passed on
@@ -153,13 +156,22 @@ class Intake:
                 stamps = (table[first:last, self._place["time"]] / 1e6).tolist()
                 times[first:last] = [clock.translate(stamp, now_s) for stamp in stamps]
                 tells[first:last] = True
-        order = np.arange(len(rows))
-        while len(order):  # a port that is named twice is taken twice, in order
-            _, firsts = np.unique(rows[order], return_index=True)
-            pick = order[np.sort(firsts)]
+        for pick in self._in_turn(rows):
             self._step(rows[pick], table[pick], times[pick], tells[pick], now_s, taken)
-            order = np.delete(order, firsts)
         return taken
+
+    def _in_turn(self, rows: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+        """Places of reports such that no turn names a port twice, and each port's come in order. Of a port that floods,
+        the newest :data:`MOST_OF_A_PORT` count."""
+        order = np.argsort(rows, kind="stable")
+        new = np.flatnonzero(np.diff(rows[order], prepend=-1))
+        sizes = np.diff(new, append=len(rows))
+        turn = np.arange(len(rows)) - np.repeat(new + np.maximum(sizes - MOST_OF_A_PORT, 0), sizes)
+        flood = int((turn < 0).sum())
+        if flood:
+            self.counts.dropped += flood
+            self._note("a port sends more reports than can be judged; its oldest are dropped and counted")
+        return [np.sort(order[turn == number]) for number in range(min(int(sizes.max()), MOST_OF_A_PORT))]
 
     def _table(
         self, waiting: Sequence[tuple[str, Sequence[Any]]]
@@ -237,7 +249,9 @@ class Intake:
         self._dead[rows] = dead
         if lives.any():
             counted = np.maximum(lost - excused, 0.0)
-            self._samples(rows[lives], table[lives], times[lives], tells[lives], counted[lives], taken)
+            shown = tells | news | (counted != self._counted[rows])
+            self._counted[rows] = np.where(lives, counted, self._counted[rows])
+            self._samples(rows[lives], table[lives], times[lives], tells[lives], counted[lives], shown[lives], taken)
 
     def _samples(
         self,
@@ -246,12 +260,14 @@ class Intake:
         times: Floats,
         tells: NDArray[np.bool_],
         lost: Floats,
+        shown: NDArray[np.bool_],
         taken: Taken,
     ) -> None:
         rtt = table[:, self._place["rtt"]]
-        rtt = np.where(rtt > 0, rtt, nan)
-        columns: dict[str, Floats] = {"heartbeat_rtt_us": rtt, "heartbeat_lost_total": lost}
-        elements = self.elements
+        columns: dict[str, Floats] = {
+            "heartbeat_rtt_us": np.where(rtt > 0, rtt, nan),
+            "heartbeat_lost_total": lost,
+        }
         if tells.any():
             for name, member in (
                 ("tx_bytes_total", "tx_bytes"),
@@ -260,21 +276,18 @@ class Intake:
             ):
                 columns[name] = np.where(tells, table[:, self._place[member]], nan)
             columns["rate_bps"] = np.where(tells, self._rate[rows], nan)
-            names = tuple(columns)
-            taken.samples += [
-                PortSample(elements[row], time_s, **dict(zip(names, values, strict=True)))
-                for row, time_s, *values in zip(
-                    rows.tolist(), times.tolist(), *(column.tolist() for column in columns.values()), strict=True
-                )
-            ]
-        else:
-            taken.samples += [
-                PortSample(elements[row], time_s, heartbeat_rtt_us=delay, heartbeat_lost_total=count)
-                for row, time_s, delay, count in zip(
-                    rows.tolist(), times.tolist(), rtt.tolist(), lost.tolist(), strict=True
-                )
-            ]
         taken.columns.append(Columns(rows, times, columns))
+        names = tuple(columns)
+        picked = zip(
+            rows[shown].tolist(),
+            times[shown].tolist(),
+            *(column[shown].tolist() for column in columns.values()),
+            strict=True,
+        )
+        taken.samples += [
+            PortSample(self.elements[row], time_s, **dict(zip(names, values, strict=True)))
+            for row, time_s, *values in picked
+        ]
 
     def _note(self, text: str) -> None:
         if text not in self._noted:

@@ -14,6 +14,10 @@ class LoopLag:
     beyond all), ``worst_s``, ``total_s``: since the start."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: what the start took is of no interest."""
         self.counts = [0] * (len(BOUNDS_S) + 1)
         self.worst_s = 0.0
         self.total_s = 0.0

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
 from ml.cascade import Judgement
@@ -182,6 +183,25 @@ class HealthAnalyzer:
         """Take in many samples."""
         for sample in samples:
             self.observe(sample)
+
+    def port_rows(self, elements: Sequence[str]) -> NDArray[np.intp]:
+        """The row of each port for :meth:`observe_ports`; -1 for host ports and unknown ones."""
+        return np.array([self._port_row.get(element, -1) for element in elements], dtype=np.intp)
+
+    def observe_ports(self, rows: NDArray[np.intp], time_s: Floats, columns: Mapping[str, Floats]) -> None:
+        """Take in one sample of each of ``rows`` (no row twice; all ports are up), as columns by field name: for
+        reports that come by the ten thousand."""
+        self._learn()
+        values = np.full((len(rows), len(PortBank.INPUTS)), np.nan)
+        values[:, PortBank.INPUTS.index("up")] = 1.0
+        for name, column in columns.items():
+            if name in PortBank.INPUTS:
+                values[:, PortBank.INPUTS.index(name)] = column
+        faults = self._ports.learn_many(rows, time_s, values)
+        self._evaluated_s = -np.inf
+        if faults.any() or self._refused:
+            for row, bits in zip(rows.tolist(), faults.tolist(), strict=True):
+                self._report(str(self._ends[row]), bits)
 
     def conditions(self, item: Conditions) -> None:
         """Take in weather and work around a port's link or a device; the newest of an element counts. Values that are

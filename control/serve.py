@@ -130,7 +130,9 @@ async def _announce(service: Service, address: str) -> None:
         waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
         LOG.warning("still waiting for switches", waiting=waiting)
     gc.collect()
-    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk
+    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk ...
+    gc.set_threshold(50_000, 20, 50)  # ... and there are fewer of them
+    service.lag.reset()
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
 
 

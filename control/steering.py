@@ -62,6 +62,7 @@ class Steering:
         self.ignore_before_s = 0.0
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
+        self._model_rows = service.analyzer.port_rows(service.intake.elements)
         self._commands: deque[_Command] = deque()
         self._seen_up: set[tuple[Endpoint, str]] = set()
         self._replanned_s = -1e9
@@ -184,14 +185,15 @@ class Steering:
             if not command.answer.done():
                 command.answer.set_result(result)
 
-    def _take(self, item: Item, now: float) -> None:
+    def _take(self, item: Item, now: float, *, learned: bool = False) -> None:
         service = self.service
         if isinstance(item, PortEvent):
             self._port_event(item, now)
             return
         if item.time_s < self.ignore_before_s:
             return  # measured before the reset, arrived after it
-        service.analyzer.observe(item)
+        if not learned:
+            service.analyzer.observe(item)
         service.anomalies.observe(item)
         self._measure(item)
         if service.strategy is not Strategy.PREDICTIVE:
@@ -214,10 +216,15 @@ class Steering:
         taken = service.intake.take(now, service.silent_on_gnmi())
         for event in taken.events:
             self._port_event(event, now)
-        for sample in taken.samples:
-            self._take(sample, now)
         for columns in taken.columns:
+            rows = self._model_rows[columns.rows]
+            known = rows >= 0  # host ports are nobody's way around
+            if known.any():
+                values = {name: column[known] for name, column in columns.values.items()}
+                service.analyzer.observe_ports(rows[known], columns.time_s[known], values)
             service.recorder.reports(columns)
+        for sample in taken.samples:
+            self._take(sample, now, learned=True)
 
     def _measure(self, item: PortSample | DeviceSample) -> None:
         if not isinstance(item, PortSample) or isnan(item.tx_bytes_total):

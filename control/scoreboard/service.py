@@ -114,14 +114,21 @@ class ServiceProcess:
         """POST a JSON document. Raises :class:`ServiceError`."""
         return self._checked("POST", path, json=body)
 
+    def text(self, path: str) -> str:
+        """GET a page of text. Raises :class:`ServiceError`."""
+        return str(self._answer("GET", path).text)
+
     def _checked(self, method: str, path: str, **more: Any) -> Any:
+        return self._answer(method, path, **more).json()
+
+    def _answer(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **more)
         except httpx.HTTPError as error:
             raise ServiceError(f"the control plane at {self._api} does not answer: {error}; {self._tail()}") from error
         if answer.status_code >= 400:
             raise ServiceError(f"{method} {path}: {answer.status_code} {answer.text.strip()}")
-        return answer.json()
+        return answer
 
     def _tail(self, lines: int = 5) -> str:
         try:

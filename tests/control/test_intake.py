@@ -10,7 +10,7 @@ from control_helpers import make_topology
 from finsy.proto import p4d
 
 from control.capacity import Rate
-from control.intake import MOST_REPORTS, Intake, Taken
+from control.intake import MOST_OF_A_PORT, MOST_REPORTS, Intake, Taken
 from control.session import Program
 from control.telemetry import PortEvent, line_rates
 from ml.schema import PortSample
@@ -37,6 +37,10 @@ def intake(program: Program) -> Intake:
 def feed(intake: Intake, now_s: float, *reports: p4d.P4Data, traffic: bool = False) -> Taken:
     intake.put("s1", list(reports))
     return intake.take(now_s, frozenset({"s1"} if traffic else ()))
+
+
+def reports_of(taken: Taken) -> int:
+    return sum(len(columns.rows) for columns in taken.columns)
 
 
 def only(taken: Taken) -> PortSample:
@@ -95,8 +99,11 @@ def test_disorder_is_counted_and_stale_reports_are_left_out(intake: Intake) -> N
     feed(intake, 0.4, report(port=2, seq=(1 << 32) - 1, lost=3))
     intake.forget("s1")
     feed(intake, 0.5, report(port=2, seq=(1 << 32) - 1, lost=3))
-    assert feed(intake, 0.6, report(port=2, seq=0, lost=3)).samples, "the number wraps"
-    assert feed(intake, 0.7, report(port=2, seq=1, lost=3)).samples
+    assert reports_of(feed(intake, 0.6, report(port=2, seq=0, lost=3))) == 1, "the number wraps"
+    assert reports_of(feed(intake, 0.7, report(port=2, seq=1, lost=3))) == 1
+    intake.forget("s1")
+    feed(intake, 0.8, report(port=2, seq=500, time=90_000_000, lost=9))
+    assert reports_of(feed(intake, 0.9, report(port=2, seq=3, time=50_000, lost=0))) == 1, "its data plane began anew"
 
 
 def test_several_reports_of_one_port_in_a_batch_are_taken_in_order(intake: Intake) -> None:
@@ -123,8 +130,10 @@ def test_the_queue_is_bounded_and_drops_the_oldest(intake: Intake) -> None:
     for _ in range(MOST_REPORTS // 1024 + 2):
         intake.put("s1", part)
     assert intake.counts.dropped == 2048
-    intake.take(0.0)
+    taken = intake.take(0.0)
     assert intake.counts.reports == MOST_REPORTS and not intake
+    assert intake.counts.dropped == 2048 + MOST_REPORTS - MOST_OF_A_PORT, "a port that floods holds nobody up"
+    assert reports_of(taken) == 1
 
 
 def test_without_gnmi_a_report_tells_the_traffic_at_the_time_of_its_reading(program: Program) -> None:
@@ -158,8 +167,9 @@ def test_no_order_of_reports_makes_a_counter_fall_or_time_run_ahead(intake: Inta
     for start in range(0, 400, 20):
         part = reports[start : start + 20]
         draw.shuffle(part)
-        for item in feed(intake, float(start), *part, *part[:3]).samples:
-            assert isinstance(item, PortSample)
-            assert item.heartbeat_lost_total >= last.get(item.element, 0.0)
-            last[item.element] = item.heartbeat_lost_total
+        for columns in feed(intake, float(start), *part, *part[:3]).columns:
+            assert len(set(columns.rows.tolist())) == len(columns.rows)
+            for row, lost in zip(columns.rows.tolist(), columns.values["heartbeat_lost_total"], strict=True):
+                assert lost >= last.get(intake.elements[row], 0.0)
+                last[intake.elements[row]] = lost
     assert intake.counts.stale > 20

@@ -1,0 +1,92 @@
+"""Telemetry to flip: a live lab, its real switches and control plane, and many fading links, one after the other.
+
+Each repetition lets the receiver of a link fade until the analyzer flips away from it, then heals the network. The
+interval begins when the sample that carried the news (the oldest that was judged for the first time in that round) is
+handed to the process, and ends when the switch has confirmed the write; the ledger has its parts. What the sample's own
+way took comes before it and is bounded by the sampling interval.
+
+``SHADOWPLANE_BENCH_REPETITIONS`` changes the number of repetitions, ``SHADOWPLANE_BENCH_TOPOLOGY`` the network.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench._common import Result, quantile, write
+from control.scoreboard.experiment import Experiment, session
+from control.settings import Strategy
+from topo import userns
+from topo.load import load
+
+REPETITIONS = int(os.environ.get("SHADOWPLANE_BENCH_REPETITIONS", "60"))
+TOPOLOGY = os.environ.get("SHADOWPLANE_BENCH_TOPOLOGY", "diamond")
+FADE_DB = 9.0  # 8 dB are the limit of error correction; nothing is lost before
+FADE_S = 2.5
+PATIENCE_S = 4.0
+WARM_UP_S = 0.8  # of samples, before the fade begins
+PARTS = ("wait", "decode", "score", "decide", "write", "ack")
+BEFORE = "13 / 49.7 ms with a judgement each 8 ms"
+
+
+def fade(experiment: Experiment, number: int) -> list[dict[str, Any]]:
+    """One fading link; the flips that it caused."""
+    links = experiment.lab.topology.links
+    link = links[number % len(links)]
+    experiment.service.post("/reset", {"history": "clear", "strategy": Strategy.PREDICTIVE.value})
+    time.sleep(WARM_UP_S)
+    since = experiment.service.get("/ledger", limit=1)
+    last = since[-1]["id"] if since else 0
+    for end in (link.a, link.b):
+        experiment.lab.impair(end, {"attenuation_db": [(0.0, 0.0), (FADE_S, FADE_DB)]})
+    deadline = time.monotonic() + PATIENCE_S
+    found: list[dict[str, Any]] = []
+    while time.monotonic() < deadline and not found:
+        time.sleep(0.1)
+        found = [
+            line
+            for line in experiment.service.get("/ledger", since_id=last, kind="flip")
+            if line["outcome"] == "done" and line["cause"] == "prediction" and line["telemetry_ms"] is not None
+        ]
+    for end in (link.a, link.b):
+        experiment.lab.impair(end, {"attenuation_db": [(0.0, 0.0)]})
+    return found
+
+
+def main() -> None:
+    """Measure and write the record."""
+    userns.ensure()
+    flips: list[dict[str, Any]] = []
+    missed = 0
+    with (
+        TemporaryDirectory(prefix="shadowplane-bench-") as directory,
+        session(load(TOPOLOGY), Path(directory)) as experiment,
+    ):
+        for number in range(REPETITIONS):
+            found = fade(experiment, number)
+            missed += not found
+            flips += found
+        lag = experiment.service.text("/metrics")
+    total = [line["telemetry_ms"] for line in flips]
+    where = f"{TOPOLOGY}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    figures = [Result("fades without a flip", "runs", missed, "== 0", "", REPETITIONS)]
+    if total:
+        figures += [
+            Result("telemetry to flip, p50", "ms", quantile(total, 0.5), "<= 5", BEFORE, len(total), where),
+            Result("telemetry to flip, p99", "ms", quantile(total, 0.99), "<= 20", BEFORE, len(total), where),
+        ]
+    for part in PARTS:
+        values = [line["timings_ms"][part] for line in flips if line["timings_ms"]]
+        if values:
+            note = f"p99 {quantile(values, 0.99):.2f} ms"
+            figures.append(Result(f"of which {part}, p50", "ms", quantile(values, 0.5), "", "", len(values), note))
+    worst = next((line.split()[1] for line in lag.splitlines() if line.startswith("shadowplane_loop_lag_worst")), "0")
+    figures.append(Result("event loop, longest stall", "ms", float(worst) * 1000, "", "", 1, "over the whole run"))
+    write("decision", figures)
+
+
+if __name__ == "__main__":
+    main()
