@@ -81,12 +81,19 @@ def series(path: Path, name: str, windows: list[tuple[float, float]]) -> Series:
 
 
 def load(folder: Path) -> list[Series]:
-    """All series below ``folder/data`` (or the folder itself) that have an entry in the table of windows."""
-    known = labels(folder)
-    base = folder / "data" if (folder / "data").is_dir() else folder
+    """All series below ``folder/data`` (or the folder itself) that have an entry in the table of windows.
+
+    A part of the benchmark (``data/realTraffic``, or one file) finds the labels in a folder above.
+    """
+    if not folder.exists():
+        raise DataError(f"{folder}: no such file or folder")
+    above = [folder, *folder.resolve().parents[:3]]
+    top = next((p for p in above if any((p / "labels" / name).is_file() for name in WINDOWS)), folder)
+    known = labels(top)
+    base = top / "data" if (top / "data").is_dir() else top
     found = []
-    for path in find(base, "*.csv", "*.csv.gz"):
-        name = path.relative_to(base).as_posix().removesuffix(".gz")
+    for path in find(base if top == folder else folder.resolve(), "*.csv", "*.csv.gz"):
+        name = path.relative_to(base.resolve() if top != folder else base).as_posix().removesuffix(".gz")
         if name in known:
             found.append(series(path, name, known[name]))
     if not found:

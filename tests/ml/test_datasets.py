@@ -272,6 +272,8 @@ def test_series_and_their_windows_are_read(tmp_path: Path) -> None:
     assert [item.name for item in found] == ["some/a.csv"]
     assert found[0].windows == ((10, 12),)
     assert nab.inside(found[0]).sum() == 3
+    for part in (tmp_path / "data", tmp_path / "data" / "some", tmp_path / "data" / "some" / "a.csv.gz"):
+        assert [item.name for item in nab.load(part)] == ["some/a.csv"]
 
 
 @pytest.mark.parametrize(
