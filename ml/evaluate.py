@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -221,6 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"{name!r} is no data set; there are {', '.join(SETS)}")
     if options.repeats < 2 or options.elements < 20 or options.seed < 10_000 or options.link_days < 0:
         parser.error("--repeats from 2, --elements from 20, --seed from 10,000, --link-days from 0")
+    # Read when the trees' libraries are loaded, below: threads that spin for a busy core cost minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     progress = Progress(options.quiet)
     found = run(
         places(options.data, chosen, given), progress, repeats=options.repeats,

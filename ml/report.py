@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml.datasets.kddi import Report as FaultReport
-from ml.evaluate_anomaly import NabReport, RouterReport
 from ml.evaluate_rows import Verdict
 from ml.metrics import Interval
+
+if TYPE_CHECKING:  # their libraries take a second to load
+    from ml.datasets.kddi import Report as FaultReport
+    from ml.evaluate_anomaly import NabReport, RouterReport
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2126;--soft:#5b6670;--line:#d5dbe1;--back:#fff;--good:#17803d;--bad:#c0392b}
