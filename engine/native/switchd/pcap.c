@@ -63,7 +63,15 @@ static void capture_flush(struct switchd *sw, struct port *port, struct capture 
         c->size += c->len;
         c->failing = false;
     } else {
-        port->count.capture_lost += c->frames;
+        uint32_t kept = 0, whole = 0; /* what has got there in full */
+        for (uint32_t frame; written > 0 && whole < c->len; whole += frame, kept++) {
+            memcpy(&frame, c->buffer + whole + 8, sizeof frame);
+            frame += 16;
+            if (whole + frame > (uint32_t)written)
+                break;
+        }
+        c->size += whole;
+        port->count.capture_lost += c->frames - kept;
         if (!c->failing)
             log_error("capture %s: %s: frames are left out", c->path, written < 0 ? strerror(errno) : "disk full");
         c->failing = true;
