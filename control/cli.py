@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from control.commands import models, run, steer, training
+from control.commands import history, models, run, steer, training
 
 app = typer.Typer(
     name="shadowplane",
@@ -26,6 +26,7 @@ app = typer.Typer(
 for _family, _name in (
     (run.app, None),
     (steer.app, None),
+    (history.app, "history"),
     (models.app, None),
     (training.app, None),
     (training.models, "models"),

@@ -61,7 +61,7 @@ class Rows:
     def resolved(self) -> Columns:
         columns: dict[str, Any] = {}
         for name, kind in TABLES[self.table].items():
-            if name == "source":
+            if name == "source" and self.source:
                 columns[name] = np.full(len(self.items), self.source, dtype=object)
                 continue
             missing = None if kind == TEXT else np.nan
