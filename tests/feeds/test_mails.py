@@ -112,6 +112,38 @@ def test_windows_in_table_rows_and_impact_per_circuit() -> None:
     assert found.circuits == (Circuit("C1", Impact.NO_IMPACT), Circuit("C2", Impact.OUTAGE))
 
 
+def test_forms_without_samples() -> None:
+    """Three providers whose form is known, but of which no public sample was at hand."""
+    equinix = (
+        "<p><b>SPAN:</b> 28-FEB-2026 - 01-MAR-2026</p><p><b>UTC:</b> SATURDAY, 28 FEB 22:00 - SUNDAY, 01 MAR 01:00</p>"
+        "<p><b>IMPACT:</b> No impact to your service</p><table><tr><th>Account #</th><th>Product</th>"
+        "<th>Service Serial #</th></tr><tr><td>77</td><td>Port</td><td>S-1</td></tr></table>"
+    )
+    message = mail(equinix, sender="no@equinix.com", subject="COMPLETED - Upgrade [5-21]", html=True)
+    (found,) = read(message.as_bytes(), "e.eml").announcements
+    assert (found.maintenance_id, found.account, found.status) == ("5-21", "77", Status.COMPLETED)
+    assert (found.start, found.end) == (GMT - 3 * 3600, GMT) and found.circuits == (Circuit("S-1", Impact.NO_IMPACT),)
+    lumen = (
+        "<p>Scheduled Maintenance #: 12-1</p><p>Summary: Card swap</p><p>Updates: This maintenance is scheduled.</p>"
+        "<table><tr><td>Start</td><td>End</td></tr><tr><td>2026-03-01 01:00 GMT</td><td>2026-03-01 05:00 GMT</td></tr>"
+        "</table><table><tr><td>Customer Name</td><td>Circuit ID</td><td>Impact Type</td></tr>"
+        "<tr><td>Us</td><td>L-1</td><td>Outage</td></tr></table>"
+    )
+    (found,) = read(mail(lumen, sender="c@lumen.com", html=True).as_bytes(), "l.eml").announcements
+    assert (found.maintenance_id, found.summary, found.start) == ("12-1", "Card swap", GMT)
+    assert found.circuits == (Circuit("L-1"),)
+    zayo = (
+        "<p>Maintenance Ticket #: TTN-9</p><p>Customer: Us</p><p>Reason for Maintenance: Splice</p>"
+        "<p>28-Feb-2026 18:00 to 28-Feb-2026 22:00 ( Mountain )</p>"
+        "<p>01-Mar-2026 01:00 to 01-Mar-2026 05:00 ( GMT )</p>"
+        "<p>02-Mar-2026 01:00 to 02-Mar-2026 05:00 ( GMT )</p>"
+        "<table><tr><th>Circuit Id</th><th>Expected Impact</th></tr><tr><td>/OG/1</td><td>Hard Down</td></tr></table>"
+    )
+    (found,) = read(mail(zayo, sender="mr@zayo.com", html=True).as_bytes(), "z.eml").announcements
+    assert (found.maintenance_id, found.account, found.start) == ("TTN-9", "Us", GMT)
+    assert found.end == GMT + 28 * 3600 and found.circuits == (Circuit("/OG/1"),)
+
+
 def test_a_saved_body_needs_its_provider_named() -> None:
     body = VERIZON.encode()
     with pytest.raises(NotUnderstood, match="no known provider"):

@@ -9,10 +9,12 @@ from control.feeds.providers import (
     cogent,
     colt,
     crowncastle,
+    equinix,
     globalcloudxchange,
     google,
     gtt,
     hgc,
+    lumen,
     megaport,
     momentum,
     netflix,
@@ -24,9 +26,11 @@ from control.feeds.providers import (
     turkcell,
     verizon,
     windstream,
+    zayo,
 )
 from control.feeds.providers.registry import PROVIDERS, Provider, candidates
 
 __all__ = ["PROVIDERS", "Provider", "candidates"]
-_FORMS = (apple, aquacomms, att, aws, bso, cogent, colt, crowncastle, globalcloudxchange, google, gtt, hgc, megaport,
-          momentum, netflix, pccw, seaborn, sparkle, tata, telstra, turkcell, verizon, windstream)  # fmt: skip
+_FORMS = (apple, aquacomms, att, aws, bso, cogent, colt, crowncastle, equinix, globalcloudxchange, google, gtt, hgc,
+          lumen, megaport, momentum, netflix, pccw, seaborn, sparkle, tata, telstra, turkcell, verizon, windstream,
+          zayo)  # fmt: skip
