@@ -141,7 +141,7 @@ static void sp_finish(struct sp_switch *sw, struct sp_contexts *cs, unsigned dep
     uint8_t *end = sp_deparse(sw, c, sw->out);
     SP_TRACE_EVENT(SP_T_DEPARSED, 0, 0, sw->out, (uint32_t)(end - sw->out));
     uint64_t total = (uint64_t)(end - sw->out) + c->payload_len;
-    if (total > c->truncate)
+    if (total > c->truncate && !(SP_HAS_RECIRCULATE && c->recirculate)) /* as BMv2: what comes back is whole */
         total = c->truncate;
     if (total > SP_MAX_FRAME) {
         SP_TRACE_EVENT(SP_T_DROP, 3, 0, NULL, 0);
