@@ -27,6 +27,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from control.hysteresis import Threshold, Watch
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
 from ml.cascade import Judgement
 from ml.drift import Drift
@@ -50,18 +51,6 @@ FAULTS = {
     RESET: "a counter went back without wrapping, taken as a reset",
     JUMPED: "the clock jumped back, started anew",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Hysteresis of one mode: an alarm is raised once the probability has been at least ``raise_at`` over
-    ``confirm_s`` seconds of *samples* (so one odd sample never raises it), and cleared once it has been
-    below ``clear_at`` for ``clear_s``."""
-
-    raise_at: float = 0.8
-    clear_at: float = 0.3
-    confirm_s: float = 0.04
-    clear_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +89,6 @@ class MaintenanceNotice:
 
 class NoticeError(ValueError):
     """A notice that names nothing in the topology, or whose window is not one."""
-
-
-class _Watch:
-    """One mode over a list of keys (ports, links or devices): probabilities and alarms with hysteresis."""
-
-    def __init__(self, count: int, threshold: Threshold) -> None:
-        self.threshold = threshold
-        self.probability = np.full(count, np.nan)
-        self.raised = np.zeros(count, dtype=bool)
-        self._above = np.full(count, np.inf)  # sample time since which the probability is high; inf: it isn't
-        self._below = np.full(count, np.inf)
-
-    def update(self, probability: Floats, newest_s: Floats) -> None:
-        """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm."""
-        limit = self.threshold
-        self.probability = probability
-        judged = ~np.isnan(probability)
-        high = judged & (probability >= limit.raise_at)
-        low = judged & (probability < limit.clear_at)
-        self._above = np.where(high, np.minimum(self._above, newest_s), np.where(judged, np.inf, self._above))
-        self._below = np.where(low, np.minimum(self._below, newest_s), np.where(judged, np.inf, self._below))
-        # Half a microsecond: times of today in float64 seconds are no more exact.
-        self.raised |= high & (newest_s - self._above >= limit.confirm_s - 5e-7)
-        self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))
 
 
 class HealthAnalyzer:
@@ -308,7 +273,7 @@ class HealthAnalyzer:
             Mode.CONGESTION: len(self._ends),
             Mode.DEVICE_OVERLOAD: len(self._switches),
         }
-        self._watches = {mode: _Watch(count, self.threshold(mode)) for mode, count in counts.items()}
+        self._watches = {mode: Watch(count, self.threshold(mode)) for mode, count in counts.items()}
         self._judged: dict[Mode, Judgement] = {}
         self._told: dict[str, float] = {}  # when conditions of an element were told
         features = {mode: model.features for mode, model in self.models.items()}
@@ -330,7 +295,8 @@ class HealthAnalyzer:
             return self.settings.thresholds[mode]
         scale = self.unit_s / self.model_set.profile.unit_s
         confirm_s = self.model_set.profile.confirm_s * scale
-        return Threshold(self.model_set.raise_at[mode], 0.3, confirm_s, max(self.unit_s, confirm_s))
+        samples = self.model_set.profile.confirm_samples
+        return Threshold(self.model_set.raise_at[mode], 0.3, confirm_s, max(self.unit_s, confirm_s), samples)
 
     def _calm(self, mode: Mode) -> float:
         """Just above what elements are given that the screen finds unsuspicious; 0 without a screen."""

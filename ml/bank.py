@@ -252,9 +252,11 @@ class Bank:
         size *= (size > 0.0) & (near * far > 0.0)
         return level[:n], level[n:], np.copysign(size, far)
 
-    def _long(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
-        """(level, slope shrunk by two standard errors) of the longest line of every signal, each (signals, rows)."""
+    def _line(self, which: int, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+        """(level, slope shrunk by two standard errors) of every signal on the short (0), middle (1) or longest (2)
+        line, each (signals, rows)."""
         n = len(self.SIGNALS)
-        line = self.trend.score(self.trend.state[:, rows, 2 * n :], slice(2 * n, None))
+        own = slice(which * n, (which + 1) * n)
+        line = self.trend.score(self.trend.state[:, rows, own], own)
         level, slope, error = (np.ascontiguousarray(part.T) for part in line)
         return level, np.copysign(np.maximum(np.abs(slope) - DOUBT[0] * error, 0.0), slope)

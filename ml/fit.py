@@ -166,8 +166,8 @@ def boost(
 
     features = wide.WIDE[mode]
     settings = {
-        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.2, "min_data_in_leaf": 100,
-        "min_sum_hessian_in_leaf": 40.0, "lambda_l2": 10.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
+        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.2, "min_data_in_leaf": 50,
+        "min_sum_hessian_in_leaf": 10.0, "lambda_l2": 3.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
         "monotone_constraints": [f.direction for f in features], "deterministic": True, "force_row_wise": True,
         "num_threads": threads, "verbosity": -1, "use_missing": False,
     }  # fmt: skip

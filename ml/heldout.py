@@ -17,7 +17,6 @@ from ml import simulate, wide
 from ml.cascade import Cascade
 from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
-from ml.metrics import alarm_times
 from ml.profiles import LAB, PROFILES, WARM_UP, Profile
 from ml.schema import Mode
 from ml.sim import runs as sim
@@ -47,6 +46,7 @@ class Played:
     confirm_s: float
     act_s: float
     soon_s: float
+    confirm_samples: int = 2
 
     def rows(self) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
         """(score, label, time, element) of the judged rows whose outcome within the horizon is known and that are
@@ -66,7 +66,21 @@ class Played:
     def alarms(self, raise_at: float | None = None) -> Floats:
         """When each element's alarm is raised (s), inf for never."""
         limit = self.raise_at if raise_at is None else raise_at
-        return alarm_times(self.time, self.probability, limit, self.confirm_s)
+        return raised_at(self.time, self.probability, limit, self.confirm_s, self.confirm_samples)
+
+
+def raised_at(time: Floats, probability: Floats, limit: float, confirm_s: float, samples: int) -> Floats:
+    """When each element's alarm is raised (s), inf for never: the probability has been at least ``limit`` over
+    ``confirm_s`` and ``samples`` judged samples. Arrays are (steps, elements); nan is no judgement and changes
+    nothing."""
+    count = time.shape[1]
+    since, run, raised = np.full(count, np.inf), np.zeros(count), np.full(count, np.inf)
+    for now, p in zip(time, probability, strict=True):
+        high, low = p >= limit, p < limit
+        run = np.where(high, run + 1.0, np.where(low, 0.0, run))
+        since = np.where(high, np.minimum(since, now), np.where(low, np.inf, since))
+        raised = np.where(high & (run >= samples) & (now - since >= confirm_s), np.minimum(raised, now), raised)
+    return raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +158,13 @@ def port_levels(bank: PortBank, ahead: float) -> tuple[Floats, Floats, Floats, F
     """What simpler forecasts say: (link level, link line, load, load line); a line is the level so many units ahead on
     the long slope."""
     margin, load = wide.short_mean(bank, wide.MARGIN), wide.short_mean(bank, wide.LOAD)
-    _, slope = bank._long()
+    _, slope = bank._line(2)
     return -margin, -(margin + ahead * slope[wide.MARGIN]), load, load + ahead * slope[wide.LOAD]
 
 
 def device_levels(bank: DeviceBank, ahead: float) -> tuple[Floats, Floats]:
     cpu, memory = wide.short_mean(bank, wide.CPU), wide.short_mean(bank, wide.MEMORY)
-    _, slope = bank._long()
+    _, slope = bank._line(2)
     return np.fmax(cpu, memory), np.fmax(cpu + ahead * slope[wide.CPU], memory + ahead * slope[wide.MEMORY])
 
 
@@ -230,7 +244,7 @@ def _played(
     own = np.isin(run.kind, CONGESTING if mode is Mode.CONGESTION else FADING if mode is Mode.LINK_FAILURE else BUSY)
     return Played(
         mode, life.name, run.time, probability, run.event, run.failing, run.kind, foreseeable & own,
-        level, line, life.horizon_s, raise_at, life.confirm_s, life.act_s, life.soon_s,
+        level, line, life.horizon_s, raise_at, life.confirm_s, life.act_s, life.soon_s, life.confirm_samples,
     )  # fmt: skip
 
 
@@ -305,7 +319,8 @@ def healthy_days(
         seed += 1
         bank = PortBank(len(run.event), life.unit_s, taus=life.taus)
         ring = replace(cascade, neighbours=neighbours(run.groups))
-        since, raised = np.full((2, len(run.event)), np.inf), np.zeros(len(run.event), dtype=bool)
+        since, streak = np.full((2, len(run.event)), np.inf), np.zeros((2, len(run.event)))
+        raised = np.zeros(len(run.event), dtype=bool)
         for i in stream(bank, run):
             if i < WARM_UP:
                 continue
@@ -313,7 +328,8 @@ def healthy_days(
                 mode = (Mode.LINK_FAILURE, Mode.CONGESTION)[k]
                 high = item.probability >= limits[mode]
                 since[k] = np.where(high, np.minimum(since[k], run.time[i]), np.inf)
-                raised |= high & (run.time[i] - since[k] >= life.confirm_s)
+                streak[k] = np.where(high, streak[k] + 1.0, 0.0)
+                raised |= high & (streak[k] >= life.confirm_samples) & (run.time[i] - since[k] >= life.confirm_s)
         for name in run.kind[raised].tolist():
             by_kind[name] = by_kind.get(name, 0) + 1
         false += int(raised.sum())

@@ -32,6 +32,9 @@ WIDE_LINK = (
     Feature("margin_eaten", "pre_fec_ber", 11.0),  # dB below the lasting baseline
     Feature("margin_drifting", "pre_fec_ber", 8.0),  # dB per unit, long line
     Feature("margin_used_up", "pre_fec_ber", 6.0),  # 1 / units until the limit, long line
+    Feature("margin_middle_gone", "pre_fec_ber", 11.0),  # dB below 11, middle line
+    Feature("margin_sinking", "pre_fec_ber", 8.0),  # dB per unit, middle line
+    Feature("margin_runs_out", "pre_fec_ber", 6.0),  # 1 / units until the limit, middle line
     Feature("margin_noise", "pre_fec_ber", 3.0, 0),  # dB, standard deviation
     Feature("power_lost", "rx_power_dbm", 40.0),  # dB below the lasting baseline
     Feature("power_drifting", "rx_power_dbm", 20.0),  # dB lost per unit, long line
@@ -52,6 +55,9 @@ WIDE_CONGESTION = (
     Feature("load_long", "utilization", 2.0),  # long line
     Feature("load_drifting", "utilization", 1.0),  # per unit, long line
     Feature("load_used_up", "utilization", 6.0),  # 1 / units until the line rate, long line
+    Feature("load_middle", "utilization", 2.0),  # middle line
+    Feature("load_swelling", "utilization", 1.0),  # per unit, middle line
+    Feature("load_runs_out", "utilization", 6.0),  # 1 / units until the line rate, middle line
     Feature("load_over_usual", "utilization", 2.0, 0),  # above the lasting baseline
     Feature("load_noise", "utilization", 1.0, 0),  # standard deviation
     Feature("load_season", "utilization", 2.0, 0),  # usual at this time of the day, where known
@@ -60,6 +66,8 @@ WIDE_CONGESTION = (
     Feature("queue_long", "queue_max_packets", 1.5),  # the same, long line
     Feature("queue_ahead", "queue_max_packets", 2.0),  # the same, one long time constant ahead
     Feature("queue_used_up", "queue_max_packets", 6.0),  # 1 / units until the room is used up, long line
+    Feature("queue_middle", "queue_max_packets", 1.5),  # over its room, middle line
+    Feature("queue_runs_out", "queue_max_packets", 6.0),  # 1 / units until the room is used up, middle line
     Feature("queue_drifting", "queue_max_packets", 4.0),  # log per unit, long line
     Feature("neighbours_load", "neighbours", 2.0),  # mean load of the others of a shared risk
 )
@@ -69,6 +77,9 @@ WIDE_OVERLOAD = (
     Feature("cpu_long", "cpu_utilization", 1.5),
     Feature("cpu_drifting", "cpu_utilization", 1.0),
     Feature("cpu_used_up", "cpu_utilization", 6.0),
+    Feature("cpu_middle", "cpu_utilization", 1.5),
+    Feature("cpu_swelling", "cpu_utilization", 1.0),
+    Feature("cpu_runs_out", "cpu_utilization", 6.0),
     Feature("cpu_over_usual", "cpu_utilization", 1.5, 0),
     Feature("cpu_noise", "cpu_utilization", 1.0, 0),
     Feature("cpu_season_next", "cpu_utilization", 1.5),
@@ -171,7 +182,8 @@ def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
 def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
     """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
     link, congestion = bank.features(rows)
-    level, slope = bank._long(rows)
+    level, slope = bank._line(2, rows)
+    middle, moving = bank._line(1, rows)
     outside = bank.context[rows].T
     margin_base = lasting(bank, MARGIN, rows)
     margin, quick = level[MARGIN], short_mean(bank, MARGIN, rows)
@@ -188,6 +200,9 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         margin_base - quick,
         -slope[MARGIN],
         _closing(-slope[MARGIN], margin, 0.3),
+        MARGIN_MOST - middle[MARGIN],
+        -moving[MARGIN],
+        _closing(-moving[MARGIN], middle[MARGIN], 0.3),
         _noise(bank, MARGIN, rows),
         lasting(bank, POWER, rows) - short_mean(bank, POWER, rows),
         -slope[POWER],
@@ -205,6 +220,9 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         level[LOAD],
         slope[LOAD],
         _closing(slope[LOAD], 1.0 - level[LOAD], 0.05),
+        middle[LOAD],
+        moving[LOAD],
+        _closing(moving[LOAD], 1.0 - middle[LOAD], 0.05),
         mean - lasting(bank, LOAD, rows),
         _noise(bank, LOAD, rows),
         _season(bank, rows, 0.0),
@@ -213,6 +231,10 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         np.exp(np.minimum(queue_long - room, 1.0)),
         np.exp(np.minimum(queue_long + bank.taus.long * np.maximum(slope[QUEUE], 0.0) - room, 1.0)),
         _closing(slope[QUEUE] * np.exp(np.minimum(queue_long - room, 0.0)), 1.0 - np.exp(queue_long - room), 0.05),
+        np.exp(np.minimum(middle[QUEUE] - room, 1.0)),
+        _closing(
+            moving[QUEUE] * np.exp(np.minimum(middle[QUEUE] - room, 0.0)), 1.0 - np.exp(middle[QUEUE] - room), 0.05
+        ),
         slope[QUEUE],
         busy,
     )
@@ -222,13 +244,17 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
     narrow = bank.features(rows)
-    level, slope = bank._long(rows)
+    level, slope = bank._line(2, rows)
+    middle, moving = bank._line(1, rows)
     cpu, memory = short_mean(bank, CPU, rows), level[MEMORY]
     columns = (
         cpu,
         level[CPU],
         slope[CPU],
         _closing(slope[CPU], 1.0 - level[CPU], 0.05),
+        middle[CPU],
+        moving[CPU],
+        _closing(moving[CPU], 1.0 - middle[CPU], 0.05),
         cpu - lasting(bank, CPU, rows),
         _noise(bank, CPU, rows),
         _season(bank, rows, 3600.0 / bank.unit_s),

@@ -1,0 +1,52 @@
+"""When a probability becomes an alarm, and when an alarm is over: thresholds with hysteresis. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml.estimators.base import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Hysteresis of one mode: an alarm is raised once the probability has been at least ``raise_at`` over
+    ``confirm_s`` seconds of *samples*, ``confirm_samples`` of them (so one odd sample never raises it), and cleared
+    once it has been below ``clear_at`` for ``clear_s``."""
+
+    raise_at: float = 0.8
+    clear_at: float = 0.3
+    confirm_s: float = 0.04
+    clear_s: float = 1.0
+    confirm_samples: int = 2
+
+
+class Watch:
+    """One mode over a list of keys (ports, links or devices): probabilities and alarms with hysteresis."""
+
+    def __init__(self, count: int, threshold: Threshold) -> None:
+        self.threshold = threshold
+        self.probability = np.full(count, np.nan)
+        self.raised = np.zeros(count, dtype=bool)
+        self._above = np.full(count, np.inf)  # sample time since which the probability is high; inf: it isn't
+        self._below = np.full(count, np.inf)
+        self._seen = np.full(count, -np.inf)  # sample time of the last update
+        self._streak = np.zeros(count)  # samples in a row with a high probability
+
+    def update(self, probability: Floats, newest_s: Floats) -> None:
+        """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm."""
+        limit = self.threshold
+        self.probability = probability
+        judged = ~np.isnan(probability)
+        high = judged & (probability >= limit.raise_at)
+        low = judged & (probability < limit.clear_at)
+        fresh = newest_s != self._seen  # a clock may jump back
+        self._streak = np.where(high, self._streak + fresh, np.where(judged, 0.0, self._streak))
+        self._seen = np.array(newest_s)
+        self._above = np.where(high, np.minimum(self._above, newest_s), np.where(judged, np.inf, self._above))
+        self._below = np.where(low, np.minimum(self._below, newest_s), np.where(judged, np.inf, self._below))
+        # Half a microsecond: times of today in float64 seconds are no more exact.
+        steady = self._streak >= limit.confirm_samples
+        self.raised |= high & steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
+        self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))
