@@ -14,6 +14,7 @@ from typing import NoReturn
 import typer
 
 from control.commands import history, models, run, steer, training
+from control.feeds import cli as feeds
 
 app = typer.Typer(
     name="shadowplane",
@@ -27,6 +28,7 @@ for _family, _name in (
     (run.app, None),
     (steer.app, None),
     (history.app, "history"),
+    (feeds.app, "feeds"),
     (models.app, None),
     (training.app, None),
     (training.models, "models"),

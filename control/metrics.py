@@ -106,6 +106,13 @@ def _telemetry(page: Page, service: Service) -> None:
         "source_failures_total", "counter", "Polls of a source that failed",
         [({"element": s.entry.element, "kind": "node_exporter"}, s.failures) for s in service.exporters],
     )  # fmt: skip
+    if service.feeds is not None:
+        told: dict[str, list[tuple[Mapping[str, object], float]]] = {}
+        for name, labels, value in service.feeds.manager.metrics(service.clock.time()):
+            told.setdefault(name.removeprefix("shadowplane_"), []).append((labels, value))
+        for name, values in told.items():
+            kind = "counter" if name.endswith("_total") else "gauge"
+            page.add(name, kind, "Of feeds of maintenance and weather", values)
     written = service.recorder.counts
     waiting = service.recorder.writer.waiting if service.recorder.writer is not None else 0
     page.one("history_rows_total", "counter", "Rows of history written", written.written)

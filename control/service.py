@@ -18,7 +18,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from finsy.proto import p4r
@@ -59,6 +59,9 @@ from control.tse import Decision, Side, SteeringEngine
 from ml.anomaly_watch import AnomalyWatch
 from ml.schema import DeviceSample, PortSample
 from topo.spec import Topology
+
+if TYPE_CHECKING:
+    from control.feeds.drive import FeedDriver
 
 LOG = structlog.get_logger("shadowplane.service")
 NOTICE_POLL_S = 0.2
@@ -133,6 +136,7 @@ class Service:
         self.rates = RatePoller(self)
         self.steering = Steering(self)
         self.lag = LoopLag()
+        self.feeds = self._feeds()
         self.exporters = self._exporters()
         self._met: set[str] = set()
 
@@ -173,6 +177,8 @@ class Service:
                 group.create_task(self.rates.run(), name="rates")
                 group.create_task(self.lag.run(), name="lag")
                 group.create_task(self._watch_anomalies(), name="anomalies")
+                if self.feeds is not None:
+                    group.create_task(self.feeds.run(self.clock.time, self.inbox.wake, _feed_trouble), name="feeds")
                 for source in self.exporters:
                     group.create_task(source.run(), name=f"node_exporter:{source.entry.element}")
                 if self.notices is not None:
@@ -331,6 +337,16 @@ class Service:
         numbers = {"group": dict(self.spm.group_ids.taken), "label": dict(self.spm.labels.taken)}
         self.ledger.submit(remember, self.ledger.store, self.topology, rows, numbers)
 
+    def _feeds(self) -> FeedDriver | None:
+        """Raises :class:`InputError` for a file that cannot be used."""
+        if self.settings.feeds is None:
+            return None
+        from control.feeds.config import load_config  # readers of calendars and mails: only where there are feeds
+        from control.feeds.drive import FeedDriver
+        from control.feeds.manager import FeedManager
+
+        return FeedDriver(FeedManager(self.topology, load_config(self.settings.feeds)), self.analyzer)
+
     def _exporters(self) -> list[NodeExporterSource]:
         """Raises :class:`InputError` for one that names nothing in the topology."""
         found = []
@@ -372,3 +388,7 @@ class Service:
             self.analyzer.notice(MaintenanceNotice(notice.id, notice.element, notice.start, notice.end, notice.summary))
         except (UnknownElement, PathError) as error:
             raise NoticeError(str(error)) from error
+
+
+def _feed_trouble(feed: str, text: str) -> None:
+    LOG.warning("feed", feed=feed, reason=text)

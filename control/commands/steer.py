@@ -111,7 +111,7 @@ def _show_status(found: dict[str, Any], output: Output) -> None:
         ),
         ("threats", ("element", "cause", "mode", "probability", "active")),
         ("anomalies", ("element", "signal", "oddity", "text")),
-        ("feeds", ("feed", "state", "errors")),
+        ("feeds", ("name", "kind", "state", "age_s", "failures", "problem")),
         ("sources", ("element", "url", "polls", "failures", "error")),
     ):
         if found.get(name):
