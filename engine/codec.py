@@ -45,7 +45,8 @@ Requests (``op: payload -> reply``)::
     RESET           -                                                -> -
     STATS           -                                                -> u64 * fields of struct sp_stats
 
-    update  u8 op, u32 table, u8 key fields (0: default action), key, i32 priority, u64 idle timeout ns, action
+    update  u8 op (+ 0x80: the program's own entries are initial, not const), u32 table,
+            u8 key fields (0: default action), key, i32 priority, u64 idle timeout ns, action
     key     per field by its kind: EXACT value; LPM value, u16 prefix length; TERNARY, OPTIONAL value, mask;
             RANGE low, high
     action  u8 0 (none) | u8 1, u32 action, params | u8 2, u32 member | u8 3, u32 group
@@ -118,6 +119,7 @@ class Command(IntEnum):
 
 
 BACKUP = 0x8000_0000
+INITIAL = 0x80  # added to the op of an update
 
 STATS_FIELDS = (
     "received",

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LEAST_BYTES = 2048  # of a request: below, the usual way is as quick
 STEP = 512  # updates per command: about 0.2 ms, in which packets pass but no other command
 _MAX_FIELDS, _MAX_PARAMS, _MAX_BYTES = 64, 64, 512
-_HAS_PRIORITY, _HAS_IDLE = 1, 2
+_HAS_PRIORITY, _HAS_IDLE, _HAS_INITIAL = 1, 2, 4
 
 
 class _Head(ctypes.Structure):
@@ -128,7 +128,7 @@ def _plan(schema: Schema) -> tuple[list[int], int]:
             and len(action.params) <= _MAX_PARAMS
             and all(param.names is None for param in action.params)
         ]
-        flags = _HAS_PRIORITY * table.has_priority | _HAS_IDLE * table.idle
+        flags = _HAS_PRIORITY * table.has_priority | _HAS_IDLE * table.idle | _HAS_INITIAL * table.initial
         words += [table.id, table.index, flags, len(fields), len(actions)]
         for field in fields:
             words += [field.id, int(field.kind), field.width]

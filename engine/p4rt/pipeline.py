@@ -176,6 +176,10 @@ class _Snapshot:
         default = self._defaults.get(old.id)
         writer = pipeline.writer.tables
         updates = [table.default(_rebound(old, table, default))] if default and default[0] else []
+        if table.initial:  # what the program starts with is not what was there
+            for reply, count in list(_dump(table, backend)):
+                for raw in table.raw_entries(reply, 8, count):
+                    updates.append(table.keyed(Op.DELETE, raw.key, raw.priority, 0, b"\0"))
         counters = []
         for reply, count in self._entries[old.id]:
             for raw in old.raw_entries(reply, 8, count):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.api import MatchKind, Op
+from engine.codec import INITIAL
 from engine.p4rt.actions import DIRECT, GROUP, MEMBER, ActionSchema, table_action_wire
 from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.fields import FieldSchema
@@ -96,7 +97,9 @@ class TableSchema:
             field.kind in (MatchKind.TERNARY, MatchKind.RANGE, MatchKind.OPTIONAL) for field in fields
         )
         self._field_ids = {field.id: position for position, field in enumerate(fields)}
-        self._heads = {op: struct.pack("<BIB", op, index, len(self.fields)) for op in Op}
+        self.initial = info.has_initial_entries and not self.const  # entries of the program that may be changed
+        mark = INITIAL * self.initial
+        self._heads = {op: struct.pack("<BIB", op | mark, index, len(self.fields)) for op in Op}
         self._key_layout = struct.Struct("<" + "".join(field.layout for field in fields))
         self._entry = struct.Struct("<I" + "".join(field.layout for field in fields) + "iQQQQBI")
         self._id_wire = _TABLE_ID + varint(self.id)

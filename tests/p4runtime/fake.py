@@ -150,7 +150,7 @@ class FakeSwitch(Commands):
         return codes
 
     def _update(self, reader: Reader) -> int:
-        op, number, fields = reader.u8(), reader.u32(), reader.u8()
+        op, number, fields = reader.u8() & 0x7F, reader.u32(), reader.u8()
         table, info = self.tables[number], self.codec.program.tables[number]
         key = reader.take(self._key_size(number)) if fields else None
         priority, idle = reader.i32(), reader.u64()

@@ -3,12 +3,15 @@
 
 #include <stdlib.h>
 
+#define SP_INITIAL 0x80u /* added to an update's op: see engine/codec.py */
+
 struct sp_update {
     uint8_t op;
     bool is_default;
     struct sp_table *table;
     struct sp_entry *entry; /* key, priority, idle time; action unless op is DELETE */
     uint8_t kind;           /* of the action; 0: none */
+    bool initial;           /* the program's entries are initial ones, not const */
 };
 
 #define BREATH 2u /* updates: one takes below 1 us, and 10 where each page that it touches is new */
@@ -185,6 +188,8 @@ static uint32_t sp_read_action(struct sp_switch *sw, struct sp_reader *r, struct
 static uint32_t sp_read_update(struct sp_switch *sw, struct sp_reader *r, struct sp_update *u)
 {
     u->op = sp_u8(r);
+    u->initial = u->op & SP_INITIAL;
+    u->op &= (uint8_t)~SP_INITIAL;
     uint32_t table = sp_u32(r);
     uint8_t fields = sp_u8(r);
     if (!r->ok || table >= sw->program->n_tables)
@@ -263,7 +268,7 @@ static uint32_t sp_apply(struct sp_switch *sw, struct sp_update *u, struct sp_un
     undo->table = t;
     if (u->is_default)
         return sp_apply_default(sw, u, undo, initial);
-    if (t->desc->immutable && !initial)
+    if (t->desc->immutable && !initial && !u->initial)
         return sp_fail(sw, SP_FAILED_PRECONDITION, "table %s has constant entries", t->desc->name);
     struct sp_entry *found = sp_table_find(t, e);
     if (u->op == 1) {

@@ -9,7 +9,7 @@
 
 enum { EXACT, LPM, TERNARY, RANGE, OPTIONAL };
 enum { MAX_FIELDS = 64, MAX_PARAMS = 64, MAX_TABLES = 4096, MAX_BYTES = 512 };
-enum { HAS_PRIORITY = 1, HAS_IDLE = 2 };
+enum { HAS_PRIORITY = 1, HAS_IDLE = 2, HAS_INITIAL = 4 };
 
 /* The parts of the request that are not updates. */
 struct head {
@@ -247,7 +247,7 @@ static bool entry(const uint32_t *const *tables, uint32_t n_tables, uint8_t op, 
         return false;
     uint8_t *start = *out, *p = start + 4;
     int32_t rank = (int32_t)priority;
-    *p++ = op;
+    *p++ = t[2] & HAS_INITIAL ? op | 0x80 : op;
     memcpy(p, &t[1], 4);
     p += 4;
     *p++ = (uint8_t)t[3];
