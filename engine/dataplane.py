@@ -421,13 +421,17 @@ def _code(value: int) -> Code:
         return Code.UNKNOWN
 
 
-def executable(*, sanitize: bool = False) -> Path:
-    """Build the switch process (cached) and return its path."""
-    flags = (*FLAGS, "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined") if sanitize else FLAGS
+def executable(*, sanitize: bool = False, threads: bool = False) -> Path:
+    """Build the switch process (cached) and return its path; ``threads``: checked for data races."""
+    checks: tuple[str, ...] = ()
+    if sanitize:
+        checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    elif threads:
+        checks = ("-fsanitize=thread", "-g")
     return build_executable(
         sorted(SOURCES.glob("*.c")),
-        name="switchd-sanitized" if sanitize else "switchd",
-        flags=flags,
+        name="switchd-sanitized" if checks else "switchd",
+        flags=(*FLAGS, *checks),
         include=(SOURCES,),
         libraries=LIBRARIES,
     )

@@ -56,6 +56,9 @@ struct __attribute__((packed)) port_record {
     uint64_t corrected, uncorrected;
 };
 
+/* A counter that senders write, too. */
+static uint64_t current(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+
 static int refuse(struct buffer *out, int code, const char *what, const char *detail)
 {
     buffer_consume(out, buffer_len(out));
@@ -269,7 +272,7 @@ static int state_command(struct switchd *sw, bool keep, struct buffer *out)
             .number = p->number, .up = p->up, .disabled = p->disabled, .queue_depth = p->queued, .queue_max = p->queue_max,
             .rx_packets = p->count.rx_packets, .rx_bytes = p->count.rx_bytes,
             .rx_dropped = p->count.rx_dropped + p->count.delay_overflow, .rx_errors = p->count.rx_errors,
-            .tx_packets = p->count.tx_packets, .tx_bytes = p->count.tx_bytes, .tx_dropped = p->count.tx_dropped,
+            .tx_packets = current(&p->count.tx_packets), .tx_bytes = current(&p->count.tx_bytes), .tx_dropped = p->count.tx_dropped,
             .rate_bps = (uint64_t)(mbps * 1e6), .rx_power_dbm = p->up ? p->optics.power_dbm : OPTICS_DARK_DBM,
             .pre_fec_ber = p->optics.ber, .corrected = (uint64_t)p->optics.corrected,
             .uncorrected = (uint64_t)p->optics.uncorrected};
@@ -342,7 +345,9 @@ static int hello_command(struct switchd *sw, struct buffer *out)
                   sw->pktgen.port, (unsigned long long)(sw->pktgen.interval / NS_PER_US),
                   sw->pktgen.port_down ? "true" : "false", (unsigned long long)sw->pktgen.ticks,
                   (unsigned long long)sw->pktgen.skipped);
-    buffer_printf(out, "\"program\":");
+    buffer_printf(out, "\"senders\":");
+    senders_statistics(sw, out);
+    buffer_printf(out, ",\"program\":");
     buffer_json_string(out, pipeline_path(sw));
     buffer_printf(out,
                   ",\"statistics\":{\"turns\":%llu,\"sleeps\":%llu,\"packets\":%llu,\"emitted\":%llu,"
@@ -350,7 +355,7 @@ static int hello_command(struct switchd *sw, struct buffer *out)
                   (unsigned long long)s->turns, (unsigned long long)s->sleeps, (unsigned long long)s->packets,
                   (unsigned long long)s->emitted, (unsigned long long)s->unknown_port,
                   (unsigned long long)s->no_program, (unsigned long long)s->packet_outs,
-                  (unsigned long long)s->send_calls, (double)s->longest_pause / 1e3);
+                  (unsigned long long)current(&s->send_calls), (double)s->longest_pause / 1e3);
     sw->stats.longest_pause = 0;
     control_statistics(sw->control, out);
     buffer_printf(out, ",\"ports\":[");
@@ -365,7 +370,8 @@ static int hello_command(struct switchd *sw, struct buffer *out)
                       p->up ? "true" : "false", p->disabled ? "false" : "true", p->mtu, p->delayed.count,
                       (unsigned long long)p->count.injected_loss,
                       (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
-                      (unsigned long long)p->count.tx_failed, (unsigned long long)p->count.tx_oversize,
+                      (unsigned long long)current(&p->count.tx_failed),
+                      (unsigned long long)current(&p->count.tx_oversize),
                       (unsigned long long)p->count.capture_lost);
     }
     return buffer_printf(out, "]}") ? SP_OK : SP_RESOURCE_EXHAUSTED;

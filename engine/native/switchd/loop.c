@@ -187,10 +187,9 @@ static void transmit_due(struct switchd *sw)
 
 static void recheck(struct switchd *sw)
 {
-    sw->recheck = false;
+    __atomic_store_n(&sw->recheck, false, __ATOMIC_RELAXED);
     for (uint32_t i = 0; i < sw->port_count; i++)
-        if (sw->ports[i]->recheck) {
-            sw->ports[i]->recheck = false;
+        if (__atomic_exchange_n(&sw->ports[i]->recheck, false, __ATOMIC_ACQUIRE)) {
             port_check_carrier(sw, sw->ports[i]);
         }
 }
@@ -234,7 +233,7 @@ void loop_run(struct switchd *sw)
         transmit_due(sw);
         ports_flush(sw);
         sw->looked = mono_ns();
-        if (sw->recheck)
+        if (__atomic_load_n(&sw->recheck, __ATOMIC_ACQUIRE))
             recheck(sw);
         pipeline_tick(sw, sw->now);
 
@@ -254,6 +253,7 @@ void loop_run(struct switchd *sw)
         control_run(sw, now + (n ? CONTROL_SLICE : IDLE_SLICE));
         bool fast = rate >= SPIN_PACKETS;
         priority_turn(now, fast);
+        senders_turn(sw, now);
         if (fast && !priority_realtime() && control_unsent(sw->control))
             hold = mono_ns() + REPLY_HOLD;
         if (n == BATCH || control_pending(sw->control) || control_unsent(sw->control))

@@ -14,7 +14,7 @@
 static const char USAGE[] =
     "usage: switchd --control-socket PATH [-i PORT@INTERFACE]... [--load OBJECT] [--cpu-port N] [--pktgen-port N]\n"
     "               [--pktgen-interval-us N] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
-    "               [--realtime 0|1] [--log-level error|warning|info|debug] [--ready-fd N]\n";
+    "               [--realtime 0|1] [--cores N] [--log-level error|warning|info|debug] [--ready-fd N]\n";
 
 static long number(const char *text, long low, long high, const char *option)
 {
@@ -44,7 +44,7 @@ struct arguments {
     const char *socket, *load, *pcap;
     const char *interfaces[MAX_PORTS];
     int count, ready_fd;
-    long interval_us, nice;
+    long interval_us, nice, cores;
     bool realtime;
 };
 
@@ -58,6 +58,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         {"nice", required_argument, NULL, 'n'},           {"log-level", required_argument, NULL, 'v'},
         {"pcap-limit-mib", required_argument, NULL, 'm'},
         {"ready-fd", required_argument, NULL, 'f'},       {"realtime", required_argument, NULL, 't'},
+        {"cores", required_argument, NULL, 'w'},
         {NULL, 0, NULL, 0},
     };
     int c;
@@ -73,6 +74,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         case 'r': sw->ring_bytes = (size_t)number(optarg, 256, 1 << 20, "--ring-kib") * 1024; break;
         case 'n': a->nice = number(optarg, -20, 19, "--nice"); break;
         case 't': a->realtime = number(optarg, 0, 1, "--realtime"); break;
+        case 'w': a->cores = number(optarg, 0, 64, "--cores"); break;
         case 'f': a->ready_fd = (int)number(optarg, 0, 1 << 20, "--ready-fd"); break;
         case 'v': set_level(optarg); break;
         case 'i':
@@ -161,6 +163,10 @@ int main(int argc, char **argv)
         snprintf(sw->pcap_directory, sizeof sw->pcap_directory, "%s", a.pcap);
     if (sw->ring_bytes == 0) /* some 8 MB in all; 1 MB holds 600 frames */
         sw->ring_bytes = a.count <= 2 ? 4u << 20 : a.count <= 4 ? 2u << 20 : 1u << 20;
+    if (!senders_start(sw, (unsigned)a.cores)) {
+        log_error("out of memory");
+        return 1;
+    }
     add_interfaces(sw, &a);
     if (a.load && !pipeline_load(sw, a.load, error, sizeof error)) {
         log_error("%s", error);
@@ -180,6 +186,7 @@ int main(int argc, char **argv)
     sw->control = NULL;
     while (sw->port_count)
         port_remove(sw, sw->ports[0]);
+    senders_stop(sw);
     pipeline_unload(sw);
     free(sw->tx_arena);
     close(sw->epoll);

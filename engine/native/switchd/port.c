@@ -24,6 +24,9 @@
 
 enum { BLOCK = 64 * 1024, HEADROOM = 128 /* ring header, address, VLAN tag */ };
 
+/* Counters that senders write, too. */
+static void add(uint64_t *counter, uint64_t n) { __atomic_fetch_add(counter, n, __ATOMIC_RELAXED); }
+
 struct port *port_add(struct switchd *sw, uint16_t number, const char *name, char *error, size_t error_len)
 {
     if (number >= MAX_PORTS || number == sw->cpu_port || number == sw->pktgen.port || number == MAX_PORTS - 1) {
@@ -78,6 +81,7 @@ struct port *port_add(struct switchd *sw, uint16_t number, const char *name, cha
 void port_remove(struct switchd *sw, struct port *port)
 {
     port_close(sw, port);
+    sender_forget(port);
     pcap_stop(sw, port);
     impairment_clear(&port->fault);
     impairment_clear(&port->base);
@@ -171,7 +175,8 @@ void port_close(struct switchd *sw, struct port *port)
     if (port->ring.map)
         munmap(port->ring.map, port->ring.map_len);
     port->ring = (struct rx_ring){0};
-    port->count.tx_failed += port->batch.count;
+    sender_drain(port);
+    add(&port->count.tx_failed, port->batch.count);
     port->batch.count = 0;
     close(port->fd);
     port->fd = -1;
@@ -333,12 +338,14 @@ void port_rx_statistics(struct port *port)
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len)
 {
     if (!port->up || len > MAX_FRAME) {
-        port->count.tx_failed++;
+        add(&port->count.tx_failed, 1);
         return;
     }
     if (port->pcap_out) {
         pcap_write(sw, port, port->pcap_out, data, len, wall_ns(sw, sw->now));
     }
+    if (sender_send(sw, port, data, len))
+        return;
     if (sw->tx_used + len > TX_ARENA)
         ports_flush(sw);
     struct iovec *v = &port->batch.vectors[port->batch.count++];
@@ -352,42 +359,53 @@ void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint3
         port_flush(sw, port);
 }
 
-void port_flush(struct switchd *sw, struct port *port)
+void port_transmit(struct switchd *sw, struct port *port, struct mmsghdr *messages, uint32_t count)
 {
-    uint32_t count = port->batch.count, done = 0;
+    uint32_t done = 0;
     bool trouble = false;
-    port->batch.count = 0;
     if (port->fd < 0) {
-        port->count.tx_failed += count;
+        add(&port->count.tx_failed, count);
         return;
     }
     while (done < count) {
-        int sent = sendmmsg(port->fd, port->batch.messages + done, count - done, MSG_DONTWAIT);
-        sw->stats.send_calls++;
+        int sent = sendmmsg(port->fd, messages + done, count - done, MSG_DONTWAIT);
+        add(&sw->stats.send_calls, 1);
         if (sent > 0) {
+            uint64_t bytes = 0;
             for (int i = 0; i < sent; i++)
-                port->count.tx_bytes += port->batch.vectors[done + (uint32_t)i].iov_len;
-            port->count.tx_packets += (uint64_t)sent;
+                bytes += messages[done + (uint32_t)i].msg_hdr.msg_iov->iov_len;
+            add(&port->count.tx_bytes, bytes);
+            add(&port->count.tx_packets, (uint64_t)sent);
             done += (uint32_t)sent;
             continue;
         }
         if (errno == EINTR)
             continue;
         if (errno == EMSGSIZE)
-            port->count.tx_oversize++;
+            add(&port->count.tx_oversize, 1);
         else
             trouble = true; /* ENOBUFS is also what a line without carrier answers */
-        port->count.tx_failed++;
+        add(&port->count.tx_failed, 1);
         done++;
     }
-    if (trouble) /* not now: a frame of this port's ring may be in use */
-        port->recheck = sw->recheck = true;
+    if (trouble) { /* not now: a frame of this port's ring may be in use */
+        __atomic_store_n(&port->recheck, true, __ATOMIC_RELAXED);
+        __atomic_store_n(&sw->recheck, true, __ATOMIC_RELEASE);
+    }
+}
+
+void port_flush(struct switchd *sw, struct port *port)
+{
+    uint32_t count = port->batch.count;
+    port->batch.count = 0;
+    if (count)
+        port_transmit(sw, port, port->batch.messages, count);
+    sender_publish(port);
 }
 
 void ports_flush(struct switchd *sw)
 {
     for (uint32_t i = 0; i < sw->port_count; i++)
-        if (sw->ports[i]->batch.count)
-            port_flush(sw, sw->ports[i]);
+        port_flush(sw, sw->ports[i]);
     sw->tx_used = 0;
 }

@@ -78,6 +78,10 @@ void priority_start(int nice, bool realtime)
 
 bool priority_realtime(void) { return active; }
 
+void priority_helper(void) { (void)set_policy(SCHED_OTHER, ordinary_nice); }
+
+bool priority_contended(uint64_t now) { return now < contended_until; }
+
 /* Time that this thread was ready to run and did not, ns. */
 static uint64_t waited_ns(void)
 {

@@ -116,6 +116,7 @@ struct port {
     bool disabled;    /* by an operator: down whatever its carrier, frames are ignored */
     struct rx_ring ring;
     struct tx_batch batch;
+    struct tx_queue *queue; /* NULL unless senders have been at work */
     struct port_counters count;
 
     /* receive side impairments */
@@ -152,8 +153,24 @@ void port_rx_release(struct port *port);
 void port_rx_error(struct switchd *sw, struct port *port); /* its socket reported an error */
 void port_rx_statistics(struct port *port); /* adds the kernel's drops to the counters */
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len);
+/* Sends; may be called by the port's sender while the loop's thread does other things. */
+void port_transmit(struct switchd *sw, struct port *port, struct mmsghdr *messages, uint32_t count);
 void ports_flush(struct switchd *sw);
 void port_flush(struct switchd *sw, struct port *port);
+
+/* ---- sender.c: sending on other cores ---- */
+
+struct tx_queue;
+struct senders;
+/* cores: how many threads in all, 1: none for sending; 0: as load and machine suggest. */
+bool senders_start(struct switchd *sw, unsigned cores);
+void senders_stop(struct switchd *sw);
+void senders_turn(struct switchd *sw, uint64_t now);
+bool sender_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len); /* false: send yourself */
+void sender_publish(struct port *port); /* hands over what was filled */
+void sender_drain(struct port *port);   /* returns when all is sent */
+void sender_forget(struct port *port);
+void senders_statistics(const struct switchd *sw, struct buffer *out);
 
 /* ---- link.c: rtnetlink ---- */
 
@@ -274,6 +291,8 @@ void pcap_flush(struct switchd *sw);
 void priority_start(int nice, bool realtime);
 /* Once per turn; `fast`: packets come quicker than a sleep and a wake-up take. */
 void priority_turn(uint64_t now, bool fast);
+void priority_helper(void); /* for a thread that works for the loop's */
+bool priority_contended(uint64_t now); /* somebody else wants the cores */
 bool priority_realtime(void); /* a real-time thread wakes up at once and must not burn its core waiting */
 
 /* ---- the process ---- */
@@ -290,6 +309,7 @@ struct switchd {
     int epoll, link;
     struct control *control;
     struct pipeline *pipeline;
+    struct senders *senders;
     struct tracer *tracer; /* NULL unless packets are traced */
     struct device device;
     struct pktgen pktgen;
