@@ -86,3 +86,43 @@ def test_configuration_and_state_are_told_apart(raw: RawClient) -> None:
     state = read(raw, "interfaces/interface[name=1]", types.STATE)
     assert config == ["1", True, "NONE"]
     assert len(config) + len(state) == everything
+
+
+def test_finsy_s_client(address: str, backend: FakeBackend) -> None:
+    """What operators' scripts do with finsy: capabilities, get, set, subscribe once and on change."""
+    import asyncio
+
+    from finsy import GNMIClient, GNMIPath
+
+    port = GNMIPath("interfaces/interface[name=1]")
+
+    async def talk() -> None:
+        async with GNMIClient(address) as client:
+            assert "openconfig-interfaces" in str(await client.capabilities())
+            values = await client.get(GNMIPath("interfaces/interface[name=*]/state/oper-status"))
+            assert [update.value for update in values] == ["UP", "UP"]
+            subscription = client.subscribe()
+            subscription.on_change(port / "state/enabled")
+            async for update in subscription.synchronize():
+                assert update.value is True
+            assert await client.set(update=[(port / "config/enabled", False)]) > 0
+            async for update in subscription.updates():
+                assert update.value is False
+                break
+            await client.set(delete=[port / "config/enabled"])
+
+    asyncio.run(asyncio.wait_for(talk(), 20))
+    assert backend.enabled == {1: True, 2: True}
+
+
+def test_messages_as_pygnmi_sends_them(raw: RawClient, backend: FakeBackend) -> None:
+    """Origin in the path, JSON_IETF with a module's prefix, the interface named with its module."""
+    change = gnmi.Update(path=path("interfaces/interface[name=2]/config"), val=gnmi.TypedValue())
+    change.path.origin = "openconfig"
+    change.val.json_ietf_val = b'{"openconfig-interfaces:enabled": false, "name": "2"}'
+    send(raw, update=[change])
+    assert backend.enabled == {1: True, 2: False}
+    call = raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")
+    request = gnmi.GetRequest(path=[path("interfaces/interface[name=2]/config/enabled")], encoding=gnmi.JSON_IETF)
+    (notification,) = call(request, timeout=10).notification
+    assert notification.update[0].val.json_ietf_val == b"false"
