@@ -230,6 +230,23 @@ def test_the_command_judges_given_files_prints_and_writes(
     assert (out / "index.html").is_file() and len(list((out / "plots").glob("*.png"))) == 3
 
 
+def test_models_are_judged_on_simulated_worlds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["simulator", "--profile", "lab", "--elements", "200", "--repeats", "5", "--out", str(out), "--quiet"]
+    assert evaluate.main(arguments) == 0
+    assert "precision at recall 0.90" in capsys.readouterr().out
+    found = json.loads((out / "evaluate.json").read_text())
+    by_mode = {(item["mode"], item["split"].rpartition(", ")[2]): item for item in found["verdicts"]}
+    assert {mode for mode, _ in by_mode} == {"link failure", "congestion", "device overload"}
+    for mode in ("link failure", "congestion", "device overload"):
+        fair, whole = by_mode[mode, "foreseeable failures"], by_mode[mode, "all failures"]
+        plain = max(value for name, value in fair["baselines"].items() if name != "line")
+        assert fair["average_precision"]["value"] > plain
+        assert fair["calibration_error"] <= 0.05
+        assert whole["events"] > fair["events"]  # nothing foresees abrupt failures, and the report says so
+        assert whole["at"][1]["recall"]["value"] < fair["at"][1]["recall"]["value"]
+
+
 def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kddi").mkdir()
     arguments = ["kddi", "nab", "telemetry", "cml", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--quiet"]
