@@ -96,6 +96,7 @@ class Generator:
         plain = [v for v in self.fields if not v.signed]  # BMv2's P4Runtime knows no signed ones in digests
         self.told = chance.sample(plain, min(2, len(plain)))
         ingress, egress = self._ingress(), self._egress()
+        again = "bit<1> again; "  # egress does not see that a packet came back: ingress tells it
         source = "\n".join(
             [
                 "#include <core.p4>",
@@ -107,7 +108,7 @@ class Generator:
                 "header var_t { bit<8> len; varbit<128> data; }",
                 "header sum_t { bit<16> sum; }",
                 self._result(),
-                "struct meta_t { " + " ".join(self._member(v) for v in self.metadata) + " }",
+                "struct meta_t { " + again + " ".join(self._member(v) for v in self.metadata) + " }",
                 "struct headers_t { base_t base; a_t a; b_t b; item_t[3] st; var_t v; sum_t c; result_t y; }",
                 self._digest(),
                 self._parser(),
@@ -344,6 +345,7 @@ class Generator:
                 *declared,
                 f"""    apply {{
         sm.egress_spec = {CPU_PORT};
+        meta.again = sm.instance_type == 0 ? 1w0 : 1w1;
         if (hdr.base.kind == {DUMP}) {{
             hdr.y.setValid();
             {dump}
@@ -369,7 +371,7 @@ class Generator:
         elif pick == 1:
             # Without the result, which would be parsed as hdr.a; BMv2 has no room for more before such a packet
             again = "hdr.y.setInvalid(); recirculate_preserving_field_list(1);"
-            body.append(f"if (sm.instance_type == 0 && {scope.bools(1)}) {{ {again} }}")
+            body.append(f"if (sm.instance_type == 0 && meta.again == 0 && {scope.bools(1)}) {{ {again} }}")
         joined = "\n            ".join(body)
         return f"""control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {{
     apply {{
