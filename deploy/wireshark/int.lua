@@ -2,6 +2,8 @@
 --
 -- Install: copy to ~/.local/lib/wireshark/plugins/, or   tshark -X lua_script:deploy/wireshark/int.lua -r file.pcap
 -- Settings: Preferences, Protocols, INT and TELREPORT:  int.dscp (23), int.any_dscp (off), telreport.port (32766)
+-- Behind TCP and UDP ports that Wireshark knows, set "Try heuristic sub-dissectors first" for the protocol; for captures
+-- of several links at once (the same segment twice), turn "Analyze TCP sequence numbers" off.
 --
 -- Specifications: P4.org In-band Network Telemetry 2.1, Telemetry Report Format 2.0. Units are those of the sending
 -- node; Shadowplane's are microseconds and packets.

@@ -49,10 +49,7 @@ class Diamond:
         """The path to a host, switch by switch, its own one last."""
         target = self.topology.host(host)
         for here, there in zip(way, [*way[1:], None], strict=True):
-            if there is None:
-                port = target.port
-            else:
-                port = self.topology.links_between(here, there)[0].end(here).port
+            port = target.port if there is None else self.topology.links_between(here, there)[0].end(here).port
             switch = self.switches[here]
             group = {"group_id": port}
             switch.insert("route_ipv4", {"dst": (target.ipv4.split("/")[0], 32)}, "set_group", group)

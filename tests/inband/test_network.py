@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_entries_fit_the_program() -> None:
     schema = P4Schema(P4INFO_PATH)
     topology = load("abilene")
     names = [host.name for host in topology.hosts]
-    flows = [WatchedFlow(n, a, b, n % 8, 17, n) for n, (a, b) in enumerate(zip(names, names[1:], strict=False), 1)]
+    flows = [WatchedFlow(n, a, b, n % 8, 17, n) for n, (a, b) in enumerate(pairwise(names), 1)]
     for entries in inband_entries(topology, flows).values():
         keys = {(entry.table_id, str(entry.match)) for entry in entries}
         assert len(keys) == len(entries), "duplicates"
