@@ -78,6 +78,7 @@ class Settings:
     pktgen_port: int
     pktgen_interval_us: int
     pktgen_forced: bool  # asked for by flag, whatever the program
+    cores: int  # threads of the data plane; 0: as load and machine suggest
     control_socket: Path
     adopt: bool  # an abandoned data plane at the socket is taken over; otherwise it is replaced
     pcap: Path | None
@@ -86,6 +87,15 @@ class Settings:
     log_level: str
     log_console: bool
     log_file: Path | None
+
+
+_EXAMPLES = """examples:
+  shadowplane switch -i 1@veth0 -i 2@veth2 --p4info prog.p4info.txtpb prog.json
+  shadowplane switch --no-p4 -i 1@s1-eth1 --device-id 1 -- --grpc-server-addr 127.0.0.1:9559
+  shadowplane switch --no-p4 -i 1@veth0 --trace port=1,count=20
+  shadowplane switch trace --help      a packet's way through a program
+  shadowplane switch stats --help      statistics of a running switch
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,6 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m engine",
         description="A P4 switch: runs a BMv2 JSON program natively and serves P4Runtime and gNMI.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -125,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--drop-port", type=int, default=DROP_PORT, metavar="N", help="must be 511")
     add("--pktgen-port", type=int, default=509, metavar="N", help="port of the packet generator (default 509)")
     add("--pktgen-interval-us", type=int, metavar="N", help="heartbeat interval, 0: none (default 10000)")
+    add("--cores", type=int, default=0, metavar="N", help="threads of the data plane (default 0: by load)")
     add("--grpc-server-addr", default="127.0.0.1:9559", metavar="ADDR", help="default 127.0.0.1:9559 (loopback)")
     add("--grpc-server-ssl", action="store_true", help="serve TLS")
     add("--grpc-server-cert", metavar="PEM", help="server's certificate chain")
@@ -154,6 +167,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         found.trace, found.config = "", found.trace  # --trace may stand alone before the program
     interval = 10_000 if found.pktgen_interval_us is None else found.pktgen_interval_us
     _within("--pktgen-interval-us", interval, 0, 1_000_000_000)
+    _within("--cores", found.cores, 0, 64)
     level = _level(found.log_level)
     address = _address(found.grpc_server_addr)
     return Settings(
@@ -167,6 +181,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         pktgen_port=found.pktgen_port,
         pktgen_interval_us=interval,
         pktgen_forced=found.pktgen_interval_us is not None,
+        cores=found.cores,
         control_socket=Path(found.control_socket) if found.control_socket else default_socket(address),
         adopt=found.control_socket is not None,
         pcap=Path(found.pcap) if found.pcap else None,

@@ -14,14 +14,17 @@ from collections.abc import Callable
 from engine.p4rt.stubs import p4r
 
 DEFAULT_LIMIT = 1024  # messages
+BYTES_LIMIT = 4 << 20  # of best-effort messages
 _ERROR_LIMIT = 64  # stream errors beyond the limit
 
 
 class Outbox:
     """Thread-safe; iterate to send. Iteration ends after :meth:`close`."""
 
-    def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, bytes_limit: int = BYTES_LIMIT) -> None:
         self.limit = limit
+        self._bytes_limit = bytes_limit
+        self._bytes = 0  # of waiting best-effort messages
         self.dropped = 0
         self._items: deque[p4r.StreamMessageResponse] = deque()
         self._ready = threading.Condition(threading.Lock())
@@ -32,11 +35,13 @@ class Outbox:
 
     def put(self, message: p4r.StreamMessageResponse) -> bool:
         """Queue a best-effort message; False when it was dropped."""
+        size = message.ByteSize()
         with self._ready:
-            if self._closed or len(self._items) >= self.limit:
+            if self._closed or len(self._items) >= self.limit or self._bytes + size > self._bytes_limit:
                 self.dropped += not self._closed
                 return False
             self._items.append(message)
+            self._bytes += size
             self._ready.notify()
             return True
 
@@ -74,4 +79,7 @@ class Outbox:
                 self._ready.wait(poll_s)
             if self._closed and not self._items:
                 return None
-            return self._items.popleft()
+            message = self._items.popleft()
+            if not (message.HasField("arbitration") or message.HasField("error")):
+                self._bytes -= message.ByteSize()
+            return message

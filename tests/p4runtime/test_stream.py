@@ -229,3 +229,17 @@ def test_outbox_keeps_the_newest_arbitration_when_full() -> None:
 def test_unknown_stream_messages(primary: Stream) -> None:
     primary.send()
     assert primary.next("error").canonical_code == 3
+
+
+def test_large_messages_that_wait_are_bounded_by_bytes() -> None:
+    from engine.p4rt.outbox import Outbox
+
+    box = Outbox(limit=1000, bytes_limit=10_000)
+    message = p4r.StreamMessageResponse(packet=p4r.PacketIn(payload=bytes(3000)))
+    assert [box.put(message) for _ in range(5)] == [True, True, True, False, False]
+    assert box.dropped == 2
+    box.put_arbitration(p4r.MasterArbitrationUpdate(device_id=1))
+    assert box.get(lambda: True) == message and box.put(message)
+    for _ in range(4):
+        assert box.get(lambda: True) is not None
+    assert [box.put(message) for _ in range(4)] == [True, True, True, False], "nothing is left over"
