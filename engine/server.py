@@ -176,6 +176,7 @@ class _DataPlane:
             pktgen_port=settings.pktgen_port,
             pcap=settings.pcap,
             pcap_limit_mib=settings.pcap_limit_mib,
+            extra=("--cores", str(settings.cores)) if settings.cores else (),
             log_file=settings.log_file or settings.control_socket.with_suffix(".log"),
             log_level=settings.log_level,
         )

@@ -329,7 +329,9 @@ static void control_poll(struct switchd *sw)
 void control_run(struct switchd *sw, uint64_t deadline)
 {
     struct control *c = sw->control;
-    control_poll(sw);
+    if (!sw->control_quiet)
+        control_poll(sw);
+    sw->control_quiet = false;
     for (uint32_t i = 0; i < CLIENTS; i++) {
         struct client *k = &c->clients[(c->next + i) % CLIENTS];
         if (k->fd < 0)

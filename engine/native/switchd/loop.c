@@ -170,6 +170,9 @@ static void sleep_until(struct switchd *sw, uint64_t due, uint64_t now)
     int n = wait_for(sw->epoll, events, 64, due == NEVER ? NEVER : due > now ? due - now : 0);
     if (n == 0 && sw->pcap_dirty)
         pcap_flush(sw);
+    sw->control_quiet = n >= 0 && n < 64;
+    for (int i = 0; i < n; i++)
+        sw->control_quiet &= events[i].data.u64 != MAX_PORTS;
     for (int i = 0; i < n; i++)
         if ((events[i].events & (EPOLLERR | EPOLLHUP)) && events[i].data.u64 < MAX_PORTS) {
             struct port *port = sw->by_number[events[i].data.u64];

@@ -324,6 +324,7 @@ struct switchd {
     char pcap_directory[256];
     uint64_t pcap_limit; /* bytes of a capture file; 0: none */
     bool pcap_dirty, recheck, stop;
+    bool control_quiet; /* we have just slept, and nothing of the control sockets woke us */
 };
 
 static inline uint64_t wall_ns(const struct switchd *sw, uint64_t mono) { return mono + sw->clock_offset; }
