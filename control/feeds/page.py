@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from typing import TypeAlias
 
 Row: TypeAlias = list[str]
-MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 500_000
 _SKIPPED = {"script", "style", "title"}
 _BREAKS = {"br", "p", "div", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "dt", "dd",
            "td", "th", "blockquote", "section", "article", "pre", "center"}  # fmt: skip

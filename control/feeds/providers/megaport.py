@@ -11,16 +11,18 @@ from control.feeds.page import column
 from control.feeds.providers.registry import provider
 from control.feeds.providers.words import first, moment, status_in
 
+_REFERENCE = re.compile(r"\(([^()\s]{1,60})\)")
+
 
 @provider("megaport", "megaport.com")
 def megaport(mail: Mail) -> Iterator[Announcement]:
     page = mail.page
     text = page.text
-    opening = first(r"^(.*\bmaintenance\b.*\(\S+\).*)$", text, re.MULTILINE | re.IGNORECASE) or ""
+    opening = next((line for line in page.lines if "maintenance" in line.lower() and _REFERENCE.search(line)), "")
     purpose = first(r"Purpose of Maintenance:\s*(.*?)\nImpacted Service\(s\):", text, re.DOTALL)
     yield Announcement(
         "megaport",
-        maintenance_id=first(r"\((\S+)\)", opening),
+        maintenance_id=first(_REFERENCE.pattern, opening),
         account=first(r"^Hi (.{1,120}?),?$", text, re.MULTILINE),
         summary=purpose or opening or None,
         status=status_in(f"{mail.title} {opening}"),
