@@ -26,9 +26,9 @@ from engine.program import program_info
 from tests.engine.engine_support import PROGRAMS, STEERING
 
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
-PROGRAM_FILES = {name: PROGRAMS / f"{name}.json" for name in ("tables", "arith", "parsing", "fate", "meters")} | {
-    "steering": STEERING
-}
+PROGRAM_FILES = {
+    name: PROGRAMS / f"{name}.json" for name in ("tables", "arith", "wide", "language", "parsing", "fate", "meters")
+} | {"steering": STEERING}
 
 
 @cache
