@@ -288,5 +288,7 @@ def _ranked(score: Floats, outcome: Floats) -> Callable[[Floats | None], float]:
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    step = max(len(points) // SHARE_POINTS, 1)
-    return [*points[::step], *points[-1:]]
+    """A curve's points at evenly spaced recalls."""
+    recall = np.array([point[0] for point in points])
+    wanted = np.searchsorted(recall, np.linspace(0.0, 1.0, SHARE_POINTS))
+    return [points[i] for i in np.unique(np.minimum(wanted, len(points) - 1)).tolist()]
