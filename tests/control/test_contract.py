@@ -42,10 +42,12 @@ class RealSwitch:
     port: int
     socket: Path
     process: subprocess.Popen[bytes] | None = None
+    extra: tuple[str, ...] = ()
 
     def start(self) -> None:
         own = ["--no-p4", "--device-id", str(self.device_id), "--log-console", "--control-socket", str(self.socket)]
-        command = [sys.executable, "-m", "engine", *own, "--", "--grpc-server-addr", f"127.0.0.1:{self.port}"]
+        server = ["--grpc-server-addr", f"127.0.0.1:{self.port}", *self.extra]
+        command = [sys.executable, "-m", "engine", *own, "--", *server]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         log = self.socket.with_suffix(".log").open("ab")
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -213,3 +215,63 @@ def test_a_second_controller_is_a_backup(switches: dict[str, RealSwitch], progra
             await task
 
     asyncio.run(scenario())
+
+
+def _certificates(folder: Path) -> None:
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ("-nodes", "-newkey", "rsa:2048")
+    openssl("req", "-x509", *new, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test-ca")
+    (folder / "san").write_text("subjectAltName=DNS:leaf.example.net\n")
+    for name in ("server", "client"):
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_switches_behind_mutual_tls(tmp_path: Path, program: Program) -> None:
+    """P4Runtime, flips and gNMI all go by TLS; without our certificate the switch does not answer."""
+    _certificates(tmp_path)
+    base = free_base()
+    found = {
+        s.name: RealSwitch(s.device_id, base + s.device_id, tmp_path / f"{s.name}.sock") for s in diamond().switches
+    }
+    flags = ("--grpc-server-ssl", "--grpc-server-cert", "server.pem", "--grpc-server-key", "server.key",
+             "--grpc-server-with-client-auth", "--grpc-server-cacert", "ca.pem")  # fmt: skip
+    for switch in found.values():
+        switch.extra = tuple(word if word.startswith("--") else str(tmp_path / word) for word in flags)
+        switch.start()
+    lines = [
+        f"  {name}: {{address: '127.0.0.1:{switch.port}', device_id: {switch.device_id}}}"
+        for name, switch in found.items()
+    ]
+    config = tmp_path / "serve.yaml"
+    tls = "tls: {ca: ca.pem, %s server_name: leaf.example.net}\nswitches:\n"
+
+    async def scenario() -> None:
+        config.write_text(tls % "cert: client.pem, key: client.key," + "\n".join(lines))
+        service = Service(diamond(), Settings(config=config, sample_ms=50.0), store=Store(None), program=program)
+        task = asyncio.create_task(service.run())
+        assert await service.wait_ready(60), [s.last_error for s in service.fleet.sessions.values()]
+        await service.move(Side.SHADOW, [KEY], force=True, dry_run=False)
+        assert service.fleet.sessions["s1"].transport == "register" and service.tse.flipped() == [KEY]
+        await until(lambda: service.inbox.received > 0)  # gNMI
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        config.write_text(tls % "" + "\n".join(lines))
+        service = Service(diamond(), Settings(config=config), store=Store(None), program=program)
+        task = asyncio.create_task(service.run())
+        assert not await service.wait_ready(1.0)
+        assert {session.state for session in service.fleet.sessions.values()} == {State.DOWN}
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        for switch in found.values():
+            switch.stop()
