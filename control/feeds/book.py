@@ -122,6 +122,10 @@ class NoticeBook:
         """``provider/id`` -> why it does not drain until it is confirmed."""
         return {_name(item.found): item.held for item in self.entries.values() if item.held}
 
+    def named(self) -> list[tuple[str, Entry]]:
+        """All entries with their ``provider/id``."""
+        return [(_name(item.found), item) for item in self.entries.values()]
+
     def _mapped(self, item: Entry) -> list[Notice]:
         """The entry's notices; circuits that are not known are remembered."""
         announced = item.found

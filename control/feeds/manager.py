@@ -245,6 +245,7 @@ class FeedManager:
 
     def _feed_status(self, feed: Feed, now_s: float) -> dict[str, Any]:
         name = feed.config.name
+        works = {work for work, entry in self.book.named() if entry.feed == name}
         return {
             "name": name,
             "kind": feed.config.kind.value,
@@ -255,6 +256,8 @@ class FeedManager:
             "problem": feed.problem or self.book.complaint(name) or next(iter(feed.lies.values()), ""),
             "errors": dict(list(feed.errors.items())[:20]),
             "other_messages": len(feed.other),
+            "unknown_circuits": {one: work for one, work in self.book.unknown.items() if work in works},
+            "held": {work: why for work, why in self.book.held().items() if work in works},
         }
 
     def _too_old(self, now_s: float) -> set[str]:
