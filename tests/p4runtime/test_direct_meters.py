@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,9 @@ import grpc
 import pytest
 from google.protobuf import text_format
 
-from engine.api import DeviceState, EngineError, Event, ProgramInfo
-from engine.commands import Commands
-from engine.library import CompiledProgram, Switch, compile_program
-from engine.p4rt.backend import parse_json
 from engine.p4rt.stubs import p4i, p4r
 from tests.p4runtime.harness import DELETE, INSERT, MODIFY, RawClient, errors_of, served
+from tests.p4runtime.library_backend import LibraryBackend
 
 PROGRAMS = Path(__file__).parents[1] / "engine" / "programs"
 P4INFO = text_format.Parse((PROGRAMS / "meters.p4info.txtpb").read_text(), p4i.P4Info())
@@ -23,52 +20,6 @@ TABLES = {t.preamble.name: t.preamble.id for t in P4INFO.tables}
 ACTIONS = {a.preamble.name: a.preamble.id for a in P4INFO.actions}
 CONFIG = p4r.MeterConfig(cir=1_000, cburst=2, pir=2_000, pburst=4)
 ROLLBACK = 1
-
-
-class LibraryBackend:
-    """The engine in memory, in place of a switch process."""
-
-    def __init__(self) -> None:
-        self.switch: Switch | None = None
-        self.states: dict[str, bytes] = {}
-        self._callbacks: list[Callable[[Event], None]] = []
-
-    @property
-    def commands(self) -> Commands:
-        if self.switch is None:
-            raise EngineError("no program")
-        return self.switch
-
-    @staticmethod
-    def _compile(config: bytes) -> CompiledProgram:
-        return compile_program(parse_json(config), flags=("-O1",))
-
-    def compile(self, config: bytes) -> ProgramInfo:
-        return self._compile(config).info
-
-    def load(self, config: bytes) -> ProgramInfo:
-        compiled = self._compile(config)
-        if self.switch is not None:
-            self.switch.close()
-        self.switch = Switch(compiled)
-        for callback in self._callbacks:
-            self.switch.subscribe(callback)
-        return compiled.info
-
-    def subscribe(self, callback: Callable[[Event], None]) -> None:
-        self._callbacks.append(callback)
-
-    def packet_out(self, data: bytes) -> None:
-        self.commands.packet_out(data)  # type: ignore[attr-defined]
-
-    def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
-        return DeviceState(0, 0.0, 0.0, 0, 0)
-
-    def state_put(self, key: str, value: bytes) -> None:
-        self.states[key] = value
-
-    def state_get(self, key: str) -> bytes | None:
-        return self.states.get(key)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Numbers are sections of the specification 1.4; each case names the rule and the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from tests.p4runtime.harness import (
     forward,
     served,
 )
+from tests.p4runtime.library_backend import LibraryBackend
 
 OK, INVALID, NOT_FOUND, EXISTS, DENIED, EXHAUSTED = 0, 3, 5, 6, 7, 8
 PRECONDITION, UNIMPLEMENTED = 9, 12
@@ -350,23 +350,6 @@ def test_a_duplicate_and_a_full_table(client: RawClient) -> None:
 
 
 # -- 9.1.6 preinitialized tables, with the native data plane --------------------------------------------------------
-
-
-class LibraryBackend(FakeBackend):
-    """The native data plane in memory behind the server."""
-
-    def compile(self, config: bytes) -> Any:
-        from engine.library import compile_program
-
-        self.compiled = compile_program(json.loads(config))
-        return self.compiled.info
-
-    def load(self, config: bytes) -> Any:
-        from engine.library import Switch
-
-        info = self.compile(config)
-        self.switch = Switch(self.compiled)  # type: ignore[assignment]
-        return info
 
 
 PROGRAMS = Path(__file__).parent / "programs"
