@@ -394,3 +394,55 @@ def test_initial_entries_may_be_changed(initial: RawClient) -> None:
     assert rows() == {b"\2": second, b"\3": third}, "reconciled: neither back to the program's, nor lost"
     initial.set_config(initial_config())
     assert set(rows()) == {b"\1", b"\2"}, "committed afresh: the program's"
+
+
+# -- 12.2 batch atomicity, with the native data plane ----------------------------------------------------------------
+
+
+def test_an_atomic_batch_of_the_steering_program() -> None:
+    """Action set, register and routes together, then not at all because of the last update."""
+    build = Path(__file__).parents[2] / "p4" / "build"
+    config = p4r.ForwardingPipelineConfig(p4_device_config=(build / "shadowplane.json").read_bytes())
+    text_format.Parse((build / "shadowplane.p4info.txtpb").read_text(), config.p4info)
+    tables = {table.preamble.name: table for table in config.p4info.tables}
+    actions = {action.preamble.name: action.preamble.id for action in config.p4info.actions}
+    failover = next(r.preamble.id for r in config.p4info.registers if r.preamble.name == "failover")
+
+    def balance(number: int, *groups: int) -> p4r.TableEntry:
+        match = [p4r.FieldMatch(field_id=1, exact=p4r.FieldMatch.Exact(value=bytes([number])))]
+        made = p4r.TableEntry(table_id=tables["balance"].preamble.id, match=match)
+        for group_ in groups:
+            one = made.action.action_profile_action_set.action_profile_actions.add(weight=group_)
+            one.action.action_id = actions["set_group"]
+            one.action.params.add(param_id=1, value=bytes([group_]))
+        return made
+
+    def bit(value: int) -> dict[str, Any]:
+        entry = p4r.RegisterEntry(register_id=failover, index=p4r.Index(index=3))
+        entry.data.bitstring = bytes([value])
+        return {"register_entry": entry}
+
+    def state(raw: RawClient) -> tuple[Any, ...]:
+        entries = raw.read(table_entry=p4r.TableEntry(table_id=tables["balance"].preamble.id))
+        return [e.table_entry for e in entries], raw.read(**bit(0))[0].register_entry.data.bitstring
+
+    with served(LibraryBackend()) as (_serving, address):
+        raw = RawClient(address)
+        raw.become_primary()
+        raw.set_config(config)
+        raw.write((INSERT, {"table_entry": balance(1, 1, 2)}), (MODIFY, bit(1)), atomicity=2)
+        assert state(raw) == ([balance(1, 1, 2)], b"\1")
+        with pytest.raises(grpc.RpcError) as caught:
+            raw.write(
+                (MODIFY, {"table_entry": balance(1, 3)}),
+                (INSERT, {"table_entry": balance(2, 4, 5, 6)}),
+                (MODIFY, bit(0)),
+                (DELETE, {"table_entry": balance(9)}),
+                atomicity=2,
+            )
+        assert [error.canonical_code for error in errors_of(caught.value)] == [10, 10, 10, NOT_FOUND]
+        assert state(raw) == ([balance(1, 1, 2)], b"\1")
+        raw.write((MODIFY, {"table_entry": balance(1, 3)}), (MODIFY, bit(0)), atomicity=1)
+        assert state(raw) == ([balance(1, 3)], b"\0")
+        raw.write((DELETE, {"table_entry": balance(1, 3)}), (MODIFY, bit(1)), atomicity=2)
+        raw.close()
