@@ -147,13 +147,13 @@ def figures(target: Target, requests: Requests, made: Cables) -> list[Result]:
     for first in range(0, PREFIXES, BATCH):
         target.write(prefixes(requests, first, "DELETE"))
     after = timed()
-    where = "start of the write to the first packet on the shadow"
+    where = "register write to effect (start of the write to the first packet on the shadow)"
     anchor = "BMv2: UNIMPLEMENTED (table modify 0.71 ms p50, 1.8 ms p99)"
     return [
         Result(f"{where}, p50", "ms", quantile(latencies, 0.5), "<= 1", anchor, len(latencies), "1 prefix"),
-        Result(f"{where}, p99", "ms", quantile(latencies, 0.99), "<= 5", anchor, len(latencies), "1 prefix"),
+        Result(f"{where}, p99", "ms", quantile(latencies, 0.99), "<= 2", anchor, len(latencies), "1 prefix"),
         Result(f"{where}, p50", "ms", quantile(loaded, 0.5), "<= 1", anchor, len(loaded), f"{PREFIXES:,} prefixes"),
-        Result(f"{where}, p99", "ms", quantile(loaded, 0.99), "<= 5", anchor, len(loaded), f"{PREFIXES:,} prefixes"),
+        Result(f"{where}, p99", "ms", quantile(loaded, 0.99), "<= 2", anchor, len(loaded), f"{PREFIXES:,} prefixes"),
         Result(
             f"write's time, {PREFIXES:,} prefixes against 1",
             "share",

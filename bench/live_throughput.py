@@ -112,7 +112,7 @@ def of_program(subject: Subject) -> list[Result]:
     for size in SIZES:
         loss_free, delivered = theirs.get(size, (None, None))
         results += compare(f"{subject.name}, loss-free", size, ours[size][0], loss_free, ">= 300000", ">= 10", notes)
-        results += compare(f"{subject.name}, delivered", size, ours[size][1], delivered, "", ">= 10", notes)
+        results += compare(f"{subject.name}, delivered", size, ours[size][1], delivered, "", ">= 5", notes)
     return results
 
 

@@ -117,7 +117,9 @@ static uint32_t turn(struct switchd *sw)
         }
         if (served < first && served <= now) {
             struct packet *p = device_next(sw, now);
+            sw->waited = p->time - p->arrived;
             pipeline_process(sw, p->port, p->data, p->len, p->time);
+            sw->waited = 0;
             packet_free(p);
         } else if (first > now) {
             return n;

@@ -53,17 +53,17 @@ static void on_log(void *user, const char *text, uint32_t len)
 static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_queue *queue)
 {
     struct switchd *sw = user;
-    (void)priority;
     struct port *port = number < MAX_PORTS ? sw->by_number[number] : NULL;
+    queue->deq_timedelta_us = (uint32_t)(sw->waited / 1000); /* the device's backlog delays as a queue does */
     if (!port || (!port->queued && !port->sending))
         return;
     queue->enq_qdepth = queue->deq_qdepth = port->queued;
     double mbps = impairment_value(&port->base, &port->fault, P_RATE_MBPS, sw->now);
     double bytes = 0;
-    for (int b = 0; b < QUEUE_BANDS; b++)
+    for (uint32_t b = priority < QUEUE_BANDS ? priority : QUEUE_BANDS - 1; b < QUEUE_BANDS; b++) /* go first */
         bytes += (double)port->bands[b].bytes;
     double busy = port->link_free > sw->now ? (double)(port->link_free - sw->now) / 1e3 : 0;
-    queue->deq_timedelta_us = (uint32_t)(busy + (mbps > 0 ? bytes * 8 / mbps : 0));
+    queue->deq_timedelta_us += (uint32_t)(busy + (mbps > 0 ? bytes * 8 / mbps : 0));
 }
 
 static void on_breathe(void *user) { loop_breathe(user); }

@@ -171,7 +171,7 @@ void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint
         d->dropped++;
         return;
     }
-    p->time = time;
+    p->time = p->arrived = time;
     p->port = port;
     fifo_push(&d->backlog, p);
     if (!d->serving)

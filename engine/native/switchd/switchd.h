@@ -67,6 +67,7 @@ static inline size_t buffer_len(const struct buffer *b) { return b->end - b->sta
 struct packet {
     struct packet *next;
     uint64_t time; /* mono ns */
+    uint64_t arrived; /* mono ns, of a packet in the device's backlog */
     uint16_t port; /* where it came in or goes out */
     uint32_t len;
     uint8_t data[];
@@ -318,6 +319,7 @@ struct switchd {
     uint64_t clock_offset; /* wall = mono + offset, modulo 2^64 */
     uint64_t started, now; /* mono ns; now: of this turn of the loop */
     uint64_t looked;       /* when the ports were last looked at */
+    uint64_t waited;       /* ns that the packet in the program has waited for the device */
     size_t ring_bytes; /* of each port's receive ring */
     uint32_t tx_used;
     uint8_t *tx_arena;

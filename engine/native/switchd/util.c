@@ -148,7 +148,7 @@ struct packet *packet_new(const void *data, uint32_t len)
     if (!p)
         return NULL;
     p->next = NULL;
-    p->time = 0;
+    p->time = p->arrived = 0;
     p->port = 0;
     p->len = len;
     memcpy(p->data, data, len);
