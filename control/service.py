@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from finsy import Switch
 from finsy.proto import p4r
 
 from control import bookkeeping, inventory
@@ -32,6 +33,7 @@ from control.errors import ControlError, InputError, NoticeError, NotPrimary, Pa
 from control.fleet import Fleet, Outcome
 from control.history.files import Retention
 from control.history.writer import Writer
+from control.inband.runtime import InbandTelemetry
 from control.intake import Intake
 from control.inventory import Config, Target
 from control.lag import LoopLag
@@ -102,6 +104,8 @@ class Service:
         self.config = inventory.load(settings.config) if settings.config is not None else Config()
         self._port_report = self.program.schema.digests[PORT_REPORT].id
         self.intake = Intake(topology, self.program.schema)
+        wanted = self.config.inband
+        self.inband = InbandTelemetry(topology, wanted, self.program.schema) if wanted is not None else None
         self.recorder = Recorder(self._writer(), self.intake.elements)
         self.outcomes = Outcomes(self.config.share, self._priorities())
         self.outcomes.recall(self.ledger.lines(limit=10_000))
@@ -181,6 +185,8 @@ class Service:
                     group.create_task(self.feeds.run(self.clock.time, self.inbox.wake, _feed_trouble), name="feeds")
                 for source in self.exporters:
                     group.create_task(source.run(), name=f"node_exporter:{source.entry.element}")
+                if self.inband is not None:
+                    group.create_task(self.inband.run(), name="inband")
                 if self.notices is not None:
                     group.create_task(self._watch_notices(self.notices), name="notices")
         finally:
@@ -235,6 +241,12 @@ class Service:
         if digest.digest_id == self._port_report:
             self.intake.put(switch, digest.data)
             self.inbox.wake()
+        elif self.inband is not None and self.inband.takes(digest.digest_id):
+            self.inband.on_digest(switch, digest)
+
+    async def restored(self, name: str, switch: Switch) -> None:
+        if self.inband is not None:
+            await self.inband.restore(name, switch)
 
     def silent_on_gnmi(self) -> frozenset[str]:
         """Switches whose digests are all that is known of them."""
@@ -385,7 +397,9 @@ class Service:
     def _accept(self, notice: Notice) -> None:
         try:
             display(self.network, notice.element)
-            self.analyzer.notice(MaintenanceNotice(notice.id, notice.element, notice.start, notice.end, notice.summary))
+            if notice.drains:
+                window = (notice.start, notice.end)
+                self.analyzer.notice(MaintenanceNotice(notice.id, notice.element, *window, notice.summary))
         except (UnknownElement, PathError) as error:
             raise NoticeError(str(error)) from error
 

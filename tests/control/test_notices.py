@@ -93,3 +93,13 @@ def test_a_bad_file_is_reported_and_harms_no_other(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     taker = Taker()
     assert not NoticeFolder(tmp_path / "none").scan(taker.accept, taker.withdraw)
+
+
+def test_what_providers_say_may_be_said_here_too() -> None:
+    (plain,) = parse(GOOD, "a.yaml")
+    assert plain.drains and plain.key == "CHG-1"
+    for text, drains in (("impact: NO-IMPACT", False), ("status: CANCELLED", False), ("impact: DEGRADED", True)):
+        (found,) = parse(GOOD + f"provider: p\n{text}\n", "a.yaml")
+        assert found.drains is drains and found.key == "p/CHG-1@s1-s2"
+    with pytest.raises(NoticeError, match="impact"):
+        parse(GOOD + "impact: SOME\n", "a.yaml")
