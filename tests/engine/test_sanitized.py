@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import ActionCall, GroupMember, Match, MatchKind, Op, ProgramInfo, TableUpdate
+from engine.api import ActionCall, GroupMember, GroupRef, Match, MatchKind, Op, ProgramInfo, TableUpdate
 from engine.build import NATIVE, build_executable
-from engine.codec import Codec, Command, group_members, octets, replicas
+from engine.codec import BACKUP, Codec, Command, batch, group_members, octets, replicas
 from engine.codegen import generate
 from engine.ir_load import load
 from engine.program import program_info
@@ -86,8 +86,8 @@ def records(info: ProgramInfo, chance: random.Random) -> Iterator[tuple[int, int
     """(kind, port or operation, bytes)."""
     codec = Codec(info)
     for _ in range(150):
-        batch = [random_update(codec, chance) for _ in range(chance.randint(1, 6))]
-        yield 1, Command.TABLE_WRITE, codec.table_write(batch, atomic=chance.random() < 0.5)
+        updates = [random_update(codec, chance) for _ in range(chance.randint(1, 6))]
+        yield 1, Command.TABLE_WRITE, codec.table_write(updates, atomic=chance.random() < 0.5)
     for number, profile in enumerate(info.profiles):
         actions = next(t.actions for t in info.tables if t.selector == number)
         for member in range(4):
@@ -100,6 +100,9 @@ def records(info: ProgramInfo, chance: random.Random) -> Iterator[tuple[int, int
     for group in (1, 2, 5):
         yield 1, Command.MULTICAST_WRITE, struct.pack("<BI", Op.INSERT, group) + replicas([(1, 1), (2, 2)])
         yield 1, Command.CLONE_WRITE, struct.pack("<BIII", Op.INSERT, group, 0, 3) + replicas([(3, 1)])
+    for _ in range(60):
+        yield 1, Command.BATCH, batch([write for write in writes(codec, chance) if chance.random() < 0.3])
+    yield 1, Command.OCCUPANCY, b""
     for table in range(len(info.tables)):
         yield 1, Command.TABLE_READ, codec.table_read(table, None, 0)
         yield 1, Command.DEFAULT_READ, struct.pack("<I", table)
@@ -114,6 +117,46 @@ def records(info: ProgramInfo, chance: random.Random) -> Iterator[tuple[int, int
     for _ in range(150):
         yield 1, Command.TABLE_WRITE, codec.table_write([random_update(codec, chance)], atomic=False)
     yield from ((0, chance.choice([1, 2, 509, 510]), frame) for frame in packets(chance))
+
+
+def writes(codec: Codec, chance: random.Random) -> Iterator[tuple[int, bytes]]:
+    """Write commands of every kind, of which some fail, in a random order."""
+    info = codec.program
+    out: list[tuple[int, bytes]] = []
+    for _ in range(6):
+        out.append((Command.TABLE_WRITE, codec.table_write([random_update(codec, chance)], atomic=False)))
+    for number, profile in enumerate(info.profiles):
+        table = next(i for i, t in enumerate(info.tables) if t.selector == number)
+        action = info.tables[table].actions[0]
+        call = ActionCall(action, tuple(bytes(octets(w)) for _n, w in info.actions[action].params))
+        for member in range(6):
+            body = b"\0" if chance.random() < 0.4 else codec.action(call)
+            out.append((Command.MEMBER_WRITE, struct.pack("<BII", chance.randint(1, 3), number, member) + body))
+        if profile.with_selector:
+            members = group_members([GroupMember(m, 1 + m) for m in range(chance.randint(0, 5))])
+            for group in (1, 2):
+                out.append((Command.GROUP_WRITE, struct.pack("<BII", chance.randint(1, 3), number, group) + members))
+                key = tuple(Match(bytes(octets(f.width))) for f in info.tables[table].key)
+                if all(f.kind is MatchKind.EXACT for f in info.tables[table].key):
+                    op = chance.choice(list(Op))
+                    made = TableUpdate(op, table, key, None if op is Op.DELETE else GroupRef(group))
+                    out.append((Command.TABLE_WRITE, codec.table_write([codec.update(made)], atomic=False)))
+    for group in (1, 2):
+        pairs = [(1, 1), (chance.choice([2, 2 | BACKUP]), 2)]
+        out.append((Command.MULTICAST_WRITE, struct.pack("<BI", chance.randint(1, 3), group) + replicas(pairs)))
+        out.append((Command.CLONE_WRITE, struct.pack("<BIII", chance.randint(1, 3), group, 9, 1) + replicas(pairs)))
+    for number, register in enumerate(info.registers):
+        cell = bytes(octets(register.width))
+        out.append((Command.REGISTER_WRITE, struct.pack("<II", number, 0) + cell))
+        out.append((Command.REGISTER_FILL, struct.pack("<I", number) + cell))
+    for number in range(len(info.counters)):
+        out.append((Command.COUNTER_WRITE, struct.pack("<IIQQ", number, 0, 1, 2)))
+    for number in range(len(info.meters)):
+        out.append((Command.METER_WRITE, struct.pack("<II4Q", number, 0, 10, 10, 20, 20)))
+    for number, values in enumerate(info.value_sets):
+        out.append((Command.VALUE_SET_WRITE, struct.pack("<II", number, 1) + bytes(2 * octets(values.width))))
+    chance.shuffle(out)
+    yield from out
 
 
 def packets(chance: random.Random) -> Iterator[bytes]:
