@@ -35,6 +35,7 @@ from finsy import GRPCCredentialsTLS
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from control.errors import InputError
+from control.inband.runtime import InbandConfig
 from control.outcomes import ControlShare
 from control.settings import parse_address
 
@@ -108,6 +109,7 @@ class Config(_Strict):
     history: HistoryLimits = HistoryLimits()
     priorities: dict[str, Annotated[int, Field(ge=0, le=7)]] = Field(default_factory=dict)
     control_share: Share = Share()
+    inband: InbandConfig | None = None
 
     @property
     def share(self) -> ControlShare:

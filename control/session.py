@@ -121,6 +121,10 @@ class Owner(Protocol):
 
     def on_digest(self, switch: str, digest: p4r.DigestList) -> None: ...
 
+    async def restored(self, name: str, switch: Switch) -> None:
+        """The entries of :meth:`desired` are in place: whatever else belongs on the switch may follow."""
+        ...
+
 
 class SwitchSession:
     """The session with one switch. ``installed`` mirrors what the switch holds while the session is ready."""
@@ -344,6 +348,7 @@ class SwitchSession:
             await switch.write([+entry])
         except P4ClientError:
             await switch.write([wire.digest_entry().__invert__()])
+        await self._owner.restored(self.name, switch)
         self._heartbeats = self._order_heartbeats(switch)
         LOG.info("switch restored", switch=self.name, written=count, bits=len(wrong), transport=self.transport)
 

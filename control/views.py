@@ -72,6 +72,7 @@ def status(service: Service) -> dict[str, Any]:
         "models": models(service),
         "anomalies": anomalies(service, now),
         "control_share": control_share(service),
+        "inband": service.inband.status() if service.inband is not None else None,
         "feeds": service.feeds.manager.status(now)["feeds"] if service.feeds is not None else [],
         "sources": [
             {

@@ -97,6 +97,7 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
         heartbeat_us=round(options.heartbeat_ms * 1000),
         api=options.api,
         pcap=options.pcap,
+        extra=("--config", str(options.config)) if options.config is not None else (),
         on_step=lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}"),
     ) as experiment:
         setup_s = time.monotonic() - began
@@ -235,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api", default="127.0.0.1:8080", help="address of the control plane's API")
     parser.add_argument("--out", type=Path, default=Path("build/run"))
     parser.add_argument("--pcap", action="store_true", help="capture every port")
+    parser.add_argument("--config", type=Path, help="the control plane's configuration file (see docs/operations.md)")
     parser.add_argument("--svg", type=Path, help="draw the scoreboard into this file as well")
     parser.add_argument("--exit", action="store_true", help="do not stay up on a terminal")
     return parser
