@@ -141,7 +141,7 @@ def run(settings: Settings, address: str) -> int:
     code = 0
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, 0, min(PRIORITY, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
         asyncio.run(serve(settings, address))
     except* InputError as group:

@@ -1,0 +1,74 @@
+"""How long ``shadowplane serve`` takes from its start to ``/readyz`` on a running lab with empty switches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from bench._common import Result, quantile, write
+from control.settings import Strategy
+from topo import userns
+from topo.lab import Lab
+from topo.load import load
+
+TOPOLOGIES = ("diamond", "abilene")
+REPETITIONS = 5
+API = "127.0.0.1:8080"
+PATIENCE_S = 60.0
+
+
+def start(name: str, folder: Path) -> float:
+    """Seconds until ready; the process is ended afterwards."""
+    command = [sys.executable, "-m", "control", "serve", "--topology", name, "--api", API, "--state", str(folder)]
+    command += ["--strategy", Strategy.PREDICTIVE.value]
+    with (folder / "serve.log").open("ab") as log:
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://{API}", trust_env=False) as client:
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        return time.monotonic() - began
+                except httpx.HTTPError:
+                    pass  # not listening yet
+                if process.poll() is not None or time.monotonic() - began > PATIENCE_S:
+                    raise RuntimeError(f"serve did not become ready: {(folder / 'serve.log').read_text()[-2000:]}")
+                time.sleep(0.01)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def main() -> None:
+    """Measure and write the record."""
+    userns.ensure()
+    figures = []
+    for name in TOPOLOGIES:
+        took = {"empty switches": [], "switches that hold everything": []}  # type: dict[str, list[float]]
+        for number in range(REPETITIONS):
+            with TemporaryDirectory(prefix="shadowplane-bench-") as directory:
+                folder = Path(directory)
+                with Lab(load(name), run_dir=folder / "lab"):
+                    for what in took:
+                        place = folder / f"{number}-{what.partition(' ')[0]}"
+                        place.mkdir()
+                        took[what].append(start(name, place))
+        load_text = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        for what, values in took.items():
+            target = "<= 3" if name == "diamond" else ""
+            figures.append(
+                Result(f"{name}, {what}: to /readyz, worst", "s", max(values), target, "", len(values), load_text)
+            )
+            figures.append(Result(f"{name}, {what}: median", "s", quantile(values, 0.5), target, "", len(values)))
+    write("serve_start", figures)
+
+
+if __name__ == "__main__":
+    main()
