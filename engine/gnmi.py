@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from engine.api import DatapathError, DeviceState, PortStatus
 from engine.gnmi_paths import Elem, Leaf, Value, elements, is_config, leaves, matches, notification, reading, update
@@ -123,9 +124,7 @@ class GnmiService:
                 "Capabilities": unary(self.capabilities, gnmi.CapabilityRequest.FromString, plain),
                 "Get": unary(self.get, gnmi.GetRequest.FromString, plain),
                 "Set": unary(self.set, gnmi.SetRequest.FromString, plain),
-                "Subscribe": grpc.stream_stream_rpc_method_handler(
-                    self.subscribe, gnmi.SubscribeRequest.FromString, None
-                ),
+                "Subscribe": grpc.stream_stream_rpc_method_handler(self.subscribe, None, None),
             },
         )
 
@@ -213,14 +212,14 @@ class GnmiService:
 
     # -- Subscribe -------------------------------------------------------------------------------------------------
 
-    def subscribe(self, requests: Iterator[gnmi.SubscribeRequest], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def subscribe(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with self._changed:
             full = self._streams >= MAX_SUBSCRIPTIONS
             self._streams += not full
         if full:
             abort(context, P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {MAX_SUBSCRIPTIONS} gNMI subscriptions"))
         try:
-            yield from self._subscribe(requests, context)
+            yield from self._subscribe(_decoded(requests), context)
         except (P4Error, RuntimeError) as error:
             abort(context, error)
         finally:
@@ -320,6 +319,15 @@ class GnmiService:
                 ready += changing
             if ready:
                 yield from self._reports(ready)
+
+
+def _decoded(requests: Iterator[bytes]) -> Iterator[gnmi.SubscribeRequest]:
+    """The messages; gRPC itself would never end a stream with one that it cannot decode."""
+    for data in requests:
+        try:
+            yield gnmi.SubscribeRequest.FromString(data)
+        except DecodeError:
+            raise invalid("a message of the stream is no gnmi.SubscribeRequest") from None
 
 
 def _encoding(encoding: int) -> int:

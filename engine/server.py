@@ -63,7 +63,7 @@ class Serving:
     def stop(self, grace_s: float = _GRACE_S) -> None:
         self.gnmi.close()
         self.device.close()
-        self.grpc.stop(grace_s).wait()
+        self.grpc.stop(grace_s).wait(grace_s + 2)  # a call that hangs must not keep the process
 
 
 class Listener:

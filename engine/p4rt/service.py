@@ -51,6 +51,7 @@ class P4RuntimeService:
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """For ``grpc.Server.add_generic_rpc_handlers``. Writes come and reads leave as bytes."""
+        # Streams too are decoded here: gRPC never ends one with a message that it cannot decode.
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         set_request, get_request = p4r.SetForwardingPipelineConfigRequest, p4r.GetForwardingPipelineConfigRequest
         return grpc.method_handlers_generic_handler(
@@ -60,9 +61,7 @@ class P4RuntimeService:
                 "Read": stream(self.read, p4r.ReadRequest.FromString, None),
                 "SetForwardingPipelineConfig": unary(self.set_config, set_request.FromString, _serialize),
                 "GetForwardingPipelineConfig": unary(self.get_config, get_request.FromString, _serialize),
-                "StreamChannel": grpc.stream_stream_rpc_method_handler(
-                    self.stream, p4r.StreamMessageRequest.FromString, _serialize
-                ),
+                "StreamChannel": grpc.stream_stream_rpc_method_handler(self.stream, None, _serialize),
                 "Capabilities": unary(self.capabilities, p4r.CapabilitiesRequest.FromString, _serialize),
             },
         )
@@ -104,9 +103,7 @@ class P4RuntimeService:
     def capabilities(self, request: p4r.CapabilitiesRequest, context: grpc.ServicerContext) -> p4r.CapabilitiesResponse:
         return p4r.CapabilitiesResponse(p4runtime_api_version=API_VERSION)
 
-    def stream(
-        self, requests: Iterator[p4r.StreamMessageRequest], context: grpc.ServicerContext
-    ) -> Iterator[p4r.StreamMessageResponse]:
+    def stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[p4r.StreamMessageResponse]:
         device = self._device
         client = Client()
         try:
@@ -118,8 +115,10 @@ class P4RuntimeService:
 
         def receive() -> None:
             try:
-                for request in requests:
-                    device.receive(client, request)
+                for data in requests:
+                    device.receive(client, p4r.StreamMessageRequest.FromString(data))
+            except DecodeError:
+                failures.append(invalid("a message of the stream is no p4.v1.StreamMessageRequest"))
             except grpc.RpcError:
                 log.debug("a stream broke")
             except Exception as error:

@@ -297,9 +297,12 @@ class TableSchema:
 
     def default_wire(self, action: bytes, one_shot: OneShot, extra: tuple[bytes, int] | None = None) -> bytes:
         """Body of the default entry's ``p4.v1.TableEntry``; ``extra``: its metadata."""
+        given = b""  # a table with an action profile may have no default action: a miss does nothing
+        if action[0]:
+            given = delimited(_TE.ACTION_FIELD_NUMBER, self.action_wire(action, one_shot))
         return (
             self._id_wire
-            + delimited(_TE.ACTION_FIELD_NUMBER, self.action_wire(action, one_shot))
+            + given
             + _DEFAULT
             + (_CONST if self.const_default else b"")
             + (_metadata_wire(*extra) if extra is not None else b"")

@@ -23,7 +23,7 @@ from engine.p4rt.stubs import gnmi, p4r
 from engine.server import Listener
 from tests.engine.switchd_support import eventually
 from tests.p4runtime.fake import FakeBackend
-from tests.p4runtime.harness import DIGEST, INSERT, RawClient, exact, served
+from tests.p4runtime.harness import BALANCE, DIGEST, INSERT, RawClient, exact, served
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
@@ -282,3 +282,26 @@ def test_one_server_outlives_another_s_clients(backend: FakeBackend) -> None:
             client.stream().arbitrate(1)
             client.close()
         assert alive(address).startswith("1.4")
+
+
+@pytest.mark.parametrize("method", ["p4.v1.P4Runtime/StreamChannel", "gnmi.gNMI/Subscribe"])
+def test_streams_of_bytes_that_are_no_message_end(method: str, backend: FakeBackend) -> None:
+    """With a code, without a trace in the server: it can be stopped at once."""
+    with served(backend) as (serving, address):
+        client = RawClient(address)
+        call = client.channel.stream_stream(f"/{method}", None, None)
+        for _ in range(30):
+            stream = call(iter([b"\xff\xff\xff"]), timeout=20)
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stream)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        client.close()
+        assert serving.grpc.stop(0.5).wait(10), "no call is left"
+
+
+def test_a_default_action_that_there_is_none_of(raw: RawClient, primary: Any, backend: FakeBackend) -> None:
+    """Tables with an action profile may have no default action."""
+    wanted = p4r.TableEntry(table_id=BALANCE, is_default_action=True)
+    backend.switch.tables[3].default = b"\0"
+    (read,) = raw.read(table_entry=wanted)
+    assert read.table_entry == wanted
