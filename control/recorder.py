@@ -5,13 +5,15 @@ Everything is appended to lists that the writer's thread turns into columns; not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from control.history.writer import Block, Counts, Rows, Writer
+from control.inband.report import FlowReport
 from control.intake import Columns
 from control.store import FlipRecord
 from control.telemetry import PortEvent
@@ -75,6 +77,28 @@ class Recorder:
         }
         self.writer.put(Block("ports", shared, self._elements))
 
+    def flow(self, report: FlowReport, time_s: float, names: Mapping[int, str]) -> None:
+        """Keep what a flow's packet met on its way, a row per switch; ``names`` of node ids. The models do not learn it:
+        the queue that one packet met is not the deepest of an interval."""
+        if self.writer is None:
+            return
+        flow = f"{report.src}:{report.sport}>{report.dst}:{report.dport}/{report.protocol}"
+        met = [(hop.node_id, hop.egress_port, hop.latency_us, hop.queue_packets) for hop in report.hops]
+        met.append((report.sink_node, report.sink_egress_port, report.sink_latency_us, report.sink_queue_packets))
+        rows = [
+            {
+                "time_s": time_s,
+                "flow": flow,
+                "hop": float(place),
+                "element": f"{names.get(node, node)}:{port}",
+                "latency_us": _float(latency),
+                "queue_packets": _float(queue),
+                "sequence": float(report.seq),
+            }
+            for place, (node, port, latency, queue) in enumerate(met)
+        ]
+        self.writer.put(Rows("flows", rows))
+
     def port(self, event: PortEvent) -> None:
         """Keep a port's death or return; being alive still is no event."""
         if self.writer is None or self._alive.get(event.element, True) == event.up:
@@ -97,6 +121,10 @@ class Recorder:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
+
+
+def _float(value: int | None) -> float:
+    return nan if value is None else float(value)
 
 
 def _gap(element: str, source: str, start_s: float, end_s: float) -> dict[str, Any]:

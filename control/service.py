@@ -33,6 +33,7 @@ from control.errors import ControlError, InputError, NoticeError, NotPrimary, Pa
 from control.fleet import Fleet, Outcome
 from control.history.files import Retention
 from control.history.writer import Writer
+from control.inband.report import FlowReport
 from control.inband.runtime import InbandTelemetry
 from control.intake import Intake
 from control.inventory import Config, Target
@@ -105,7 +106,11 @@ class Service:
         self._port_report = self.program.schema.digests[PORT_REPORT].id
         self.intake = Intake(topology, self.program.schema)
         wanted = self.config.inband
-        self.inband = InbandTelemetry(topology, wanted, self.program.schema) if wanted is not None else None
+        self.inband = (
+            InbandTelemetry(topology, wanted, self.program.schema, listeners=[self._on_flow])
+            if wanted is not None
+            else None
+        )
         self.recorder = Recorder(self._writer(), self.intake.elements)
         self.outcomes = Outcomes(self.config.share, self._priorities())
         self.outcomes.recall(self.ledger.lines(limit=10_000))
@@ -247,6 +252,10 @@ class Service:
     async def restored(self, name: str, switch: Switch) -> None:
         if self.inband is not None:
             await self.inband.restore(name, switch)
+
+    def _on_flow(self, _switch: str, report: FlowReport) -> None:
+        names = {switch.device_id: switch.name for switch in self.topology.switches}
+        self.recorder.flow(report, self.clock.time(), names)
 
     def silent_on_gnmi(self) -> frozenset[str]:
         """Switches whose digests are all that is known of them."""
