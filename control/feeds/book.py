@@ -32,6 +32,7 @@ class Entry:
     first_received: float
     batch: int  # which poll brought it
     held: str = ""  # why it may not drain, for now
+    mapped: list[Notice] | None = None  # made once: there may be thousands of entries
 
     @property
     def key(self) -> tuple[str, str]:
@@ -64,7 +65,8 @@ class NoticeBook:
             old = self.entries.get(_key(found))
             if old is not None and not newer(found, old.found):
                 self.stale_copies += found != old.found
-                old.source = source if found == old.found else old.source
+                if found == old.found and source != old.source:
+                    old.source, old.mapped = source, None
                 continue
             merged = found if old is None else _merged(found, old.found)
             first = now_s if old is None else old.first_received
@@ -128,6 +130,11 @@ class NoticeBook:
 
     def _mapped(self, item: Entry) -> list[Notice]:
         """The entry's notices; circuits that are not known are remembered."""
+        if item.mapped is None:
+            item.mapped = self._made(item)
+        return item.mapped
+
+    def _made(self, item: Entry) -> list[Notice]:
         announced = item.found
         worst: dict[str, Impact] = {}
         if announced.start is None or announced.end is None or announced.end <= announced.start:
