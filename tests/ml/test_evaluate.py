@@ -252,7 +252,7 @@ def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys
     arguments = ["kddi", "nab", "telemetry", "cml", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--quiet"]
     assert evaluate.main(arguments) == 2
     told = capsys.readouterr().err
-    for name in ("label.tsv", "combined_windows.json", f"{tmp_path}/telemetry", f"{tmp_path}/cml"):
+    for name in ("label.tsv", f"{tmp_path}/nab", f"{tmp_path}/telemetry", f"{tmp_path}/cml"):
         assert name in told
     assert (tmp_path / "o" / "index.html").is_file()  # and says so too
 
