@@ -17,7 +17,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.api import ActionCall, Code, Digest, EngineError, Event, Match, MatchKind, Op, TableUpdate
+from engine.api import (
+    ActionCall,
+    Code,
+    Digest,
+    EngineError,
+    Event,
+    GroupMember,
+    GroupRef,
+    Match,
+    MatchKind,
+    Op,
+    ProgramInfo,
+    TableUpdate,
+)
 from engine.codec import octets
 from engine.library import Switch, compile_program
 from tests.differential.programs import CELLS, CPU_PORT, DUMP, GROUP, SESSION, Case, Entry, Generator
@@ -73,16 +86,35 @@ def match(entry: tuple[str, int, int, int]) -> Match:
     return Match(value, mask=second.to_bytes(size, "big"))
 
 
-def update(switch: Switch, entry: Entry) -> TableUpdate:
+def call(info: ProgramInfo, table: int, name: str, values: Sequence[tuple[int, int]]) -> ActionCall:
+    action = next(a for a in info.tables[table].actions if info.actions[a].name == name)
+    return ActionCall(action, tuple(value.to_bytes(octets(width), "big") for value, width in values))
+
+
+def insert(switch: Switch, entries: Sequence[Entry]) -> list[Code]:
+    """Write entries, with members and groups for those of selectors; one code each."""
     info = switch.codec.program
-    table = next(i for i, t in enumerate(info.tables) if t.name == entry.table)
-    action = next(a for a in info.tables[table].actions if info.actions[a].name == entry.action)
-    key = tuple(match(part) for part in entry.key)
-    for part, described in zip(entry.key, info.tables[table].key, strict=True):
-        wanted = MatchKind[part[0].upper()]  # p4c writes optional fields as ternary ones
-        assert described.kind in (wanted, MatchKind.TERNARY), f"{entry.table}: {described.kind} for {wanted}"
-    values = tuple(value.to_bytes(octets(width), "big") for value, width in entry.params)
-    return TableUpdate(Op.INSERT, table, key, ActionCall(action, values), entry.priority)
+    members = groups = 0
+    updates = []
+    for entry in entries:
+        table = next(i for i, t in enumerate(info.tables) if t.name == entry.table)
+        key = tuple(match(part) for part in entry.key)
+        for part, described in zip(entry.key, info.tables[table].key, strict=True):
+            wanted = MatchKind[part[0].upper()]  # p4c writes optional fields as ternary ones
+            assert described.kind in (wanted, MatchKind.TERNARY), f"{entry.table}: {described.kind} for {wanted}"
+        action: ActionCall | GroupRef = call(info, table, entry.action, entry.params)
+        profile = info.tables[table].selector
+        if profile is not None:
+            chosen = []
+            for name, values in ((entry.action, entry.params), *entry.others):
+                members += 1
+                switch.member_write(Op.INSERT, profile, members, call(info, table, name, values))
+                chosen.append(GroupMember(members))
+            groups += 1
+            switch.group_write(Op.INSERT, profile, groups, chosen)
+            action = GroupRef(groups)
+        updates.append(TableUpdate(Op.INSERT, table, key, action, entry.priority))
+    return switch.table_write(updates)
 
 
 def on_engine(program: bytes, entries: Sequence[Entry], frames: Sequence[bytes]) -> Outcome:
@@ -98,7 +130,7 @@ def on_engine(program: bytes, entries: Sequence[Entry], frames: Sequence[bytes])
         pairs = [(CPU_PORT, instance) for instance in INSTANCES]
         switch.multicast_write(Op.INSERT, GROUP, pairs)
         switch.clone_write(Op.INSERT, SESSION, pairs)
-        codes = switch.table_write([update(switch, entry) for entry in entries])
+        codes = insert(switch, entries)
         if any(code is not Code.OK for code in codes):
             raise EngineError(f"entries were refused: {codes}")
         for number, frame in enumerate(frames):

@@ -31,6 +31,8 @@ class Entry:
     action: str
     params: tuple[tuple[int, int], ...]  # (value, width)
     priority: int
+    others: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()  # with the first, the members of a group
+    selector: bool = False
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class _Table:
     name: str
     keys: list[tuple[Variable, str]]
     actions: list[tuple[str, list[Variable]]]
+    selector: bool = False
 
 
 @dataclass(slots=True)
@@ -286,23 +289,31 @@ class Generator:
             if kind == "range" and (variable.width > 128 or variable.signed):
                 kind = "ternary"
             keys.append((variable, kind))
-        lines = [f"    direct_counter(CounterType.packets_and_bytes) dc{number};"]
+        selector = chance.random() < 0.25
+        lines = [] if selector else [f"    direct_counter(CounterType.packets_and_bytes) dc{number};"]
         actions: list[tuple[str, list[Variable]]] = []
         for i in range(chance.randint(1, 3)):
             name = f"act{number}_{i}"
             params = [Variable(f"p{k}", chance.choice(WIDTHS)) for k in range(chance.randint(0, 2))]
             inner = Expressions(chance, [*scope.variables, *params, *params], scope.valid)
             body = " ".join(self._assignment(inner) for _ in range(chance.randint(1, 2)))
-            body += f" dc{number}.count();"
+            body += "" if selector else f" dc{number}.count();"
             lines.append(f"    action {name}({', '.join(f'{p.type} {p.name}' for p in params)}) {{ {body} }}")
             actions.append((name, params))
         table = f"table{number}"
-        self.tables.append(_Table(table, keys, actions))
+        self.tables.append(_Table(table, keys, actions, selector))
+        last = f"counters = dc{number};"
         listed = " ".join(f'{v.name} : {kind} @name("k{i}");' for i, (v, kind) in enumerate(keys))
+        if selector:
+            listed += "".join(f" {v.name} : selector;" for v in chance.sample(self.fields, min(2, len(self.fields))))
+            method = chance.choice(("crc16", "crc32", "csum16", "xor16", "identity"))
+            made = f"action_selector(HashAlgorithm.{method}, 32w64, 32w{chance.choice((8, 14, 16))}) pick{number};"
+            lines.append(f"    {made}")
+            last = f"implementation = pick{number};"
         lines.append(
             f"    table {table} {{ key = {{ {listed} }} "
             f"actions = {{ {' '.join(n + ';' for n, _p in actions)} NoAction; }} "
-            f"default_action = NoAction; counters = dc{number}; size = 64; }}"
+            f"default_action = NoAction; {last} size = 64; }}"
         )
         return "\n".join(lines)
 
@@ -411,6 +422,11 @@ class Generator:
             at += item.width
         return self.chance.choice((0, 0, Expressions(self.chance, []).number(variable.width)))
 
+    def _call(self, table: _Table) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """An action of a table with arguments."""
+        action, params = self.chance.choice(table.actions)
+        return f"I.{action}", tuple((Expressions(self.chance, []).number(p.width), p.width) for p in params)
+
     def _entries(self, frames: list[bytes]) -> list[Entry]:
         chance = self.chance
         out: dict[tuple[object, ...], Entry] = {}
@@ -434,8 +450,8 @@ class Generator:
                     elif kind == "range":
                         value, second = sorted((value, self._values(variable, frames)))
                     key.append((kind, width, value, second))
-                action, params = chance.choice(table.actions)
-                values = tuple((Expressions(chance, []).number(p.width), p.width) for p in params)
-                entry = Entry(f"I.{table.name}", tuple(key), f"I.{action}", values, number + 1 if ordered else 0)
+                (action, values), *others = (self._call(table) for _ in range(3 if table.selector else 1))
+                priority = number + 1 if ordered else 0
+                entry = Entry(f"I.{table.name}", tuple(key), action, values, priority, tuple(others), table.selector)
                 out.setdefault((table.name, *key), entry)
         return list(out.values())

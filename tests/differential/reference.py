@@ -57,7 +57,7 @@ class Reference:
         self._packets: queue.Queue[bytes] = queue.Queue()
         self.digests: set[tuple[int, ...]] = set()
         self._ready = threading.Event()
-        self._sequence = 0
+        self._sequence = self._members = self._groups = 0
         self.info = p4i.P4Info()
         address = f"unix:{self._folder.name}/grpc"
         command = [EXECUTABLE, "--no-p4", "--device-id", "1", "--log-level", "off"]
@@ -170,7 +170,6 @@ class Reference:
 
     def insert(self, entry: Entry) -> None:
         table = next(t for t in self.info.tables if t.preamble.name == entry.table)
-        action = next(a for a in self.info.actions if a.preamble.name == entry.action)
         entity = p4r.Entity()
         made = entity.table_entry
         made.table_id, made.priority = table.preamble.id, entry.priority
@@ -191,11 +190,38 @@ class Reference:
                 one.optional.value = canonical(first)
             else:
                 one.range.low, one.range.high = canonical(first), canonical(second)
-        made.action.action.action_id = action.preamble.id
-        for param, (value, _width) in zip(action.params, entry.params, strict=True):
-            given = made.action.action.params.add()
-            given.param_id, given.value = param.id, canonical(value)
+        if entry.selector:
+            made.action.action_profile_group_id = self._group(table.implementation_id, entry)
+        else:
+            self._call(made.action.action, entry.action, entry.params)
         self._write(entity)
+
+    def _call(self, target: Any, name: str, values: Sequence[tuple[int, int]]) -> None:
+        action = next(a for a in self.info.actions if a.preamble.name == name)
+        target.action_id = action.preamble.id
+        for param, (value, _width) in zip(action.params, values, strict=True):
+            given = target.params.add()
+            given.param_id, given.value = param.id, canonical(value)
+
+    def _group(self, profile: int, entry: Entry) -> int:
+        """A new group of an entry's actions; members and groups count from 1."""
+        self._groups += 1
+        group = p4r.Entity()
+        group.action_profile_group.action_profile_id = profile
+        group.action_profile_group.group_id = self._groups
+        calls = [(entry.action, entry.params), *entry.others]
+        group.action_profile_group.max_size = len(calls)
+        for name, values in calls:
+            self._members += 1
+            member = p4r.Entity()
+            member.action_profile_member.action_profile_id = profile
+            member.action_profile_member.member_id = self._members
+            self._call(member.action_profile_member.action, name, values)
+            self._write(member)
+            one = group.action_profile_group.members.add()
+            one.member_id, one.weight = self._members, 1
+        self._write(group)
+        return self._groups
 
     def counters(self) -> dict[str, list[tuple[int, int]]]:
         """Packets and bytes of all cells, by counter."""
