@@ -1,4 +1,4 @@
-"""In-band telemetry in the running service: what is written to a switch, through finsy's real encodings; what comes back."""
+"""In-band telemetry in the running service: what goes to a switch in finsy's real encodings, and what comes back."""
 
 from __future__ import annotations
 
