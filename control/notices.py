@@ -9,8 +9,8 @@
     summary: splice on fibre 7
 
 The further fields of :class:`Notice` are those that providers' notices have (:mod:`control.feeds`); they may be given
-here as well. Keys are strict: an unknown or mistyped one is an error that names the file and the key, and the notice is not
-used. A file that disappears withdraws its notices.
+here as well. Keys are strict: an unknown or mistyped one is an error that names the file and the key, and the notice is
+not used. A file that disappears withdraws its notices.
 """
 
 from __future__ import annotations
