@@ -78,7 +78,7 @@ class Recorder:
         self.writer.put(Block("ports", shared, self._elements))
 
     def flow(self, report: FlowReport, time_s: float, names: Mapping[int, str]) -> None:
-        """Keep what a flow's packet met on its way, a row per switch; ``names`` of node ids. The models do not learn it:
+        """Keep what a flow's packet met on its way, a row per switch; ``names`` by node id. Models do not learn it:
         the queue that one packet met is not the deepest of an interval."""
         if self.writer is None:
             return

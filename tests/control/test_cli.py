@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COMMANDS = ("serve", "lab", "switch", "paths", "flip", "revert", "status", "ledger", "train", "evaluate")
+COMMANDS = ("serve", "lab", "switch", "paths", "flip", "revert", "status", "ledger", "history", "train", "evaluate")
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
