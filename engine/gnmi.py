@@ -22,7 +22,7 @@ from engine.api import DatapathError, DeviceState, PortStatus
 from engine.gnmi_paths import Elem, Leaf, Value, elements, is_config, leaves, matches, notification, reading, update
 from engine.gnmi_set import wanted as wanted_states
 from engine.p4rt.errors import P4Error, Rpc, invalid, not_found
-from engine.p4rt.service import abort
+from engine.p4rt.service import abort, decoding
 from engine.p4rt.stubs import gnmi
 from engine.p4rt.values import delimited
 
@@ -121,9 +121,9 @@ class GnmiService:
         return grpc.method_handlers_generic_handler(
             "gnmi.gNMI",
             {
-                "Capabilities": unary(self.capabilities, gnmi.CapabilityRequest.FromString, plain),
-                "Get": unary(self.get, gnmi.GetRequest.FromString, plain),
-                "Set": unary(self.set, gnmi.SetRequest.FromString, plain),
+                "Capabilities": unary(decoding(self.capabilities, gnmi.CapabilityRequest), None, plain),
+                "Get": unary(decoding(self.get, gnmi.GetRequest), None, plain),
+                "Set": unary(decoding(self.set, gnmi.SetRequest), None, plain),
                 "Subscribe": grpc.stream_stream_rpc_method_handler(self.subscribe, None, None),
             },
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -43,6 +43,22 @@ def abort(context: grpc.ServicerContext, error: Exception) -> Any:
     context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 
+def decoding(method: Callable[[Any, grpc.ServicerContext], Any], type_: Any) -> Callable[..., Any]:
+    """``method`` as a handler that takes bytes; INVALID_ARGUMENT when they are no ``type_``.
+
+    gRPC's own decoding answers INTERNAL, and never ends a stream with a message that it cannot decode.
+    """
+
+    def call(data: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            request = type_.FromString(data)
+        except DecodeError:
+            abort(context, invalid(f"the request is no {type_.DESCRIPTOR.full_name}"))
+        return method(request, context)
+
+    return call
+
+
 class P4RuntimeService:
     """Handlers of ``p4.v1.P4Runtime`` for one device."""
 
@@ -50,19 +66,18 @@ class P4RuntimeService:
         self._device = device
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        """For ``grpc.Server.add_generic_rpc_handlers``. Writes come and reads leave as bytes."""
-        # Streams too are decoded here: gRPC never ends one with a message that it cannot decode.
+        """For ``grpc.Server.add_generic_rpc_handlers``. Requests come and reads leave as bytes."""
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         set_request, get_request = p4r.SetForwardingPipelineConfigRequest, p4r.GetForwardingPipelineConfigRequest
         return grpc.method_handlers_generic_handler(
             "p4.v1.P4Runtime",
             {
                 "Write": unary(self.write, None, _serialize),
-                "Read": stream(self.read, p4r.ReadRequest.FromString, None),
-                "SetForwardingPipelineConfig": unary(self.set_config, set_request.FromString, _serialize),
-                "GetForwardingPipelineConfig": unary(self.get_config, get_request.FromString, _serialize),
+                "Read": stream(decoding(self.read, p4r.ReadRequest)),
+                "SetForwardingPipelineConfig": unary(decoding(self.set_config, set_request), None, _serialize),
+                "GetForwardingPipelineConfig": unary(decoding(self.get_config, get_request), None, _serialize),
                 "StreamChannel": grpc.stream_stream_rpc_method_handler(self.stream, None, _serialize),
-                "Capabilities": unary(self.capabilities, p4r.CapabilitiesRequest.FromString, _serialize),
+                "Capabilities": unary(decoding(self.capabilities, p4r.CapabilitiesRequest), None, _serialize),
             },
         )
 

@@ -141,7 +141,7 @@ def test_messages_that_are_too_large_or_are_none(raw: RawClient, primary: Any) -
         call = raw.channel.unary_unary(f"/p4.v1.P4Runtime/{method}", None, None)
         with pytest.raises(grpc.RpcError) as caught:
             call(b"\xff\xff\xff", timeout=20)
-        assert caught.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     deep = p4r.WriteRequest(device_id=1)
     deep.election_id.low = 1
     deep.updates.add(type=INSERT).entity.table_entry.CopyFrom(exact(1, metadata=bytes(1 << 20)))
