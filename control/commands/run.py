@@ -108,8 +108,11 @@ def lab(
         show(rows, output, title=f"{found.name}: {len(found.hosts)} hosts, {len(found.links)} links")
         return
     from control.labs import run_lab
+    from topo.agents import PORT_OFFSET
 
     extra = ["--strategy", strategy.value, "--api", api, "--heartbeat-ms", str(heartbeat_ms or usual_ms)]
+    if target == "bmv2":
+        extra += ["--gnmi-port-offset", str(PORT_OFFSET)]
     code = run_lab(
         found, topology, target=target, run_dir=run_dir, heartbeat_ms=heartbeat_ms, pcap=pcap, api=address,
         serve_flags=extra if with_service else None,

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 
 from control import provenance
-from control.errors import ControlError, InputError
+from control.errors import ControlError
 from control.heartbeats import BY_GENERATOR
 from control.scoreboard import render, rows
 from control.scoreboard.experiment import Experiment, Run, session
@@ -35,10 +35,6 @@ from topo.network import NetworkError
 from topo.spec import Topology, TopologyError
 from topo.traffic import TrafficError
 
-NEEDED = {  # by fault kind: what only the embedded switch has
-    "gray_link": "the embedded switch's transceivers, which show the fading before anything is lost",
-    "overload": "the embedded switch's device model, whose capacity can be taken away",
-}
 BEATS_TIMEOUT_S = 5.0
 FORESEEABLE_FIRST = ("gray_link", "congestion", "overload", "maintenance")
 EXAMPLES = """examples:
@@ -55,7 +51,6 @@ class Game:
     scenarios: tuple[str, ...]
     strategies: tuple[Strategy, ...]
     seed: int
-    left_out: tuple[str, ...] = ()  # a line for people about each scenario that this target cannot play
 
     @property
     def rounds(self) -> list[tuple[str, Strategy]]:
@@ -103,8 +98,6 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
         setup_s = time.monotonic() - began
         beats = f"heartbeats every {options.heartbeat_ms:g} ms by {_beat_source(experiment)}"
         console.print(f"[dim]{setup_s:6.1f} s[/]  ready; {_flows_text(experiment)}; {beats}")
-        for line in game.left_out:
-            console.print(f"          {line}", highlight=False)
         results = _play(console, experiment, game, title)
         played = [run.row for run in results]
         rows.write(
@@ -113,7 +106,6 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
             topology=topology.name,
             target=options.target,
             heartbeat_ms=options.heartbeat_ms,
-            not_played=list(game.left_out),
             seed=game.seed,
             flows=[{"name": f.name, "rate_pps": f.rate_pps, "family": f.family} for f in experiment.flows],
             setup_s=round(setup_s, 3),
@@ -209,18 +201,10 @@ def _picture(path: Path, played: Sequence[Row], title: str) -> None:
 def _game(options: argparse.Namespace) -> Game:
     known = faults.names()
     chosen = options.scenario or [*FORESEEABLE_FIRST, *(name for name in known if name not in FORESEEABLE_FIRST)]
-    kinds = {name: faults.load_scenario(name).kind for name in chosen}  # an error now, not after three minutes
-    left_out = tuple(
-        f"{name}: not played on {options.target}: needs {NEEDED[kind]}"
-        for name, kind in kinds.items()
-        if options.target != "engine" and kind in NEEDED
-    )
-    if len(left_out) == len(chosen):
-        raise InputError("; ".join(left_out))
-    if left_out:
-        chosen = [name for name in chosen if kinds[name] not in NEEDED]
+    for name in chosen:
+        faults.load_scenario(name)  # an error now, not after three minutes
     strategies = tuple(Strategy(name) for name in options.strategy) if options.strategy else tuple(Strategy)
-    return Game(tuple(chosen), strategies, options.seed, left_out)
+    return Game(tuple(chosen), strategies, options.seed)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from control.scoreboard import flows as protected
 from control.scoreboard.rows import Flip, Row, judge_flips
 from control.scoreboard.service import ServiceError, ServiceProcess
 from control.settings import Strategy
+from topo.agents import PORT_OFFSET
 from topo.faults import FaultPlan, load_scenario, plan
 from topo.impairments import constant
 from topo.lab import Lab
@@ -187,6 +188,8 @@ def session(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     lab = Lab(topology, target=target, run_dir=run_dir / "lab", heartbeat_interval_us=heartbeat_us, pcap=pcap)
+    if target == "bmv2":
+        extra = ("--gnmi-port-offset", str(PORT_OFFSET), *extra)
     service = ServiceProcess(source or topology.name, run_dir, api=api, heartbeat_ms=heartbeat_us / 1000, extra=extra)
     on_step(f"starting {len(topology.switches)} switches and {len(topology.hosts)} hosts")
     service.start()  # first, so that it loads while the lab is built; but it ends before the lab does
