@@ -14,7 +14,7 @@ from engine.p4rt import pipeline as pipelines
 from engine.p4rt.arbitration import Arbiter, Client, Notice, election_of
 from engine.p4rt.backend import Backend
 from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
-from engine.p4rt.outbox import Outbox
+from engine.p4rt.outbox import Outbox, stream_error
 from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.roles import RoleRules
 from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
@@ -142,7 +142,7 @@ class Device:
             else:
                 raise invalid(f"stream message {kind or 'without content'} is not supported")
         except (P4Error, EngineError) as error:
-            box.put_error(p4r.StreamMessageResponse(error=_stream_error(error, message, kind)))
+            box.put_error(p4r.StreamMessageResponse(error=stream_error(error, message, kind)))
 
     def _packet_out(self, client: Client, packet: p4r.PacketOut) -> None:
         if not self.arbiter.is_primary(client):
@@ -299,7 +299,7 @@ class Device:
         running = self.pipeline
         updates = request.updates
         if rules is not None:
-            _check_role(rules, request)
+            rules.check_all(request)
         if len(updates) == 1 and updates[0].entity.HasField("register_entry"):
             update = updates[0]
             if update.type == p4r.Update.MODIFY:  # the flip: waits for no other writer
@@ -439,28 +439,3 @@ class Device:
         except DatapathError as error:
             running.extras.dirty = True
             log.warning("the data plane did not keep the server's state: %s", error)
-
-
-def _check_role(rules: RoleRules, request: p4r.WriteRequest) -> None:
-    errors: list[P4Error | None] = []
-    for update in request.updates:
-        try:
-            rules.check(update.entity)
-            errors.append(None)
-        except P4Error as error:
-            errors.append(error)
-    if any(errors):
-        raise BatchError([error or P4Error(Rpc.ABORTED, "not applied") for error in errors])
-
-
-def _stream_error(error: Exception, message: p4r.StreamMessageRequest, kind: str | None) -> p4r.StreamError:
-    code = error.code if isinstance(error, (P4Error, DatapathError)) else Rpc.INTERNAL
-    out = p4r.StreamError(canonical_code=int(code), message=str(error))
-    if kind == "packet":
-        out.packet_out.packet_out.metadata.extend(message.packet.metadata)
-        out.packet_out.packet_out.payload = message.packet.payload[:256]
-    elif kind == "digest_ack":
-        out.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
-    elif kind == "other":
-        out.other.other.CopyFrom(message.other)
-    return out

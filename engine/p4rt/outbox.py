@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from engine.api import DatapathError
+from engine.p4rt.errors import P4Error, Rpc
 from engine.p4rt.stubs import p4r
 
 DEFAULT_LIMIT = 1024  # messages
@@ -83,3 +85,17 @@ class Outbox:
             if not (message.HasField("arbitration") or message.HasField("error")):
                 self._bytes -= message.ByteSize()
             return message
+
+
+def stream_error(error: Exception, message: p4r.StreamMessageRequest, kind: str | None) -> p4r.StreamError:
+    """What the specification answers to a stream message that could not be obeyed."""
+    code = error.code if isinstance(error, (P4Error, DatapathError)) else Rpc.INTERNAL
+    out = p4r.StreamError(canonical_code=int(code), message=str(error))
+    if kind == "packet":
+        out.packet_out.packet_out.metadata.extend(message.packet.metadata)
+        out.packet_out.packet_out.payload = message.packet.payload[:256]
+    elif kind == "digest_ack":
+        out.digest_list_ack.digest_list_ack.CopyFrom(message.digest_ack)
+    elif kind == "other":
+        out.other.other.CopyFrom(message.other)
+    return out

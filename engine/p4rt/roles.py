@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.p4rt.errors import P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid, unimplemented
 from engine.p4rt.stubs import p4r, stratum
 
 _ID_FIELDS = {
@@ -55,6 +55,18 @@ class RoleRules:
             id_ = getattr(message, _ID_FIELDS[kind])
             if id_ not in self._ids:
                 raise P4Error(Rpc.PERMISSION_DENIED, f"the role may not write {kind} of id 0x{id_:08x}")
+
+    def check_all(self, request: p4r.WriteRequest) -> None:
+        """BatchError when an update is outside the role; then none may be applied."""
+        errors: list[P4Error | None] = []
+        for update in request.updates:
+            try:
+                self.check(update.entity)
+                errors.append(None)
+            except P4Error as error:
+                errors.append(error)
+        if any(errors):
+            raise BatchError([error or P4Error(Rpc.ABORTED, "not applied") for error in errors])
 
     def wants(self, packet: p4r.PacketIn) -> bool:
         """Whether the role gets this packet-in."""
