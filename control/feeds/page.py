@@ -17,6 +17,8 @@ MOST_CHARACTERS = 500_000
 _SKIPPED = {"script", "style", "title"}
 _BREAKS = {"br", "p", "div", "li", "ul", "ol", "tr", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "dt", "dd",
            "td", "th", "blockquote", "section", "article", "pre", "center"}  # fmt: skip
+_DECLARATION = re.compile(r"<[!?][^<>]{0,1000}>")
+_NO_TAG = re.compile(r"<(?!/?[A-Za-z])")
 _SPACE = re.compile(r"[ \t\r\n\f\v]+")
 
 
@@ -129,9 +131,20 @@ def from_text(text: str) -> Page:
 def from_html(text: str) -> Page:
     """A page of HTML, however broken."""
     reader = _Reader()
-    reader.feed(text[:MOST_CHARACTERS])
+    reader.feed(_tame(text[:MOST_CHARACTERS]))
     reader.close()
     return reader.page()
+
+
+def _tame(text: str) -> str:
+    """Without comments and declarations, and with ``<`` that begins no tag as text: on many of these that are never
+    closed, the standard library's parser takes time quadratic in their number."""
+    pieces, at = [], 0
+    while (begin := text.find("<!--", at)) >= 0 and (end := text.find("-->", begin + 4)) >= 0:
+        pieces.append(text[at:begin])
+        at = end + 3
+    rest = _DECLARATION.sub(" ", "".join([*pieces, text[at:]]))
+    return _NO_TAG.sub("&lt;", rest)
 
 
 def squeeze(text: str) -> str:

@@ -19,12 +19,13 @@ def megaport(mail: Mail) -> Iterator[Announcement]:
     page = mail.page
     text = page.text
     opening = next((line for line in page.lines if "maintenance" in line.lower() and _REFERENCE.search(line)), "")
-    purpose = first(r"Purpose of Maintenance:\s*(.*?)\nImpacted Service\(s\):", text, re.DOTALL)
+    _, _, rest = text.partition("Purpose of Maintenance:")
+    purpose, ended, _ = rest.partition("\nImpacted Service(s):")
     yield Announcement(
         "megaport",
         maintenance_id=first(_REFERENCE.pattern, opening),
         account=first(r"^Hi (.{1,120}?),?$", text, re.MULTILINE),
-        summary=purpose or opening or None,
+        summary=(purpose.strip() if ended else opening) or None,
         status=status_in(f"{mail.title} {opening}"),
         start=moment(page.value("Start Date and Time")),
         end=moment(page.value("End Date and Time")),

@@ -16,7 +16,7 @@ def seaborn(mail: Mail) -> Iterator[Announcement]:
     page = mail.page
     start, end = moment(page.value("Start date/time")), moment(page.value("Finish date/time"))
     if start is None:
-        start, end = span(first(r"SCHEDULE:[^\n]*\n\s*(\d.{10,80})", page.text))
+        start, end = span(first(r"SCHEDULE:[^\n]{0,40}\n\s{0,9}(\d.{10,80})", page.text))
     affected = page.value("Circuit impacted", "AFFECTED CIRCUIT")
     opening = first(r"^(Be advised that .*)$", page.text, re.MULTILINE) or mail.title
     yield Announcement(
