@@ -20,7 +20,7 @@
 #define BREATH 512u /* root slots: a page of them */
 #define ROOTS (1u << SP_LPM_ROOT)
 #define CHUNK (1u << (SP_LPM_SECOND - SP_LPM_ROOT)) /* slots */
-#define BLOCK_BYTES (SP_LPM_BLOCK * CHUNK * sizeof(uint32_t))
+#define BLOCK_BYTES SP_LPM_BLOCK_BYTES
 
 /* For the 6 bits b: the heap positions (1 << length) - 2 + (b >> (6 - length)) of its prefixes of length 1..5. */
 #define ANCESTORS(b)                                                                                                  \
@@ -174,12 +174,22 @@ static bool sp_root_new(struct sp_lpm *lpm)
     return false;
 }
 
+static uint32_t *sp_block_slots(struct sp_lpm *lpm, struct sp_lpm_block *block)
+{
+    block->mapped = sp_spare_take(lpm, false);
+    block->bytes = SP_SPARE_BYTES;
+    if (block->mapped)
+        return sp_spare_slots(block->mapped);
+    block->bytes = BLOCK_BYTES;
+    return block->mapped = sp_map(BLOCK_BYTES);
+}
+
 static bool sp_block_new(struct sp_lpm *lpm, uint32_t number)
 {
     struct sp_lpm_block *block = &lpm->block[number];
     block->lengths = sp_map(SP_LPM_BLOCK * CHUNK);
     block->used = calloc(SP_LPM_BLOCK, sizeof *block->used);
-    block->slots = block->lengths && block->used ? sp_map(BLOCK_BYTES) : NULL;
+    block->slots = block->lengths && block->used ? sp_block_slots(lpm, block) : NULL;
     if (block->slots)
         return true;
     if (block->lengths)
@@ -207,6 +217,9 @@ static uint32_t sp_chunk(struct sp_lpm *lpm, struct sp_lpm_root *root)
             !sp_block_new(lpm, lpm->chunks / SP_LPM_BLOCK))
             return 0;
         chunk = ++lpm->chunks;
+        uint32_t next = chunk / SP_LPM_BLOCK + 1;
+        if (chunk % SP_LPM_BLOCK == SP_LPM_BLOCK / 2 && next < SP_LPM_BLOCKS && !lpm->block[next].slots)
+            sp_spare_start(lpm);
     }
     *sp_used(lpm, chunk) = 0;
     return root->chunk = chunk;
@@ -425,8 +438,11 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
 void sp_lpm_clear(struct sp_lpm *lpm)
 {
     sp_arena_clear(&lpm->arena);
+    uint8_t *spare = sp_spare_take(lpm, true);
+    if (spare)
+        munmap(spare, SP_SPARE_BYTES);
     for (uint32_t i = 0; i < SP_LPM_BLOCKS && lpm->block[i].slots; i++) {
-        munmap(lpm->block[i].slots, BLOCK_BYTES);
+        munmap(lpm->block[i].mapped, lpm->block[i].bytes);
         munmap(lpm->block[i].lengths, SP_LPM_BLOCK * CHUNK);
         free(lpm->block[i].used);
     }

@@ -206,6 +206,8 @@ extern struct sp_entry sp_hash_gone;
 #define SP_LPM_BLOCK 2048u            /* chunks */
 #define SP_LPM_BLOCKS 32u             /* room for a chunk below each root slot */
 #define SP_LPM_LONGER_BLOCK 1024u
+#define SP_LPM_BLOCK_BYTES (SP_LPM_BLOCK * 256u * sizeof(uint32_t))
+#define SP_SPARE_BYTES (2 * SP_LPM_BLOCK_BYTES + 4096) /* room to align a block */
 
 /* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
 struct sp_lpm_node {
@@ -230,6 +232,8 @@ struct sp_lpm_block {
     uint32_t *slots;  /* value or SP_LPM_LONGER | number */
     uint8_t *lengths; /* 1 + length of the prefix a slot's value comes from; 0: none */
     uint32_t *used;   /* prefixes in a chunk; of a free one: the next free */
+    void *mapped;     /* where `slots` are, with its size */
+    size_t bytes;
 };
 
 struct sp_lpm {
@@ -239,6 +243,7 @@ struct sp_lpm {
     struct sp_lpm_longer **longer;
     uint32_t chunks, free_chunk; /* ever made; first free one, 0: none */
     uint32_t longer_count, longer_blocks, free_longer;
+    struct sp_spare *spare; /* memory of the next block, in the making or ready */
     struct sp_arena arena;
 };
 
@@ -501,6 +506,11 @@ void sp_arena_clear(struct sp_arena *a);
 void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit);
 void sp_grown_free(void *array, size_t item, uint32_t capacity);
 void *sp_map(size_t bytes); /* zeroed when they are touched; munmap() frees them */
+
+/* See spare.c. */
+void sp_spare_start(struct sp_lpm *lpm);
+uint8_t *sp_spare_take(struct sp_lpm *lpm, bool wait); /* SP_SPARE_BYTES when they are ready or `wait`; otherwise NULL */
+uint32_t *sp_spare_slots(uint8_t *mapped);
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_update(struct sp_table *t, struct sp_entry *e); /* after a change of e's action */
