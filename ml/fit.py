@@ -28,8 +28,8 @@ from ml.sim.world import World
 # runs with few rows each teach more than few runs with many.
 CALM, WARM, NEAR, FAILING = 0.01, 0.06, 0.3, 0.03
 PART = 3_000  # elements simulated at once
-MISSED = 0.002  # share of probable rows that the screen may lose
-PROBABLE = 0.5
+MISSED = 0.005  # share of probable rows that the screen may lose
+PROBABLE = 0.6
 TREES, LEAVES = 60, 8
 
 
@@ -123,7 +123,7 @@ def collect(
     makers = [_Collector(run, start, profile.unit_s, edge) for run in (ports.link, ports.congestion)]
     for i in heldout.stream(bank, ports.link):
         screens = wide.screen_ports(bank)
-        unwell = (screens[0][0] > 1.0) | (screens[0][2] > 1.0), (screens[1][0] > 0.55) | (screens[1][1] > 0.6)
+        unwell = (screens[0][0] > 1.0) | (screens[0][2] > 1.0), (screens[1][0] > 0.05) | (screens[1][1] > 0.1)
         wanted = [maker.wanted(rng, i, bad, bank.samples) for maker, bad in zip(makers, unwell, strict=True)]
         rows = np.flatnonzero(wanted[0][0] | wanted[1][0])
         if not len(rows):
@@ -140,7 +140,7 @@ def collect(
         maker = _Collector(devices, rng.uniform(0.0, span_s, count), profile.unit_s, edge)
         for i in heldout.stream(boxes, devices):
             screen = wide.screen_devices(boxes)
-            keep, weight = maker.wanted(rng, i, (screen[0] > 0.55) | (screen[1] > 0.6), boxes.samples)
+            keep, weight = maker.wanted(rng, i, (screen[0] > 0.05) | (screen[1] > 0.1), boxes.samples)
             rows = np.flatnonzero(keep)
             if len(rows):
                 maker.add(i, rows, wide.devices(boxes, rows), np.array(screen).T[rows], weight)

@@ -268,11 +268,13 @@ def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     return _pack(narrow, WIDE_OVERLOAD, columns)
 
 
+QUEUE_CALM, BACKLOG_CALM = 0.6, 3.0  # log of the queue over the log of its room; log of the backlog
+
 # The screen: a few numbers per element, cheap enough for all of them at every tick.
 SCREEN: dict[Mode, tuple[str, ...]] = {
     Mode.LINK_FAILURE: ("margin_gone", "margin_eaten", "power_lost", "trouble", "down", "bias_risen", "rain_fade"),
-    Mode.CONGESTION: ("load", "queue", "dropped"),
-    Mode.DEVICE_OVERLOAD: ("cpu", "memory", "backlog", "dropped"),
+    Mode.CONGESTION: ("load_over_half", "load_risen", "queue_over", "dropped"),
+    Mode.DEVICE_OVERLOAD: ("cpu_over_half", "memory_over_half", "backlog_over", "dropped", "cpu_risen", "memory_risen"),
 }
 
 
@@ -294,8 +296,9 @@ def screen_ports(bank: PortBank) -> tuple[list[Floats], list[Floats]]:
     ]
     full = mean[:, QUEUE] / np.fmax(np.log1p(bank.queue_limit), 1.0)
     congestion = [
-        np.clip(mean[:, LOAD], 0.0, 1.5),
-        np.fmin(np.where(np.isnan(bank.queue_limit), mean[:, QUEUE] / 6.0, full), 2.0),
+        np.clip(mean[:, LOAD] - 0.5, 0.0, 1.0),
+        np.clip(mean[:, LOAD] - deep[1, :, LOAD], 0.0, 1.0),
+        np.clip(np.where(np.isnan(bank.queue_limit), mean[:, QUEUE] / 6.0, full) - QUEUE_CALM, 0.0, 2.0),
         np.minimum(recent[:, 3], 1.0),
     ]
     return link, congestion
@@ -307,4 +310,6 @@ def screen_devices(bank: DeviceBank) -> list[Floats]:
     known = np.maximum(trend[0], 1e-9)[:, :3]
     mean = (trend[3, :, :3] / known + trend[6, :, :3]) * (trend[0, :, :3] > 0.0)
     dropped = np.minimum(bank.counters.state[3, :, 0], 1.0)
-    return [np.clip(mean[:, 0], 0.0, 1.5), np.clip(mean[:, 1], 0.0, 1.5), np.clip(mean[:, 2], 0.0, 12.0), dropped]
+    high = np.clip(mean - np.array([0.5, 0.5, BACKLOG_CALM]), 0.0, 12.0)
+    risen = np.clip(mean - bank.deep.state[1], 0.0, 1.0)
+    return [high[:, 0], high[:, 1], high[:, 2], dropped, risen[:, 0], risen[:, 1]]
