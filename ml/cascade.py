@@ -7,7 +7,7 @@ failures that training saw there. A mode without a screen (the lab's small model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ml import wide
 from ml.boosted import BoostedModel
 from ml.estimators.base import Floats
-from ml.features import DeviceBank, PortBank
+from ml.features import DeviceBank, Lines, PortBank
 from ml.hazard import HazardModel, ModelError
 from ml.schema import Mode
 
@@ -92,18 +92,10 @@ class Cascade:
             self._suspects(mode, columns, len(bank.newest))
             for mode, columns in ((Mode.LINK_FAILURE, link), (Mode.CONGESTION, congestion))
         ]
-        both = suspects[0] if len(suspects[0]) == len(bank.newest) else np.union1d(*suspects)
-        features: dict[bool, tuple[Floats, Floats]] = {}
-
-        def of(boosted: bool) -> tuple[Floats, Floats]:
-            if boosted not in features:
-                features[boosted] = wide.ports(bank, both, self.neighbours) if boosted else bank.features(both)
-            return features[boosted]
-
+        lines = None if screened else bank._lines(4)  # all rows of both modes: fitted once
         found = []
-        for k, mode in enumerate((Mode.LINK_FAILURE, Mode.CONGESTION)):
-            rows = suspects[k]
-            found.append(self._judge(mode, rows, len(bank.newest), self._x(mode, of, k, both, rows)))
+        for mode, rows in zip((Mode.LINK_FAILURE, Mode.CONGESTION), suspects, strict=True):
+            found.append(self._judge(mode, rows, len(bank.newest), self._x(mode, bank, rows, lines)))
         return found[0], found[1]
 
     def devices(self, bank: DeviceBank) -> Judgement:
@@ -115,11 +107,16 @@ class Cascade:
             x = wide.devices(bank, rows) if boosted else bank.features(rows)
         return self._judge(mode, rows, len(bank.newest), x)
 
-    def _x(self, mode: Mode, of: Callable[[bool], tuple[Floats, Floats]], k: int, both: Rows, rows: Rows) -> Floats:
+    def _x(self, mode: Mode, bank: PortBank, rows: Rows, lines: Lines | None) -> Floats:
+        """Features of the suspicious ports; a view of the whole state is cheaper than picking all rows of it."""
         if not len(rows):
             return np.empty((0, 0))
-        x = of(isinstance(self.models[mode], BoostedModel))[k]
-        return x if len(rows) == len(both) else x[np.searchsorted(both, rows)]
+        link = mode is Mode.LINK_FAILURE
+        if isinstance(self.models[mode], BoostedModel):
+            return (wide.link_ports if link else wide.congestion_ports)(bank, rows, self.neighbours)
+        pick = slice(None) if len(rows) == len(bank.newest) else rows
+        own = lines if isinstance(pick, slice) else None
+        return bank.link_features(pick, own) if link else bank.congestion_features(pick, own)
 
     def _suspects(self, mode: Mode, columns: Sequence[Floats], count: int) -> Rows:
         screen = self.screens.get(mode)

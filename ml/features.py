@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ml.estimators.base import Floats, Rows
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
 
+Lines: TypeAlias = tuple[Floats, Floats, Floats]
 MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
 
 
@@ -188,7 +190,12 @@ class PortBank(Bank):
 
     def features(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
         """(link failure, congestion): one row per port of ``rows``, columns as the feature lists."""
-        quick, slow, lasting = self._lines(4, rows)
+        lines = self._lines(4, rows)
+        return self.link_features(rows, lines), self.congestion_features(rows, lines)
+
+    def link_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
+        """Columns as :data:`LINK_FEATURES`; ``lines`` where they are known already."""
+        quick, slow, lasting = lines or self._lines(4, rows)
         base = self.base.state[:, rows]
         recent = np.log1p(self.counters.state[3, rows].T)
         drop = base[1, :, 0] - slow[0]
@@ -214,6 +221,12 @@ class PortBank(Bank):
             rtt,
             1.0 - self.up[rows],
         )
+        return _pack(LINK_FEATURES, link)
+
+    def congestion_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
+        """Columns as :data:`CONGESTION_FEATURES`."""
+        quick, slow, lasting = lines or self._lines(4, rows)
+        recent = np.log1p(self.counters.state[3, rows].T)
         mean = self._mean(2, rows)
         load, rising = slow[2], np.maximum(lasting[2], 0.0)
         congestion = (
@@ -231,7 +244,7 @@ class PortBank(Bank):
             lasting[3],
             recent[3],
         )
-        return _pack(LINK_FEATURES, link), _pack(CONGESTION_FEATURES, congestion)
+        return _pack(CONGESTION_FEATURES, congestion)
 
 
 class DeviceBank(Bank):

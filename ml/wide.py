@@ -181,18 +181,17 @@ def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
 
 def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
     """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
-    link, congestion = bank.features(rows)
+    return link_ports(bank, rows, neighbours), congestion_ports(bank, rows, neighbours)
+
+
+def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
+    """Features of ``rows`` for link failure."""
     level, slope = bank._line(2, rows)
     middle, moving = bank._line(1, rows)
     outside = bank.context[rows].T
     margin_base = lasting(bank, MARGIN, rows)
     margin, quick = level[MARGIN], short_mean(bank, MARGIN, rows)
-    lost = power_lost(bank)
-    near = np.zeros(len(rows)) if neighbours is None else neighbours.others(lost)[rows]
-    mean = short_mean(bank, LOAD, rows)
-    busy = np.zeros(len(rows))
-    if neighbours is not None:
-        busy = neighbours.others(np.nan_to_num(short_mean(bank, LOAD)))[rows]
+    near = np.zeros(len(rows)) if neighbours is None else neighbours.others(power_lost(bank))[rows]
     wide_link = (
         MARGIN_MOST - quick,
         MARGIN_MOST - np.fmin(quick, margin),
@@ -213,6 +212,17 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         near,
         *outside,
     )
+    return _pack(bank.link_features(rows), WIDE_LINK, wide_link)
+
+
+def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
+    """Features of ``rows`` for congestion."""
+    level, slope = bank._line(2, rows)
+    middle, moving = bank._line(1, rows)
+    mean = short_mean(bank, LOAD, rows)
+    busy = np.zeros(len(rows))
+    if neighbours is not None:
+        busy = neighbours.others(np.nan_to_num(short_mean(bank, LOAD)))[rows]
     room = np.log1p(bank.queue_limit[rows])
     queue, queue_long = short_mean(bank, QUEUE, rows), level[QUEUE]
     wide_congestion = (
@@ -238,7 +248,7 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
         slope[QUEUE],
         busy,
     )
-    return _pack(link, WIDE_LINK, wide_link), _pack(congestion, WIDE_CONGESTION, wide_congestion)
+    return _pack(bank.congestion_features(rows), WIDE_CONGESTION, wide_congestion)
 
 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
