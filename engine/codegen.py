@@ -209,6 +209,7 @@ def _table_rows(program: ir.Program) -> list[str]:
             plan.bytes,
             plan.words,
             len(plan.ranges),
+            plan.range_words,
             len(table.actions),
             -1 if table.profile is None else table.profile,
             -1 if table.direct_meter is None else table.direct_meter,

@@ -25,6 +25,7 @@ class KeyLayout:
         self.bytes = position
         self.words = (position + 7) // 8
         self.ranges = [i for i, key in enumerate(table.keys) if key.kind is MatchKind.RANGE]
+        self.range_words = max([2, *((table.keys[i].width + 63) // 64 for i in self.ranges)])  # of each bound
 
     @staticmethod
     def is_direct(table: ir.Table) -> bool:
@@ -109,16 +110,30 @@ class Controls:
         out.append(f"const uint64_t k[{plan.words}] = {{{words}}};")
         return out
 
+    @staticmethod
+    def _range_values(table: ir.Table, plan: KeyLayout) -> list[str]:
+        """``r``: the range fields' values, each of as many words as a bound has; follows :meth:`_key_words`."""
+        if not plan.ranges:
+            return []
+        words: list[str] = []
+        wide: list[str] = []
+        for number, i in enumerate(plan.ranges):
+            if is_wide(table.keys[i].width):
+                at, size = f"b_ + {plan.offsets[i]}", octets(table.keys[i].width)
+                wide.append(f"sp_number_words(r + {number * plan.range_words}, {plan.range_words}, {at}, {size});")
+                words += ["0"] * plan.range_words
+            else:
+                words += ["0"] * (plan.range_words - 2)
+                words += [f"(uint64_t)((sp_u128)v{i} >> 64)", f"(uint64_t)v{i}"]
+        return [f"uint64_t r[] = {{{', '.join(words)}}};", *wide]
+
     def _lookup(self, table: ir.Table) -> list[str]:
         plan = KeyLayout(table)
         out = self._key_words(table, plan)
         if table.ternary:
-            ranges = "NULL"
-            if plan.ranges:
-                parts = [f"(uint64_t)((sp_u128)v{i} >> 64), (uint64_t)v{i}" for i in plan.ranges]
-                out.append(f"const uint64_t r[] = {{{', '.join(parts)}}};")
-                ranges = "r"
-            found = f"sp_lookup_ternary(t, k, {plan.words}, {ranges}, {len(plan.ranges)})"
+            out += self._range_values(table, plan)
+            ranges = "r" if plan.ranges else "NULL"
+            found = f"sp_lookup_ternary(t, k, {plan.words}, {ranges}, {len(plan.ranges)}, {plan.range_words})"
         elif table.lpm:
             values = "sw->acts.by_id" if KeyLayout.is_bare(table) else "t->pool"
             found = f"sp_lookup_lpm(t, k, {plan.words}, {values})"

@@ -12,7 +12,6 @@ from engine.ir_expr import Json, Names, items, malformed, need, number, refuse, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_RANGE = 128  # bits of a range key
 KINDS = {
     "exact": MatchKind.EXACT,
     "valid": MatchKind.EXACT,
@@ -141,8 +140,6 @@ class _Loader:
             width = declared.width
             if declared.varbit:
                 refuse("a match on a varbit field", source)
-        if width > MAX_RANGE and KINDS[match] is MatchKind.RANGE:
-            refuse(f"a range match on {width} bits", source)
         mask = None if item.get("mask") is None else number(item["mask"], table)
         if mask is not None and KINDS[match] in (MatchKind.LPM, MatchKind.RANGE):
             refuse(f"a masked {match} key", source)

@@ -286,7 +286,7 @@ class Generator:
             kind = chance.choice(MATCHES)
             if kind == "lpm" and (variable.width % 8 or any(k == "lpm" for _v, k in keys)):
                 kind = "exact"  # BMv2's P4Runtime misreads prefixes of odd widths
-            if kind == "range" and (variable.width > 128 or variable.signed):
+            if kind == "range" and variable.signed:
                 kind = "ternary"
             keys.append((variable, kind))
         selector = chance.random() < 0.25

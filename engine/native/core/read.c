@@ -46,14 +46,11 @@ static void sp_write_key(struct sp_switch *sw, const struct sp_table *t, const s
     for (uint16_t i = 0; i < d->fields; i++) {
         const struct sp_field_desc *f = &d->field[i];
         if (f->kind == SP_RANGE) {
-            const uint64_t *range = e->key + 2 * d->key_words + 4 * f->range;
-            uint8_t bound[16];
-            for (unsigned end = 0; end < 4; end += 2) {
-                if (f->bytes > 8)
-                    sp_store128(bound, (sp_u128)range[end] << 64 | range[end + 1], f->bytes);
-                else
-                    sp_store(bound, range[end + 1], f->bytes);
-                sp_reply_bytes(sw, bound, f->bytes);
+            const uint64_t *bounds = e->key + 2 * d->key_words + 2u * d->range_words * f->range;
+            uint8_t bytes[512];
+            for (unsigned end = 0; end < 2; end++, bounds += d->range_words) {
+                sp_key_bytes(bounds, d->range_words, bytes);
+                sp_reply_bytes(sw, bytes + 8u * d->range_words - f->bytes, f->bytes);
             }
             continue;
         }

@@ -7,7 +7,7 @@ size_t sp_key_room(const struct sp_table_desc *d)
 {
     size_t words = d->key_words;
     if (d->match == SP_TERNARY)
-        words += d->key_words + 4u * d->ranges;
+        words += d->key_words + 2u * d->range_words * d->ranges;
     return words * 8;
 }
 

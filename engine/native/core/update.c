@@ -38,11 +38,6 @@ static void sp_mask_prefix(uint64_t *key, unsigned words, unsigned prefix)
 
 static bool sp_fits(const uint8_t *value, uint16_t width) { return !(width & 7) || !(value[0] >> (width & 7)); }
 
-static sp_u128 sp_load_any(const uint8_t *p, uint16_t bytes)
-{
-    return bytes > 8 ? sp_load128(p, bytes) : sp_load(p, bytes);
-}
-
 /* Reads a full key into e; returns a code. */
 uint32_t sp_read_key(struct sp_switch *sw, struct sp_reader *r, const struct sp_table *t, struct sp_entry *e)
 {
@@ -74,16 +69,14 @@ uint32_t sp_read_key(struct sp_switch *sw, struct sp_reader *r, const struct sp_
             const uint8_t *high = sp_take(r, f->bytes);
             if (!r->ok || !sp_fits(high, f->width))
                 return sp_fail(sw, SP_INVALID_ARGUMENT, "table %s: range of key field %u", d->name, i);
-            sp_u128 lo = sp_load_any(v, f->bytes), hi = sp_load_any(high, f->bytes);
-            if (lo > hi)
+            int order = memcmp(v, high, f->bytes);
+            if (order > 0)
                 return sp_fail(sw, SP_INVALID_ARGUMENT, "table %s: key field %u: empty range", d->name, i);
-            if (lo == hi)
+            if (order == 0)
                 memset(m, 0xff, f->bytes);
-            uint64_t *range = e->key + 2 * words + 4 * f->range;
-            range[0] = (uint64_t)(lo >> 64);
-            range[1] = (uint64_t)lo;
-            range[2] = (uint64_t)(hi >> 64);
-            range[3] = (uint64_t)hi;
+            uint64_t *bounds = e->key + 2 * words + 2u * d->range_words * f->range;
+            sp_number_words(bounds, d->range_words, v, f->bytes);
+            sp_number_words(bounds + d->range_words, d->range_words, high, f->bytes);
         } else {
             const uint8_t *given = sp_take(r, f->bytes);
             if (!r->ok || !sp_fits(given, f->width))

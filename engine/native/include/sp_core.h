@@ -44,6 +44,7 @@ struct sp_table_desc {
     uint16_t key_bytes;
     uint16_t key_words;
     uint16_t ranges;
+    uint16_t range_words; /* of each bound: as the widest range field needs, at least 2 */
     uint16_t actions;
     int16_t profile;   /* -1: direct */
     int16_t meter;     /* direct meter, -1: none */
@@ -176,7 +177,7 @@ struct sp_entry {
     uint16_t prefix; /* LPM: bits of the whole key */
     uint8_t kind;    /* 1 direct, 2 member, 3 group */
     uint8_t constant;
-    uint64_t key[]; /* value; then mask (ternary); then low, high per range as (high word, low word) */
+    uint64_t key[]; /* value; then mask (ternary); then low, high per range, the first word the highest */
 };
 
 struct sp_slot {

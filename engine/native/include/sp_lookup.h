@@ -137,20 +137,40 @@ SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, con
     return value ? ((void **)values)[value - 1] : NULL;
 }
 
-/* ranges: the values of the range fields, each (high word, low word) */
-SP_INLINE bool sp_in_ranges(const struct sp_entry *e, const unsigned words, const uint64_t *ranges, const unsigned n)
+/* A big endian number of at most 8 * words bytes, its lowest bits in the last word. */
+SP_INLINE void sp_number_words(uint64_t *out, const unsigned words, const uint8_t *p, unsigned bytes)
+{
+    for (unsigned i = words; i-- > 0;) {
+        unsigned n = bytes < 8 ? bytes : 8;
+        bytes -= n;
+        out[i] = sp_load(p + bytes, n);
+    }
+}
+
+SP_INLINE bool sp_less_words(const uint64_t *a, const uint64_t *b, const unsigned words)
+{
+    if (words == 2)
+        return ((sp_u128)a[0] << 64 | a[1]) < ((sp_u128)b[0] << 64 | b[1]);
+    for (unsigned i = 0; i < words; i++)
+        if (a[i] != b[i])
+            return a[i] < b[i];
+    return false;
+}
+
+/* ranges: the values of the n range fields, each of `size` words as the bounds */
+SP_INLINE bool sp_in_ranges(const struct sp_entry *e, const unsigned words, const uint64_t *ranges, const unsigned n,
+                            const unsigned size)
 {
     const uint64_t *r = e->key + 2 * words;
-    for (unsigned i = 0; i < n; i++, r += 4, ranges += 2) {
-        sp_u128 v = (sp_u128)ranges[0] << 64 | ranges[1];
-        if (v < ((sp_u128)r[0] << 64 | r[1]) || v > ((sp_u128)r[2] << 64 | r[3]))
+    for (unsigned i = 0; i < n; i++, r += 2 * size, ranges += size)
+        if (sp_less_words(ranges, r, size) || sp_less_words(r + size, ranges, size))
             return false;
-    }
     return true;
 }
 
 SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uint64_t *key, const unsigned words,
-                                             const uint64_t *ranges, const unsigned n_ranges)
+                                             const uint64_t *ranges, const unsigned n_ranges,
+                                             const unsigned range_words)
 {
     struct sp_entry *best = NULL;
     for (uint32_t i = 0; i < t->tuples.count; i++) {
@@ -161,7 +181,7 @@ SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uin
         for (unsigned w = 0; w < words; w++)
             masked[w] = key[w] & tuple->mask[w];
         struct sp_entry *e = sp_hash_find(&tuple->hash, sp_hash_words(masked, words), masked, words);
-        while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges))
+        while (e && n_ranges && !sp_in_ranges(e, words, ranges, n_ranges, range_words))
             e = e->next;
         if (e && (!best || e->priority > best->priority))
             best = e;
