@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def test_many_at_once_compile_once(tmp_path: Path) -> None:
     """A wrapper counts the compiler's runs; four processes' worth of threads ask at the same time."""
     log = tmp_path / "runs"
     wrapper = tmp_path / "cc"
-    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {compiler()[0]} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shlex.join(compiler())} "$@"\n')
     wrapper.chmod(0o755)
     program = f"""
 import os
