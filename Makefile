@@ -7,10 +7,11 @@ SCENARIO ?=
 STRATEGY ?=
 SEED ?= 1
 BENCH ?=
+MINUTES ?= 10
 SWITCH ?= s1
 export TARGET
 
-.PHONY: run test lint bench p4 shell clean setup help
+.PHONY: run test lint bench fuzz p4 shell clean setup help
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +28,9 @@ lint: setup ## ruff and mypy
 
 bench: setup ## measure (BENCH=name for one); tables here, JSON in bench/results/
 	@$(PY) -m bench $(BENCH)
+
+fuzz: setup ## damaged packets, programs and requests against sanitized builds (MINUTES=10 for each)
+	@$(PY) -m tests.fuzz --minutes $(MINUTES)
 
 p4: setup ## recompile the P4 program (needs p4c)
 	@$(PY) p4/compile.py
