@@ -49,7 +49,8 @@ def reference(x: Floats, weight: Floats, features: Sequence[Feature], bins: int 
 def psi(shares: Floats, expected: Floats) -> float:
     """Population stability index.
 
-    >>> round(psi(np.array([0.5, 0.5]), np.array([0.5, 0.5])), 3), round(psi(np.array([0.9, 0.1]), np.array([0.5, 0.5])), 3)
+    >>> even = np.array([0.5, 0.5])
+    >>> round(psi(even, even), 3), round(psi(np.array([0.9, 0.1]), even), 3)
     (0.0, 0.879)
     """
     a, b = np.maximum(shares, LEAST), np.maximum(expected, LEAST)
