@@ -6,7 +6,7 @@ Everything is appended to lists that the writer's thread turns into columns; not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import nan
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from control.telemetry import PortEvent
 from ml.schema import DeviceSample, PortSample
 
 GAP_S = 1.0  # an element that is silent for longer leaves a gap
+FAILURE_S = 1.0
 GNMI, DIGEST, NODE_EXPORTER = "gnmi", "digest", "node_exporter"
 
 
@@ -33,6 +34,7 @@ class Recorder:
         self._last: dict[tuple[str, str], float] = {}
         self._last_report: NDArray[np.float64] = np.full(len(elements), np.nan)
         self._alive: dict[str, bool] = {}
+        self._failed: dict[tuple[str, str], float] = {}
 
     @property
     def counts(self) -> Counts:
@@ -106,6 +108,13 @@ class Recorder:
         self._alive[event.element] = event.up
         kind = "port_up" if event.up else "port_down"
         self.event(event.time_s, event.element, kind, detail=event.source)
+
+    def failure(self, time_s: float, element: str, mode: str, text: str) -> None:
+        """Keep loss that was seen, at most once in :data:`FAILURE_S` while it lasts: models are trained on it."""
+        if self.writer is None or time_s - self._failed.get((element, mode), -inf) < FAILURE_S:
+            return
+        self._failed[element, mode] = time_s
+        self.event(time_s, element, "failure", mode=mode, detail=text)
 
     def event(self, time_s: float, element: str, kind: str, *, mode: str = "", detail: str = "") -> None:
         """Keep something that happened."""

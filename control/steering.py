@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isnan
@@ -25,7 +25,7 @@ from control.errors import ControlError, PathError, SwitchUnavailable
 from control.flip import FlipResult
 from control.memory import ACTIVE, STANDBY
 from control.outcomes import SEEN_AFTER_FLIP
-from control.plan import GroupKey
+from control.plan import GroupKey, Plan
 from control.settings import Strategy
 from control.spm import depths
 from control.store import FlipRecord
@@ -43,6 +43,7 @@ T = TypeVar("T")
 PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
 MAX_GAP_S = 0.008  # rest between two rounds: as long as the round took, at most this
 REPLAN_PAUSE_S = 0.1
+SLICE_S = 0.0005  # planning leaves the event loop to others after so long
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
 MOST_COMMANDS = 32  # people and scripts; more means that something is stuck
@@ -196,10 +197,12 @@ class Steering:
             service.analyzer.observe(item)
         service.anomalies.observe(item)
         self._measure(item)
+        seen = service.detector.observe(item)  # always: it keeps its baselines current
+        for evidence in seen:
+            service.recorder.failure(item.time_s, evidence.element, evidence.mode, evidence.text)
         if service.strategy is not Strategy.PREDICTIVE:
-            service.detector.observe(item)  # keeps its baselines current
             return
-        for evidence in service.detector.observe(item):
+        for evidence in seen:
             with suppress(PathError):  # a host port: nothing can be steered around it
                 service.outcomes.struck(display(service.network, evidence.element), evidence.mode, now)
                 if service.book.degradation(now, evidence.element, evidence.mode, evidence.text):
@@ -293,23 +296,23 @@ class Steering:
         return self.service.fleet.away | self.service.fleet.late.keys()
 
     def _start_replan(self, now: float, arrived: float | None) -> None:
-        """New shadows where the present ones are threatened or full, installed in the background."""
+        """New shadows where the present ones are threatened or full, computed and installed in the background."""
         service = self.service
         self._replanned_s, self._wanted_replan = now, False
         if service.book.threats or service.book.suspects or service.tse.flipped():
-            plan = service.spm.replan(
-                service.plan, service.book.avoid(), loads=service.loads, wanted=service.tse.wanting
-            )
+            avoid, wanted = service.book.avoid(), frozenset(service.tse.wanting)
+            steps = service.spm.replanning(service.plan, avoid, loads=service.loads, wanted=wanted)
         else:
-            plan = service.spm.build(service.plan.monitor)  # all quiet: the best shadows again
-        self._changing = {key for key, group in plan.groups.items() if group != service.plan.groups[key]}
-        if not self._changing:
-            return
-        if arrived is not None:
-            self._waiting = dict.fromkeys(self._changing, arrived)
+            steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
 
         async def replan() -> None:
             try:
+                plan = await _in_slices(steps)
+                self._changing = {key for key, group in plan.groups.items() if group != service.plan.groups[key]}
+                if not self._changing:
+                    return
+                if arrived is not None:
+                    self._waiting = dict.fromkeys(self._changing, arrived)
                 outcome = await service.fleet.apply(plan.entries(), strict=True)
                 if outcome.undone:
                     self._replanned_s = now + 1.0  # asking again at once would be refused again
@@ -454,6 +457,20 @@ class Steering:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_report)
         return task
+
+
+async def _in_slices(steps: Generator[None, None, Plan]) -> Plan:
+    """A plan, computed a little at a time: samples that arrive meanwhile are judged, and flips leave, in between."""
+    began = time.perf_counter()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            plan: Plan = done.value
+            return plan
+        if time.perf_counter() - began >= SLICE_S:
+            await asyncio.sleep(0)
+            began = time.perf_counter()
 
 
 def _report(task: asyncio.Task[None]) -> None:

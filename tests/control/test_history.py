@@ -25,7 +25,9 @@ from control.inband.report import FlowEvent, FlowFlag, FlowHop, FlowReport
 from control.intake import Columns
 from control.recorder import Recorder
 from control.telemetry import PortEvent
-from ml.schema import DeviceSample, PortSample
+from ml import recording, retrain
+from ml.profiles import OPERATIONS
+from ml.schema import DeviceSample, Mode, PortSample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -307,3 +309,39 @@ def test_the_command_line_queries_exports_and_imports(tmp_path: Path) -> None:
     assert run("query", "--dir", folder, "--format", "csv").stdout.splitlines()[1].startswith("1.0,s1:2")
     wrong = run("query", "--dir", folder, "--since", "soon")
     assert wrong.returncode == 2 and "soon" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_what_a_service_recorded_trains_models(tmp_path: Path) -> None:
+    """Segments are read as they lie there; loss that lasts is one failure; a flip hides what would have come."""
+    writer = Writer(tmp_path)
+    recorder = Recorder(writer, ["s1:2", "s2:1"])
+    start = 1_795_255_800.0
+    for n in range(200):
+        now = start + 10.0 * n
+        recorder.samples([PortSample("s1:2", now, rx_power_dbm=-8.0, tx_bytes_total=1e6 * n)], "gnmi")
+        recorder.samples([DeviceSample("s1", now + 1.0, cpu_utilization=0.3)], "gnmi")
+        if n % 50 == 49:
+            assert writer.flush()  # several segments
+    recorder.port(PortEvent("s1:2", start + 600.0, False, "carrier"))
+    recorder.port(PortEvent("s1:2", start + 640.0, True, "carrier"))
+    for n in range(40):
+        recorder.failure(start + 1200.0 + 0.1 * n, "s1:2", "congestion", "a full queue")
+    recorder.event(start + 1500.0, "s1", "flip", mode="device_overload", detail="cpu")
+    recorder.event(start + 1600.0, "s1:2", "refuse", mode="link_failure", detail="full")
+    assert writer.flush()
+    assert [row["kind"] for row in Reader(tmp_path).rows(Query("events"))].count("failure") == 4  # once a second
+
+    found = recording.load(tmp_path)
+    assert len(found.ports) == 200 and len(found.devices) == 200
+    cut, full = found.events
+    assert (cut.element, cut.mode, cut.time_s, cut.end_s) == ("s1:2", Mode.LINK_FAILURE, start + 600, start + 640)
+    assert (full.mode, full.time_s, full.end_s) == (Mode.CONGESTION, start + 1200.0, start + 1203.0)
+    assert [(item.element, item.time_s) for item in found.hidden] == [("s1", start + 1500.0)]
+    ports, devices = recording.runs(found)
+    assert ports is not None and devices is not None
+    assert ports.link.event.tolist() == [start + 600.0, math.inf, math.inf]
+    assert ports.congestion.event.tolist() == [math.inf, start + 1200.0, math.inf]
+    assert devices.time.max(axis=0)[0] <= start + 1500.0  # what was hidden is not called healthy
+    assert set(ports.link.groups.tolist()) == {0}
+    rows = retrain.recorded(OPERATIONS, tmp_path)
+    assert np.isfinite(rows[Mode.LINK_FAILURE].left).any() and np.isfinite(rows[Mode.CONGESTION].left).any()
