@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from bench._common import ROOT
 from engine.api import ActionCall, Match, Op, ProgramInfo, TableUpdate
 from engine.build import build_executable
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
+from engine.process import spawn
 
 PROGRAM = ROOT / "p4" / "build" / "shadowplane.json"
 P4INFO = ROOT / "p4" / "build" / "shadowplane.p4info.txtpb"

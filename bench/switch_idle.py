@@ -13,7 +13,8 @@ from bench._common import Result, write
 from bench._program import shared_object
 from bench._wire import liveness_entries, unusable
 from engine.api import PortStatus
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
+from engine.process import spawn
 
 CABLES = 3
 SECONDS = 5.0

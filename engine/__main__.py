@@ -8,7 +8,7 @@ import sys
 
 def main() -> int:
     """The exit status: 0 after a clean stop, 1 when the data plane died, 2 for a command line that can't be obeyed."""
-    if len(sys.argv) > 1 and sys.argv[1] in ("trace", "stats"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("trace", "stats", "queue"):
         from engine.tools import main as tool
 
         return tool(sys.argv[1], sys.argv[2:])

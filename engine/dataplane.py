@@ -1,4 +1,4 @@
-"""A running switch process: starting one, and commanding it over its control socket.
+"""A running switch process, commanded over its control socket; :mod:`engine.process` starts one.
 
 The process (``engine/native/switchd``) owns the interfaces and the loaded program and outlives its clients; a new
 :class:`Client` on the same socket finds everything as it was. Message format: ``engine/native/switchd/control.c``,
@@ -7,16 +7,11 @@ commands of the process: ``commands.c``, of the program: :mod:`engine.codec`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import select
-import socket
 import struct
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -27,7 +22,6 @@ from engine.api import (
     DatapathError,
     DeviceState,
     Digest,
-    EngineError,
     Event,
     IdleTimeout,
     PacketIn,
@@ -35,21 +29,16 @@ from engine.api import (
     PortStatus,
     TableUpdate,
 )
-from engine.build import NATIVE, build_executable
 from engine.codec import Codec, Command, Reader, program_from_json
 from engine.commands import Commands
+from engine.connection import Connection
 
 log = logging.getLogger(__name__)
 
-SOURCES = NATIVE / "switchd"
-FLAGS = ("-D_GNU_SOURCE",)
-LIBRARIES = ("-lm", "-ldl", "-lpthread")
 WRITE_CHUNK = 64  # updates per message: packets wait no longer than one message takes
 WRITE_WINDOW = 16  # messages on the way
-_HEADER = struct.Struct("<IIHH")
 _DEVICE = struct.Struct("<QddIIQ")
 _PORT = struct.Struct("<HBB16sII8QddQQ")
-_MESSAGE_MAX = 64 << 20
 
 Schedule = Mapping[str, Sequence[tuple[float, float]] | None]
 
@@ -70,6 +59,7 @@ class SwitchOp(IntEnum):
     PCAP = 0x10A
     SHUTDOWN = 0x10B
     TRACE = 0x10C
+    QUEUE = 0x10D
 
 
 class EventKind(IntEnum):
@@ -84,65 +74,6 @@ class EventKind(IntEnum):
 ALL_EVENTS = 0b1111
 
 
-class _Connection:
-    """One connection; not thread-safe."""
-
-    def __init__(self, path: str, timeout: float | None) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout)
-        self._received = bytearray()
-        self._id = 0
-        try:
-            _connect(self._socket, path, time.monotonic() + 5)
-        except OSError as error:
-            self._socket.close()
-            raise DatapathError(Code.UNAVAILABLE, f"no switch process at {path}: {error}") from error
-
-    def send(self, op: int, payload: bytes) -> int:
-        self._id = self._id % 0xFFFFFFFF + 1
-        self._socket.sendall(_HEADER.pack(len(payload), self._id, op, 0) + payload)
-        return self._id
-
-    def receive(self) -> tuple[int, int, int, bytes]:
-        """(id, op, code, payload) of the next message; ``ConnectionError`` at the end of the stream."""
-        head = self._take(_HEADER.size)
-        length, ident, op, code = _HEADER.unpack(head)
-        if length > 2 * _MESSAGE_MAX:
-            raise ConnectionError(f"message of {length} bytes")
-        return ident, op, code, self._take(length)
-
-    def _take(self, count: int) -> bytes:
-        data = self._received
-        while len(data) < count:
-            chunk = self._socket.recv(max(65536, min(count - len(data), 1 << 20)))
-            if not chunk:
-                raise ConnectionError("the switch process closed the connection")
-            data += chunk
-        out = bytes(data[:count])
-        del data[:count]
-        return out
-
-    def shutdown(self) -> None:
-        """Ends a :meth:`receive` that waits in another thread."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _connect(sock: socket.socket, path: str, deadline: float) -> None:
-    """Connect; waits while the queue of connections is full (a Unix socket says EAGAIN)."""
-    while True:
-        try:
-            sock.connect(path)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
 class Client(Commands):
     """Implements :class:`engine.api.Datapath` over a control socket, plus what concerns the process itself.
 
@@ -154,9 +85,9 @@ class Client(Commands):
         self.socket_path = str(socket_path)
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._closed = False
-        self._events: _Connection | None = None
+        self._events: Connection | None = None
         self._thread: threading.Thread | None = None
         self._callbacks: list[Callable[[Event], None]] = []
         self.lost_events = 0  # events that the process dropped because we read too slowly
@@ -174,7 +105,7 @@ class Client(Commands):
                 raise DatapathError(Code.UNAVAILABLE, "the client is closed")
             try:
                 if self._connection is None:
-                    self._connection = _Connection(self.socket_path, self._timeout)
+                    self._connection = Connection(self.socket_path, self._timeout)
                 connection = self._connection
                 expected: list[int] = []
                 for position in range(len(payloads)):
@@ -311,6 +242,24 @@ class Client(Commands):
             request["seed"] = seed
         self._json(SwitchOp.IMPAIR, request)
 
+    def queue(
+        self,
+        port: int | None,
+        priority: int | None = None,
+        *,
+        rate_pps: float | None = None,
+        rate_mbps: float | None = None,
+        depth: int | None = None,
+    ) -> None:
+        """Rate and depth (packets) of a port's queue of one priority (None: of all ports, of all eight priorities).
+
+        A packet leaves when both rates and the port's own allow it. 0 takes a setting back: no rate, the port's
+        ``queue_packets``; None leaves it alone. :meth:`hello` tells what is set, queued and dropped.
+        """
+        settings = {"rate_pps": rate_pps, "rate_mbps": rate_mbps, "depth": depth}
+        given = {name: value for name, value in settings.items() if value is not None}
+        self._json(SwitchOp.QUEUE, {"port": port, "priority": priority, **given})
+
     # -- Datapath ------------------------------------------------------------------------------------------------
 
     def table_write(self, updates: Sequence[TableUpdate], *, atomic: bool = False) -> list[Code]:
@@ -361,10 +310,10 @@ class Client(Commands):
             self._callbacks.append(callback)
             if self._thread is not None:
                 return
-            self._events = _Connection(self.socket_path, self._timeout)
+            self._events = Connection(self.socket_path, self._timeout)
             self._events.send(SwitchOp.SUBSCRIBE, struct.pack("<I", ALL_EVENTS))
             self._events.receive()
-            self._events._socket.settimeout(None)
+            self._events.wait_forever()
             self._thread = threading.Thread(target=self._read_events, name="dataplane-events", daemon=True)
             self._thread.start()
 
@@ -419,89 +368,3 @@ def _code(value: int) -> Code:
         return Code(value)
     except ValueError:
         return Code.UNKNOWN
-
-
-def executable(*, sanitize: bool = False, threads: bool = False) -> Path:
-    """Build the switch process (cached) and return its path; ``threads``: checked for data races."""
-    checks: tuple[str, ...] = ()
-    if sanitize:
-        checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
-    elif threads:
-        checks = ("-fsanitize=thread", "-g")
-    return build_executable(
-        sorted(SOURCES.glob("*.c")),
-        name="switchd-sanitized" if checks else "switchd",
-        flags=(*FLAGS, *checks),
-        include=(SOURCES,),
-        libraries=LIBRARIES,
-    )
-
-
-def spawn(
-    interfaces: Mapping[int, str],
-    control_socket: str | Path,
-    *,
-    load: str | Path | None = None,
-    cpu_port: int = 510,
-    pktgen_port: int = 509,
-    pktgen_interval_us: int = 0,
-    pcap: str | Path | None = None,
-    pcap_limit_mib: int = 1024,
-    log_file: str | Path | None = None,
-    log_level: str = "info",
-    binary: Path | None = None,
-    prefix: Sequence[str] = (),
-    extra: Sequence[str] = (),
-) -> subprocess.Popen[bytes]:
-    """Start a switch process in a session of its own and wait until it serves ``control_socket``.
-
-    It ends at SIGTERM or :meth:`Client.shutdown`, not with its parent. ``prefix`` is put before the command
-    (``ip netns exec ...``). :class:`EngineError` with its last words when it does not come up.
-    """
-    command: list[str] = [*prefix, str(binary or executable()), "--control-socket", str(control_socket)]
-    for port, interface in sorted(interfaces.items()):
-        command += ["-i", f"{port}@{interface}"]
-    command += ["--cpu-port", str(cpu_port), "--pktgen-port", str(pktgen_port), "--log-level", log_level]
-    if pktgen_interval_us:
-        command += ["--pktgen-interval-us", str(pktgen_interval_us)]
-    if load is not None:
-        command += ["--load", str(Path(load).resolve())]
-    if pcap is not None:
-        command += ["--pcap", str(pcap), "--pcap-limit-mib", str(pcap_limit_mib)]
-    ready, told = os.pipe()
-    sink: Any = subprocess.DEVNULL
-    try:
-        if log_file is not None:
-            sink = Path(log_file).open("ab")  # noqa: SIM115  (closed below, the child keeps its copy)
-        process = subprocess.Popen(
-            [*command, "--ready-fd", str(told), *extra],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=sink if log_file is not None else None,
-            pass_fds=(told,),
-            start_new_session=True,
-        )
-    finally:
-        os.close(told)
-        if log_file is not None and not isinstance(sink, int):
-            sink.close()
-    try:
-        if _became_ready(ready, 30.0):
-            return process
-    finally:
-        os.close(ready)
-    process.kill()
-    process.wait()
-    words = ""
-    if log_file is not None:
-        words = "\n" + Path(log_file).read_text(errors="replace")[-2000:]
-    raise EngineError(f"the switch process did not start ({process.returncode}): {' '.join(command)}{words}")
-
-
-def _became_ready(descriptor: int, seconds: float) -> bool:
-    """True when the process wrote a byte, False at its end or after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        if select.select([descriptor], [], [], left)[0]:
-            return os.read(descriptor, 1) == b"1"
-    return False

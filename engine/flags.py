@@ -95,6 +95,7 @@ _EXAMPLES = """examples:
   shadowplane switch --no-p4 -i 1@veth0 --trace port=1,count=20
   shadowplane switch trace --help      a packet's way through a program
   shadowplane switch stats --help      statistics of a running switch
+  shadowplane switch queue --help      rates and depths of a running switch's queues
 """
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import grpc
 
 from engine.api import DatapathError, EngineError, ProgramInfo
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
 from engine.flags import Settings, Tls, UsageError, parse
 from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend, device_json
@@ -31,6 +31,7 @@ from engine.p4rt.errors import P4Error
 from engine.p4rt.fastpath import Pool
 from engine.p4rt.service import P4RuntimeService
 from engine.p4rt.stubs import p4i, p4r
+from engine.process import spawn
 
 log = logging.getLogger("engine")
 

@@ -12,6 +12,7 @@ from engine.api import DatapathError
 from engine.dataplane import Client
 
 _PORT_DROPS = ("rx_dropped", "rx_errors", "tx_queue_dropped", "tx_failed", "tx_oversize")
+_QUEUE_HEAD = ("port", "priority", "queued", "dropped", "packets/s", "Mbit/s", "depth")
 _PORT_RATES = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
 
 
@@ -41,6 +42,7 @@ def snapshot(client: Client) -> dict[str, Any]:
                 "capture_lost": more.get("capture_lost", 0),
                 "queue_packets": port.queue_depth,
                 "queue_max_packets": port.queue_max,
+                "queues": more.get("queues", []),
             }
         )
     out: dict[str, Any] = {
@@ -119,12 +121,24 @@ def render(now: dict[str, Any], rate: dict[str, Any] | None = None) -> str:
             row += [f"{r['rx_bytes_per_s'] * 8e-6:.3f}", f"{r['tx_bytes_per_s'] * 8e-6:.3f}"]
         rows.append(row)
     lines += _grid(head, rows)
+    queues = [{"port": port["port"], **queue} for port in now["ports"] for queue in port["queues"]]
+    lines += ["", render_queues(queues)] if queues else []
     drops = {name: count for name, count in now["pipeline"].items() if count}
     drops |= {name: count for name, count in now["device"].items() if count}
     lines += ["", "pipeline  " + (", ".join(f"{name} {count}" for name, count in drops.items()) or "nothing yet")]
     if now["tables"]:
         lines += ["", *_grid(["table", "entries", "size", "counted packets"], [_table_row(t) for t in now["tables"]])]
     return "\n".join(lines)
+
+
+def render_queues(queues: list[dict[str, Any]]) -> str:
+    """A table of the queues that have settings, packets or drops."""
+    if not queues:
+        return "no queue has a rate, a depth, packets or drops"
+    keys = ("port", "priority", "packets", "dropped", "rate_pps", "rate_mbps", "depth")
+    optional = ("rate_pps", "rate_mbps", "depth")
+    rows = [[(queue[key] or "-") if key in optional else queue[key] for key in keys] for queue in queues]
+    return "\n".join(_grid(list(_QUEUE_HEAD), rows))
 
 
 def _table_row(table: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""``python -m engine trace`` and ``python -m engine stats`` (``shadowplane switch trace``, ``... stats``)."""
+"""``python -m engine trace``, ``stats`` and ``queue`` (``shadowplane switch trace``, ...)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ _STATS_EXAMPLES = """examples:
   shadowplane switch stats 127.0.0.1:9559
   shadowplane switch stats build/run/s1.sock --watch
   shadowplane switch stats --output json | jq .pipeline
+"""
+
+
+_QUEUE_EXAMPLES = """examples:
+  shadowplane switch queue 127.0.0.1:9559 --port 1 --priority 3 --rate-pps 100 --depth 10
+  shadowplane switch queue --port 2 --rate-mbps 50
+  shadowplane switch queue --clear
 """
 
 
@@ -181,10 +188,47 @@ def stats(arguments: Sequence[str]) -> int:
             before = now
 
 
+def queue(arguments: Sequence[str]) -> int:
+    """Set rates and depths of a running switch's queues; without settings show them."""
+    parser = _parser(
+        "queue",
+        "Rate and depth of the queues of a running switch's ports: of all eight priorities without --priority, of all "
+        "ports without --port. They last until the switch ends. Without a setting it shows what is set.",
+        _QUEUE_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--port", type=int, metavar="N", help="only this port's queues")
+    add("--priority", type=int, metavar="P", help="only the queues of this priority, 0..7; larger ones go first")
+    add("--rate-pps", type=float, metavar="N", help="packets a second, 0: unlimited")
+    add("--rate-mbps", type=float, metavar="N", help="Mbit a second, 0: unlimited")
+    add("--depth", type=int, metavar="N", help="packets that may wait, 0: the port's (256)")
+    add("--clear", action="store_true", help="take back all settings of these queues")
+    found = parser.parse_args(arguments)
+    given = {name: getattr(found, name) for name in ("rate_pps", "rate_mbps", "depth")}
+    if found.clear and any(value is not None for value in given.values()):
+        raise UsageError("--clear goes without --rate-pps, --rate-mbps and --depth")
+    if found.clear:
+        given = dict.fromkeys(given, 0)
+    from engine.dataplane import Client
+    from engine.stats import render_queues, snapshot
+
+    with Client(control_socket(found.target)) as client:
+        if any(value is not None for value in given.values()):
+            client.queue(found.port, found.priority, **given)
+        rows = [
+            {"port": port["port"], **row}
+            for port in snapshot(client)["ports"]
+            for row in port["queues"]
+            if found.port in (None, port["port"]) and found.priority in (None, row["priority"])
+        ]
+    print(json.dumps(rows) if found.output == "json" else render_queues(rows))
+    return 0
+
+
 def main(name: str, arguments: Sequence[str]) -> int:
     """Run one of the tools; 2 and one line on standard error for anything that the user has to change."""
     try:
-        return {"trace": trace, "stats": stats}[name](arguments)
+        return {"trace": trace, "stats": stats, "queue": queue}[name](arguments)
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # piped into head

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.api import EngineError
-from engine.dataplane import Client, EventKind, SwitchOp, _Connection
+from engine.connection import Connection
+from engine.dataplane import Client, EventKind, SwitchOp
 from engine.flags import Filter
 from engine.library import TRACED, Switch, compile_program, load_program
 from engine.trace_events import Decoder, Step
@@ -54,7 +55,7 @@ def live(client: Client, config: dict[str, Any], wanted: Filter) -> Iterator[tup
     """
     variant = compile_program(config, flags=TRACED)
     decoder = Decoder(load_program(config), client.codec)
-    connection = _Connection(client.socket_path, None)
+    connection = Connection(client.socket_path, None)
     try:
         connection.send(SwitchOp.SUBSCRIBE, struct.pack("<I", _MASK))
         connection.receive()

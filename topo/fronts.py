@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.api import DeviceState, EngineError
 from engine.build import build_shared
-from engine.dataplane import spawn
+from engine.process import spawn
 from topo import marks
 from topo.impairments import Schedule
 from topo.mininet_nodes import LabError

@@ -19,9 +19,8 @@ from engine.p4rt.schema import ProfileSchema, Schema, unknown
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import ONE_SHOT_BASE, TableSchema
-from engine.p4rt.values import decode, delimited, encode
+from engine.p4rt.values import delimited, encode, port_number
 
-MAX_PORT = (1 << 31) - 1
 _SET = p4r.TableAction.ACTION_PROFILE_ACTION_SET_FIELD_NUMBER
 
 
@@ -29,10 +28,7 @@ def _watch_port(item: Any, what: str) -> int | None:
     kind = item.WhichOneof("watch_kind")
     if kind is None:
         return None
-    port = decode(item.watch_port, 32, f"{what}: watch_port") if kind == "watch_port" else item.watch
-    if not 0 <= port <= MAX_PORT:
-        raise P4Error(Rpc.OUT_OF_RANGE, f"{what}: watch port {port} is no port number")
-    return int(port)
+    return port_number(item.watch_port if kind == "watch_port" else item.watch, f"{what}: watch_port")
 
 
 class Profiles:

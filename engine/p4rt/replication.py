@@ -10,7 +10,7 @@ from engine.commands import Commands
 from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.values import decode
+from engine.p4rt.values import port_number
 
 MAX_CLASS = 7  # priority queues
 
@@ -19,8 +19,7 @@ def _port(replica: Any, what: str) -> int:
     kind = replica.WhichOneof("port_kind")
     if kind is None:
         raise invalid(f"{what}: a replica has no port")
-    port: int = decode(replica.port, 32, f"{what}: port") if kind == "port" else replica.egress_port
-    return port
+    return port_number(replica.port if kind == "port" else replica.egress_port, what)
 
 
 def _replicas(entry: Any, what: str) -> list[tuple[int, int]]:
@@ -29,8 +28,6 @@ def _replicas(entry: Any, what: str) -> list[tuple[int, int]]:
     seen: set[tuple[int, int]] = set()
 
     def add(port: int, instance: int, mark: int) -> None:
-        if port >= BACKUP:
-            raise invalid(f"{what}: there is no port {port}")
         if (port, instance) in seen:
             raise invalid(f"{what}: port {port}, instance {instance} is listed twice")
         seen.add((port, instance))
@@ -40,7 +37,7 @@ def _replicas(entry: Any, what: str) -> list[tuple[int, int]]:
         port = _port(replica, what)
         add(port, replica.instance, 0)
         for backup in replica.backup_replicas:
-            number = decode(backup.port, 32, f"{what}: backup port")
+            number = port_number(backup.port, f"{what}: backup")
             if number == port:
                 raise invalid(f"{what}: a replica and its backup have the same port {port}")
             add(number, backup.instance, BACKUP)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from engine.p4rt.errors import P4Error, Rpc, invalid
 
+MAX_PORT = 511  # v1model's ports have nine bits
+
 
 def octets(width: int) -> int:
     """Bytes that a value of ``width`` bits occupies."""
@@ -57,6 +59,20 @@ def encode(value: int) -> bytes:
 def decode(value: bytes, width: int, what: str) -> int:
     """The unsigned integer, checked against ``width``."""
     return int.from_bytes(fixed(value, width, what), "big")
+
+
+def port_number(value: bytes | int, what: str) -> int:
+    """The port that a replica or ``watch_port`` names: one that this target can have, attached already or later.
+
+    The specification (chapters on action profile groups and on the packet replication engine) asks for ports of the
+    device; anything else is INVALID_ARGUMENT.
+    """
+    if value == b"":
+        raise invalid(f"{what}: empty byte string (a port expected)")
+    number = int.from_bytes(value, "big") if isinstance(value, bytes) else value
+    if not 0 <= number <= MAX_PORT:
+        raise invalid(f"{what}: port {number} is not within 0..{MAX_PORT}")
+    return number
 
 
 def encode_signed(value: int, width: int) -> bytes:

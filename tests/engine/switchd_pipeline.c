@@ -3,6 +3,7 @@
  *   ports      1 <-> 2; with register 0 cell 0 set, port 1 -> 3; 3 -> 1; 4 sends back where it came from
  *   0x88b6     punted to the CPU port behind a packet_in header (ingress port 9 bits, reason 7 bits)
  *   0x88b7     digest 0 with the frame's length (u32)
+ *   0x88c0 + p with priority p; bytes 18 to 25 tell the queue's depth in packets and the wait in us
  *   CPU port   packet_out header: egress port 9 bits, opcode 7 bits
  *   generator  HEARTBEAT: a 60-byte frame of type 0x88b5 with the time; PORT_DOWN: digest 1 with the port (u32)
  *   register 1 cell i: time (us, 48 bits) of the last heartbeat seen on port i
@@ -79,7 +80,17 @@ static void process(struct sp_switch *sw, uint32_t port, const uint8_t *frame, u
             sw->options.digest(sw->options.user, 0, out, 4, now);
         } else {
             uint32_t to = port == 1 ? (sw->bit ? 3 : 2) : port == 4 ? 4 : 1;
-            emit(sw, port, to, frame, len, 0);
+            if ((type & 0xfff8) != 0x88c0 || len < 26 || len > 2048) {
+                emit(sw, port, to, frame, len, 0);
+                return;
+            }
+            uint8_t told[2048];
+            struct sp_queue queue = {0};
+            sw->options.queue(sw->options.user, to, type & 7, &queue);
+            memcpy(told, frame, len);
+            put(told + 18, queue.enq_qdepth, 4);
+            put(told + 22, queue.deq_timedelta_us, 4);
+            emit(sw, port, to, told, len, type & 7);
         }
     }
 }

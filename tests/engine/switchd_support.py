@@ -21,7 +21,8 @@ import pytest
 
 from engine.api import CompilerMissing, Event
 from engine.build import build_shared, compiler
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
+from engine.process import spawn
 
 HERE = Path(__file__).resolve().parent
 SO_TIMESTAMPNS = 35

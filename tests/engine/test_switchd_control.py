@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from engine.api import Code, DatapathError, Digest, EngineError, PacketIn
-from engine.dataplane import Client, SwitchOp, _connect, spawn
+from engine.connection import connect
+from engine.dataplane import Client, SwitchOp
+from engine.process import spawn
 from tests.engine.switchd_support import (
     Rig,
     burst,
@@ -49,7 +51,7 @@ class Raw:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(10)
-        _connect(self.socket, str(path), time.monotonic() + 10)
+        connect(self.socket, str(path), time.monotonic() + 10)
 
     def send(self, op: int, payload: bytes = b"", ident: int = 1, length: int | None = None) -> None:
         self.socket.sendall(HEADER.pack(len(payload) if length is None else length, ident, op, 0) + payload)
@@ -276,7 +278,8 @@ def test_frames_flow_while_large_batches_are_applied(switch: Rig) -> None:
 
 SERVER = """
 import sys, time
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
+from engine.process import spawn
 process = spawn({ports}, {socket!r}, load={load!r}, log_file={log!r})
 client = Client({socket!r})
 client.state_put("pipeline", b"remember me")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from engine.build import build_shared
-from engine.dataplane import FLAGS, SOURCES, Client
+from engine.dataplane import Client
+from engine.process import FLAGS, SOURCES
 from tests.engine.switchd_support import Rig, burst, eventually, missing, number_of, numbered, rig
 
 HEALTHY_DBM = -8.0

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from engine.api import Code, DatapathError
 from engine.build import build_shared
-from engine.dataplane import FLAGS, SOURCES, Client
+from engine.dataplane import Client
+from engine.process import FLAGS, SOURCES
 from tests.engine.switchd_support import (
     Rig,
     burst,

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from engine.api import DatapathError
-from engine.dataplane import SwitchOp, _connect, executable
+from engine.connection import connect
+from engine.dataplane import SwitchOp
+from engine.process import executable
 from tests.engine.switchd_support import Rig, eventually, missing, number_of, numbered, pipeline, rig
 
 HEADER = struct.Struct("<IIHH")
@@ -134,7 +136,7 @@ def test_garbage_messages(switch: Rig) -> None:
     for _ in range(60):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as raw:
             raw.settimeout(5)
-            _connect(raw, str(switch.socket_path), time.monotonic() + 10)
+            connect(raw, str(switch.socket_path), time.monotonic() + 10)
             for _ in range(rng.randrange(1, 40)):
                 payload = mutations(rng) if rng.random() < 0.7 else rng.randbytes(rng.randrange(0, 200))
                 op = rng.choice(ops)

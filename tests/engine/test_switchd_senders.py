@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.dataplane import executable
+from engine.process import executable
 from tests.engine.switchd_support import (
     Rig,
     burst,

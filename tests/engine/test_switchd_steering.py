@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from engine.api import ActionCall, Code, Digest, Match, Op, ProgramInfo, TableUpdate
-from engine.dataplane import Client, spawn
+from engine.dataplane import Client
 from engine.library import compile_program
+from engine.process import spawn
 from tests.engine.switchd_support import Host, eventually, ip, needs_interfaces
 
 pytestmark = needs_interfaces()

@@ -21,10 +21,11 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
-from engine.dataplane import Client, executable, spawn
+from engine.dataplane import Client
 from engine.library import compile_program
 from engine.p4rt.backend import ProcessBackend, parse_json
 from engine.p4rt.stubs import gnmi, p4i, p4r
+from engine.process import executable, spawn
 from engine.server import Listener
 from tests.engine.engine_support import STEERING
 from tests.engine.test_sanitized import PROGRAM_FILES

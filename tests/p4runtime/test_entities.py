@@ -105,6 +105,49 @@ def action_set(*ports: int, weight: int = 1) -> p4r.ActionProfileActionSet:
     return out
 
 
+def replicated(**replica: Any) -> dict[str, Any]:
+    entry = p4r.PacketReplicationEngineEntry()
+    entry.multicast_group_entry.multicast_group_id = 3
+    entry.multicast_group_entry.replicas.add(**replica)
+    return {"packet_replication_engine_entry": entry}
+
+
+@pytest.mark.parametrize("port", [b"\x02\x00", b"\x01\x00\x00", b"\xff\xff\xff\xff", b"\1" + bytes(8), b""])
+def test_ports_that_cannot_be_are_refused(raw: RawClient, port: bytes) -> None:
+    """Spec, ActionProfileGroup and MulticastGroupEntry: a port of the device, else INVALID_ARGUMENT."""
+    raw.write((INSERT, member(1)))
+    watched = group(1, (1, 1))
+    watched["action_profile_group"].members[0].watch_port = port
+    assert code(raw, INSERT, **watched) == INVALID
+    one_shot = action_set(1)
+    one_shot.action_profile_actions[0].watch_port = port
+    assert code(raw, INSERT, **balance(1, action_profile_action_set=one_shot)) == INVALID
+    assert code(raw, INSERT, **replicated(port=port)) == INVALID
+    assert code(raw, INSERT, **replicated(port=b"\1", backup_replicas=[{"port": port}])) == INVALID
+    session = p4r.PacketReplicationEngineEntry()
+    session.clone_session_entry.session_id = 1
+    session.clone_session_entry.replicas.add(port=port)
+    assert code(raw, INSERT, packet_replication_engine_entry=session) == INVALID
+
+
+def test_numbers_in_the_deprecated_fields_are_checked_too(raw: RawClient) -> None:
+    raw.write((INSERT, member(1)))
+    watched = group(1, (1, 1))
+    for number in (-1, 512):
+        watched["action_profile_group"].members[0].watch = number
+        assert code(raw, INSERT, **watched) == INVALID
+    assert code(raw, INSERT, **replicated(egress_port=512)) == INVALID
+
+
+def test_ports_that_may_come_later_are_taken(raw: RawClient) -> None:
+    raw.write((INSERT, member(1)), (INSERT, replicated(port=b"\x00\x01\xfd")))
+    watched = group(1, (1, 1))
+    watched["action_profile_group"].members[0].watch_port = b"\x01\xfd"
+    raw.write((INSERT, watched))
+    (read,) = raw.read(action_profile_group=p4r.ActionProfileGroup())
+    assert read.action_profile_group.members[0].watch_port == b"\x01\xfd"
+
+
 def test_one_shot_action_sets(raw: RawClient, backend: FakeBackend) -> None:
     raw.write((INSERT, balance(1, action_profile_action_set=action_set(1, 2))))
     (read,) = raw.read(table_entry=p4r.TableEntry())

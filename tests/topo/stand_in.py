@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
 from engine.build import build_shared  # noqa: E402
-from engine.dataplane import spawn  # noqa: E402
+from engine.process import spawn  # noqa: E402
 from topo.lab import Lab  # noqa: E402
 from topo.mininet_nodes import P4Switch, ShadowplaneSwitch  # noqa: E402
 from topo.spec import Endpoint, Host, Link, Switch, Topology, port_mac  # noqa: E402

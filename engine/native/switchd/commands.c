@@ -13,6 +13,7 @@
  *   PCAP          directory; empty: stop
  *   SHUTDOWN      -
  *   TRACE         JSON {"path": variant with hooks, "port": 1, "count": 10, "per_second": 10}; events follow
+ *   QUEUE         JSON {"port": 1, "priority": 3, "rate_pps": 100, "depth": 10}, see switchd.h
  */
 #include <math.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ enum {
     OP_PCAP,
     OP_SHUTDOWN,
     OP_TRACE,
+    OP_QUEUE,
 };
 enum { STATE_TOTAL = 64 << 20 };
 
@@ -59,7 +61,7 @@ struct __attribute__((packed)) port_record {
 /* A counter that senders write, too. */
 static uint64_t current(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
 
-static int refuse(struct buffer *out, int code, const char *what, const char *detail)
+int command_refuse(struct buffer *out, int code, const char *what, const char *detail)
 {
     buffer_consume(out, buffer_len(out));
     buffer_printf(out, "%s%s%s", what, detail ? ": " : "", detail ? detail : "");
@@ -78,7 +80,7 @@ static struct json *parse(const uint8_t *data, uint32_t len, struct buffer *out)
 }
 
 /* Every member must be one of `known` (NULL-terminated). */
-static bool only(const struct json *object, const char *const *known, struct buffer *out)
+bool command_keys(const struct json *object, const char *const *known, struct buffer *out)
 {
     for (const struct json *m = object->first; m; m = m->next) {
         size_t i = 0;
@@ -94,7 +96,7 @@ static bool only(const struct json *object, const char *const *known, struct buf
 
 static bool is_true(const struct json *v) { return v && v->type == JSON_BOOL && v->boolean; }
 
-static struct port *port_of(struct switchd *sw, const struct json *v)
+struct port *command_port(struct switchd *sw, const struct json *v)
 {
     if (!v || v->type != JSON_NUMBER || v->number < 0 || v->number >= MAX_PORTS || v->number != floor(v->number))
         return NULL;
@@ -145,16 +147,16 @@ static int impair_command(struct switchd *sw, const struct json *request, struct
     const struct json *number = json_get(request, "port"), *seed = json_get(request, "seed");
     const struct json *schedule = json_get(request, "schedule");
     bool of_port = number && number->type != JSON_NULL;
-    struct port *port = of_port ? port_of(sw, number) : NULL;
+    struct port *port = of_port ? command_port(sw, number) : NULL;
     int code = SP_INVALID_ARGUMENT;
-    if (!only(request, known, out))
+    if (!command_keys(request, known, out))
         return code;
     if (of_port && !port)
-        return refuse(out, SP_NOT_FOUND, "no such port", NULL);
+        return command_refuse(out, SP_NOT_FOUND, "no such port", NULL);
     if ((schedule && schedule->type != JSON_OBJECT) ||
         (seed && (seed->type != JSON_NUMBER || !(fabs(seed->number) < 0x1p53))) ||
         (!schedule && !seed && !is_true(json_get(request, "clear"))))
-        return refuse(out, code, "needs schedule (an object), clear or seed (a number)", NULL);
+        return command_refuse(out, code, "needs schedule (an object), clear or seed (a number)", NULL);
     for (const struct json *m = schedule ? schedule->first : NULL; m; m = m->next) {
         int p = parameter_by_name(m->key);
         const char *why = NULL;
@@ -208,16 +210,16 @@ cleanup:
 static int enabled_command(struct switchd *sw, const struct json *states, struct buffer *out)
 {
     if (states && states->type != JSON_OBJECT)
-        return refuse(out, SP_INVALID_ARGUMENT, "enabled must be an object", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "enabled must be an object", NULL);
     for (int apply = 0; apply < 2; apply++) /* all or nothing */
         for (const struct json *m = states ? states->first : NULL; m; m = m->next) {
             char *end;
             unsigned long number = strtoul(m->key, &end, 10);
             struct port *port = *m->key && !*end && number < MAX_PORTS ? sw->by_number[number] : NULL;
             if (!port)
-                return refuse(out, SP_NOT_FOUND, "no such port", m->key);
+                return command_refuse(out, SP_NOT_FOUND, "no such port", m->key);
             if (m->type != JSON_BOOL)
-                return refuse(out, SP_INVALID_ARGUMENT, "enabled: true or false", NULL);
+                return command_refuse(out, SP_INVALID_ARGUMENT, "enabled: true or false", NULL);
             if (apply)
                 port_enable(sw, port, m->boolean);
         }
@@ -230,23 +232,23 @@ static int ports_command(struct switchd *sw, const struct json *request, struct 
     const struct json *add = json_get(request, "add"), *remove = json_get(request, "remove");
     const struct json *enabled = json_get(request, "enabled");
     char error[160];
-    if (!only(request, known, out))
+    if (!command_keys(request, known, out))
         return SP_INVALID_ARGUMENT;
     if ((add && add->type != JSON_ARRAY) || (remove && remove->type != JSON_ARRAY))
-        return refuse(out, SP_INVALID_ARGUMENT, "add and remove must be lists", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "add and remove must be lists", NULL);
     for (const struct json *m = remove ? remove->first : NULL; m; m = m->next) {
-        struct port *port = port_of(sw, m);
+        struct port *port = command_port(sw, m);
         if (!port)
-            return refuse(out, SP_NOT_FOUND, "no such port", NULL);
+            return command_refuse(out, SP_NOT_FOUND, "no such port", NULL);
         port_remove(sw, port);
     }
     for (const struct json *m = add ? add->first : NULL; m; m = m->next) {
         const struct json *number = json_get(m, "port"), *name = json_get(m, "name");
-        if (m->type != JSON_OBJECT || !only(m, parts, out) || !number || number->type != JSON_NUMBER ||
+        if (m->type != JSON_OBJECT || !command_keys(m, parts, out) || !number || number->type != JSON_NUMBER ||
             !(number->number >= 0 && number->number < MAX_PORTS) || !name || name->type != JSON_STRING)
-            return refuse(out, SP_INVALID_ARGUMENT, "a port needs port (0..510) and name", NULL);
+            return command_refuse(out, SP_INVALID_ARGUMENT, "a port needs port (0..510) and name", NULL);
         if (!port_add(sw, (uint16_t)number->number, name->string, error, sizeof error))
-            return refuse(out, SP_INVALID_ARGUMENT, error, NULL);
+            return command_refuse(out, SP_INVALID_ARGUMENT, error, NULL);
     }
     return enabled_command(sw, enabled, out);
 }
@@ -306,16 +308,16 @@ static int blob_put(const uint8_t *data, uint32_t len, struct buffer *out)
 {
     uint32_t key_len = len ? data[0] : 0;
     if (key_len == 0 || len < 1 + key_len)
-        return refuse(out, SP_INVALID_ARGUMENT, "needs a key", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "needs a key", NULL);
     uint32_t size = len - 1 - key_len;
     struct blob **at = find_blob(data + 1, key_len), *old = *at, *fresh = NULL;
     size_t before = old ? old->len : 0;
     if (blob_bytes - before + size > STATE_TOTAL)
-        return refuse(out, SP_RESOURCE_EXHAUSTED, "more than 64 MiB of state", NULL);
+        return command_refuse(out, SP_RESOURCE_EXHAUSTED, "more than 64 MiB of state", NULL);
     if (size > 0) {
         fresh = malloc(sizeof *fresh + key_len + size);
         if (!fresh)
-            return refuse(out, SP_RESOURCE_EXHAUSTED, "out of memory", NULL);
+            return command_refuse(out, SP_RESOURCE_EXHAUSTED, "out of memory", NULL);
         *fresh = (struct blob){.next = old ? old->next : NULL, .key_len = key_len, .len = size};
         memcpy(fresh->data, data + 1, key_len + size);
     }
@@ -330,7 +332,7 @@ static int blob_get(const uint8_t *key, uint32_t len, struct buffer *out)
 {
     const struct blob *b = *find_blob(key, len);
     if (!b)
-        return refuse(out, SP_NOT_FOUND, "no such key", NULL);
+        return command_refuse(out, SP_NOT_FOUND, "no such key", NULL);
     return buffer_append(out, b->data + b->key_len, b->len) ? SP_OK : SP_RESOURCE_EXHAUSTED;
 }
 
@@ -366,13 +368,15 @@ static int hello_command(struct switchd *sw, struct buffer *out)
         buffer_printf(out,
                       ",\"up\":%s,\"enabled\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,"
                       "\"injected_corruption\":%llu,"
-                      "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu,\"capture_lost\":%llu}",
+                      "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu,\"capture_lost\":%llu",
                       p->up ? "true" : "false", p->disabled ? "false" : "true", p->mtu, p->delayed.count,
                       (unsigned long long)p->count.injected_loss,
                       (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
                       (unsigned long long)current(&p->count.tx_failed),
                       (unsigned long long)current(&p->count.tx_oversize),
                       (unsigned long long)p->count.capture_lost);
+        queue_statistics(p, out);
+        buffer_printf(out, "}");
     }
     return buffer_printf(out, "]}") ? SP_OK : SP_RESOURCE_EXHAUSTED;
 }
@@ -380,7 +384,7 @@ static int hello_command(struct switchd *sw, struct buffer *out)
 static int text_argument(const uint8_t *data, uint32_t len, char *text, size_t size, struct buffer *out)
 {
     if (len >= size || memchr(data, 0, len))
-        return refuse(out, SP_INVALID_ARGUMENT, "not a path", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "not a path", NULL);
     memcpy(text, data, len);
     text[len] = '\0';
     return SP_OK;
@@ -391,7 +395,7 @@ static int load_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
     char path[1024], error[512];
     int code = text_argument(data, len, path, sizeof path, out);
     if (code == SP_OK && !pipeline_load(sw, path, error, sizeof error))
-        return refuse(out, SP_INVALID_ARGUMENT, error, NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, error, NULL);
     return code;
 }
 
@@ -406,7 +410,7 @@ static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
         pcap_stop(sw, sw->ports[i]);
         if (directory[0] && !pcap_start(sw, sw->ports[i], directory)) {
             sw->pcap_directory[0] = '\0';
-            return refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
+            return command_refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
         }
     }
     return SP_OK;
@@ -416,11 +420,11 @@ static int pktgen_command(struct switchd *sw, const struct json *request, struct
 {
     static const char *const known[] = {"interval_us", "port_down", NULL};
     const struct json *interval = json_get(request, "interval_us"), *down = json_get(request, "port_down");
-    if (!only(request, known, out))
+    if (!command_keys(request, known, out))
         return SP_INVALID_ARGUMENT;
     if (!interval || interval->type != JSON_NUMBER || (down && down->type != JSON_BOOL) ||
         (interval->number != 0 && !(interval->number >= 100 && interval->number <= 1e9)))
-        return refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false", NULL);
     pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0);
     return SP_OK;
 }
@@ -433,6 +437,7 @@ static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, ui
     int code = op == OP_IMPAIR ? impair_command(sw, request, out)
              : op == OP_PORTS  ? ports_command(sw, request, out)
              : op == OP_TRACE  ? pipeline_trace(sw, request, out)
+             : op == OP_QUEUE  ? queue_command(sw, request, out)
                                : pktgen_command(sw, request, out);
     json_free(request);
     return code;
@@ -453,14 +458,15 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
     case OP_IMPAIR:
     case OP_PKTGEN:
     case OP_TRACE:
+    case OP_QUEUE:
         return json_command(sw, op, data, len, out);
     case OP_DEVICE_STATE:
         return state_command(sw, len > 0 && data[0], out);
     case OP_PACKET_OUT:
         if (!pipeline_loaded(sw))
-            return refuse(out, SP_FAILED_PRECONDITION, "no program is loaded", NULL);
+            return command_refuse(out, SP_FAILED_PRECONDITION, "no program is loaded", NULL);
         if (len > MAX_FRAME)
-            return refuse(out, SP_INVALID_ARGUMENT, "frame longer than 65535 bytes", NULL);
+            return command_refuse(out, SP_INVALID_ARGUMENT, "frame longer than 65535 bytes", NULL);
         sw->stats.packet_outs++;
         sw->now = mono_ns();
         pipeline_process(sw, sw->cpu_port, data, len, sw->now);
@@ -468,7 +474,7 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
         return SP_OK;
     case OP_SUBSCRIBE:
         if (len != sizeof mask)
-            return refuse(out, SP_INVALID_ARGUMENT, "needs a mask of 4 bytes", NULL);
+            return command_refuse(out, SP_INVALID_ARGUMENT, "needs a mask of 4 bytes", NULL);
         memcpy(&mask, data, sizeof mask);
         control_subscribe(sw, client, mask);
         return SP_OK;

@@ -46,7 +46,7 @@ void switch_emit(struct switchd *sw, uint16_t number, const uint8_t *data, uint3
     sw->stats.emitted++;
     struct port *port = sw->by_number[number];
     if (port) {
-        stage_transmit(sw, port, data, len, priority);
+        queue_put(sw, port, data, len, priority);
         return;
     }
     if (number == sw->cpu_port) {
@@ -143,7 +143,7 @@ static uint64_t next_due(struct switchd *sw, uint64_t now)
         due = earlier(due, now + 200 * NS_PER_MS);
     for (uint32_t i = 0; i < sw->port_count; i++) {
         struct port *p = sw->ports[i];
-        due = earlier(due, stage_transmit_due(p));
+        due = earlier(due, queue_due(p));
         if (p->delayed.head)
             due = earlier(due, p->delayed.head->time);
         if (port_rx_time(sw, p, now) != NEVER)
@@ -186,8 +186,8 @@ static void sleep_until(struct switchd *sw, uint64_t due, uint64_t now)
 static void transmit_due(struct switchd *sw)
 {
     for (uint32_t i = 0; i < sw->port_count; i++)
-        if (stage_transmit_due(sw->ports[i]) <= sw->now)
-            stage_transmit_run(sw, sw->ports[i], sw->now);
+        if (queue_due(sw->ports[i]) <= sw->now)
+            queue_run(sw, sw->ports[i], sw->now);
 }
 
 static void recheck(struct switchd *sw)

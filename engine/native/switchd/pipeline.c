@@ -55,15 +55,10 @@ static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_q
     struct switchd *sw = user;
     struct port *port = number < MAX_PORTS ? sw->by_number[number] : NULL;
     queue->deq_timedelta_us = (uint32_t)(sw->waited / 1000); /* the device's backlog delays as a queue does */
-    if (!port || (!port->queued && !port->sending))
+    if (!port || (!port->tx_shaped && !port->queued && !port->sending))
         return;
     queue->enq_qdepth = queue->deq_qdepth = port->queued;
-    double mbps = impairment_value(&port->base, &port->fault, P_RATE_MBPS, sw->now);
-    double bytes = 0;
-    for (uint32_t b = priority < QUEUE_BANDS ? priority : QUEUE_BANDS - 1; b < QUEUE_BANDS; b++) /* go first */
-        bytes += (double)port->bands[b].bytes;
-    double busy = port->link_free > sw->now ? (double)(port->link_free - sw->now) / 1e3 : 0;
-    queue->deq_timedelta_us += (uint32_t)(busy + (mbps > 0 ? bytes * 8 / mbps : 0));
+    queue->deq_timedelta_us += (uint32_t)(queue_wait(port, priority, sw->now) / NS_PER_US);
 }
 
 static void on_breathe(void *user) { loop_breathe(user); }

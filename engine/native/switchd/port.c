@@ -60,7 +60,7 @@ struct port *port_add(struct switchd *sw, uint16_t number, const char *name, cha
     port->fd = -1;
     fifo_init(&port->delayed);
     for (int b = 0; b < QUEUE_BANDS; b++)
-        fifo_init(&port->bands[b]);
+        fifo_init(&port->bands[b].packets);
     for (int i = 0; i < TX_BATCH; i++) {
         port->batch.messages[i].msg_hdr.msg_iov = &port->batch.vectors[i];
         port->batch.messages[i].msg_hdr.msg_iovlen = 1;
@@ -86,9 +86,7 @@ void port_remove(struct switchd *sw, struct port *port)
     impairment_clear(&port->fault);
     impairment_clear(&port->base);
     fifo_clear(&port->delayed);
-    for (int b = 0; b < QUEUE_BANDS; b++)
-        fifo_clear(&port->bands[b]);
-    packet_free(port->sending);
+    queue_clear(port);
     for (uint32_t i = 0; i < sw->port_count; i++)
         if (sw->ports[i] == port) {
             sw->ports[i] = sw->ports[--sw->port_count];

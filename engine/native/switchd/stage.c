@@ -1,5 +1,5 @@
-/* What happens to frames outside the program: line and transceiver on reception, the queue before a
- * slow line on transmission, the device's own capacity in between. */
+/* What happens to frames before the program: line and transceiver on reception, the device's own capacity behind
+ * them. On transmission: queue.c. */
 #include <math.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -18,7 +18,7 @@ void stage_configure(struct port *port, uint64_t now)
     port->rx_staged = false;
     for (size_t i = 0; i < sizeof staged / sizeof *staged; i++)
         port->rx_staged |= impairment_active(&port->base, &port->fault, staged[i], now);
-    port->tx_shaped = impairment_active(&port->base, &port->fault, P_RATE_MBPS, now);
+    queue_configure(port, now);
     stage_optics(port, now);
 }
 
@@ -80,53 +80,6 @@ void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, u
         p->time = port->last_release;
     port->last_release = p->time;
     fifo_push(&port->delayed, p);
-}
-
-void stage_transmit(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, unsigned priority)
-{
-    if (!port->tx_shaped && !port->queued && !port->sending) {
-        port_send(sw, port, data, len);
-        return;
-    }
-    struct fifo *band = &port->bands[priority < QUEUE_BANDS ? priority : QUEUE_BANDS - 1];
-    double limit = impairment_value(&port->base, &port->fault, P_QUEUE_PACKETS, sw->now);
-    struct packet *p = band->count < limit ? packet_new(data, len) : NULL;
-    if (!p) {
-        port->count.tx_dropped++;
-        return;
-    }
-    p->time = sw->now;
-    fifo_push(band, p);
-    if (++port->queued > port->queue_max)
-        port->queue_max = port->queued;
-    stage_transmit_run(sw, port, sw->now);
-}
-
-uint64_t stage_transmit_due(const struct port *port) { return port->sending ? port->sending->time : NEVER; }
-
-void stage_transmit_run(struct switchd *sw, struct port *port, uint64_t now)
-{
-    for (;;) {
-        if (port->sending) {
-            if (port->sending->time > now)
-                return;
-            port_send(sw, port, port->sending->data, port->sending->len);
-            packet_free(port->sending);
-            port->sending = NULL;
-        }
-        int b = QUEUE_BANDS - 1;
-        while (b >= 0 && !port->bands[b].head)
-            b--;
-        if (b < 0)
-            return;
-        struct packet *p = fifo_pop(&port->bands[b]);
-        port->queued--;
-        uint64_t start = p->time > port->link_free ? p->time : port->link_free;
-        double mbps = impairment_value(&port->base, &port->fault, P_RATE_MBPS, start);
-        port->link_free = start + (mbps > 0 ? (uint64_t)(p->len * 8000.0 / mbps) : 0);
-        p->time = port->link_free;
-        port->sending = p;
-    }
 }
 
 void device_configure(struct switchd *sw, uint64_t now)

@@ -107,6 +107,15 @@ struct port_counters {
     uint64_t capture_lost; /* frames that a full disk kept out of a capture */
 };
 
+/* The queue of one priority. */
+struct queue_band {
+    struct fifo packets;
+    double pps, mbps;  /* 0: unlimited */
+    uint32_t depth;    /* packets; 0: the port's queue_packets */
+    uint64_t next;     /* mono ns: its rate lets no packet start before */
+    uint64_t dropped;  /* it was full */
+};
+
 struct port {
     uint16_t number;
     char name[16]; /* interface */
@@ -128,9 +137,9 @@ struct port {
     struct fifo delayed;
     uint64_t last_release;
 
-    /* transmit queue, used while a rate is set */
+    /* transmit queues, used while a rate is set */
     bool tx_shaped;
-    struct fifo bands[QUEUE_BANDS];
+    struct queue_band bands[QUEUE_BANDS];
     uint32_t queued, queue_max; /* without the frame that is being sent */
     struct packet *sending;     /* `time`: when its last bit has left */
     uint64_t link_free;
@@ -178,14 +187,24 @@ void senders_statistics(const struct switchd *sw, struct buffer *out);
 int link_open(void);
 void link_read(struct switchd *sw);
 
-/* ---- stage.c: receive and transmit impairments, device capacity ---- */
+/* ---- stage.c: receive impairments, device capacity ---- */
 
 void stage_configure(struct port *port, uint64_t now); /* after a change of its impairments */
 void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time);
-void stage_transmit(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, unsigned priority);
-uint64_t stage_transmit_due(const struct port *port);
-void stage_transmit_run(struct switchd *sw, struct port *port, uint64_t now);
 void stage_optics(struct port *port, uint64_t now); /* brings the transceiver's readings up to date */
+
+/* ---- queue.c: queues before the ports ---- */
+
+void queue_configure(struct port *port, uint64_t now); /* after a change of its rates */
+void queue_put(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, unsigned priority);
+uint64_t queue_due(const struct port *port);
+void queue_run(struct switchd *sw, struct port *port, uint64_t now);
+/* ns that a packet of that priority is going to wait before it starts, if none of higher priority comes */
+uint64_t queue_wait(struct port *port, unsigned priority, uint64_t now);
+void queue_clear(struct port *port);
+void queue_statistics(const struct port *port, struct buffer *out);
+/* {"port": N or null (all), "priority": 0..7 or null (all), "rate_pps", "rate_mbps", "depth"}: null or 0 takes back. */
+int queue_command(struct switchd *sw, const struct json *request, struct buffer *out);
 
 struct device {
     struct impairment fault, base;
@@ -266,6 +285,11 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
                     uint32_t len, struct buffer *out);
 void control_subscribe(struct switchd *sw, void *client, uint32_t mask);
 void control_statistics(const struct control *c, struct buffer *out);
+/* For commands in other files: an error's text in place of the answer; whether an object has known keys only (`known`
+ * ends with NULL); the port that a number names, NULL if there is none. */
+int command_refuse(struct buffer *out, int code, const char *what, const char *detail);
+bool command_keys(const struct json *object, const char *const *known, struct buffer *out);
+struct port *command_port(struct switchd *sw, const struct json *v);
 
 /* ---- trace.c ---- */
 
