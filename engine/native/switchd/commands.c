@@ -424,7 +424,8 @@ static int pktgen_command(struct switchd *sw, const struct json *request, struct
         return SP_INVALID_ARGUMENT;
     if (!interval || interval->type != JSON_NUMBER || (down && down->type != JSON_BOOL) ||
         (interval->number != 0 && !(interval->number >= 100 && interval->number <= 1e9)))
-        return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false", NULL);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false",
+                              NULL);
     pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0);
     return SP_OK;
 }

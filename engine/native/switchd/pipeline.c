@@ -57,7 +57,7 @@ static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_q
     queue->deq_timedelta_us = (uint32_t)(sw->waited / 1000); /* the device's backlog delays as a queue does */
     if (!port || (!port->tx_shaped && !port->queued && !port->sending))
         return;
-    queue->enq_qdepth = queue->deq_qdepth = port->queued;
+    queue->enq_qdepth = queue->deq_qdepth = queue_length(port, priority);
     queue->deq_timedelta_us += (uint32_t)(queue_wait(port, priority, sw->now) / NS_PER_US);
 }
 

@@ -98,6 +98,11 @@ void queue_run(struct switchd *sw, struct port *port, uint64_t now)
     }
 }
 
+uint32_t queue_length(const struct port *port, unsigned priority)
+{
+    return port->bands[priority < QUEUE_BANDS ? priority : QUEUE_BANDS - 1].packets.count;
+}
+
 uint64_t queue_wait(struct port *port, unsigned priority, uint64_t now)
 {
     unsigned own = priority < QUEUE_BANDS ? priority : QUEUE_BANDS - 1;

@@ -199,6 +199,7 @@ void queue_configure(struct port *port, uint64_t now); /* after a change of its 
 void queue_put(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, unsigned priority);
 uint64_t queue_due(const struct port *port);
 void queue_run(struct switchd *sw, struct port *port, uint64_t now);
+uint32_t queue_length(const struct port *port, unsigned priority); /* packets that wait, as BMv2 counts them */
 /* ns that a packet of that priority is going to wait before it starts, if none of higher priority comes */
 uint64_t queue_wait(struct port *port, unsigned priority, uint64_t now);
 void queue_clear(struct port *port);
