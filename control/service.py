@@ -24,7 +24,7 @@ import structlog
 from finsy import Switch
 from finsy.proto import p4r
 
-from control import bookkeeping, inventory
+from control import bookkeeping, inventory, judging
 from control.capacity import Loads
 from control.clock import Clock, SystemClock
 from control.degradation import DegradationDetector
@@ -43,7 +43,7 @@ from control.memory import recall_numbers, recall_shadows, remember, rows_of
 from control.notices import Notice, NoticeFolder
 from control.outcomes import Outcomes
 from control.paths import Network
-from control.pha import HealthAnalyzer, MaintenanceNotice
+from control.pha import MaintenanceNotice
 from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
 from control.rates import RatePoller
@@ -60,6 +60,7 @@ from control.telemetry import NOT_OFFERED, GnmiSource, Inbox
 from control.threats import Cause, ThreatBook, display
 from control.tse import Decision, Side, SteeringEngine
 from ml.anomaly_watch import AnomalyWatch
+from ml.profiles import LAB
 from ml.schema import DeviceSample, PortSample
 from topo.spec import Topology
 
@@ -95,8 +96,8 @@ class Service:
         self.loads = Loads(self.network, settings.capacity_limit)
         self.book = ThreatBook(self.network, stable_s=settings.stable_s)
         self.tse = SteeringEngine(self.book, self.loads, self.spm.carrying, settings.tuning)
-        self.analyzer = HealthAnalyzer(topology)
-        self.anomalies = AnomalyWatch()
+        self.analyzer = judging.analyzer(topology, settings)
+        self.anomalies = AnomalyWatch(period_s=DAY_S if settings.profile != LAB.name else 0.0)
         self.detector = DegradationDetector(self.link_of)
         self.inbox = Inbox()
         self.notices = NoticeFolder(settings.notices_dir) if settings.notices_dir is not None else None

@@ -23,6 +23,9 @@ class Strategy(StrEnum):
     PREDICTIVE = "predictive"  # liveness, prediction, steering
 
 
+SAMPLE_MS = {"lab": 50.0, "operations": 5000.0}  # by profile: what its models were trained with
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Defaults suit the lab. A port is dead ``dead_multiplier`` heartbeat
@@ -35,6 +38,8 @@ class Settings:
     history_dir: Path | None = None  # where telemetry is recorded; None: nowhere
     config: Path | None = None  # switches, sources and so on (control.inventory)
     feeds: Path | None = None  # maintenance and weather feeds (control.feeds)
+    profile: str = "lab"  # of the models: "lab" (compressed time) or "operations" (ml.profiles)
+    models_dir: Path = Path("models")  # the operator's own versions (ml.store); without any, the packaged ones
     build_dir: Path = Path(__file__).resolve().parent.parent / "p4" / "build"
     host: str = "127.0.0.1"
     base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
@@ -43,7 +48,7 @@ class Settings:
     dead_multiplier: float = 2.7
     report_ms: float = 100.0  # a silent port still reports this often
     rtt_delta_us: int = 5000  # a larger step is told at once
-    sample_ms: float = 50.0  # gNMI
+    sample_ms: float = SAMPLE_MS["lab"]  # gNMI
     rates_ms: float = 100.0  # group counters, where a port fills up
     tick_ms: float = 10.0  # steering wakes at least this often; samples wake it at once
     stable_s: float = 5.0

@@ -25,7 +25,13 @@ def serve(
     history: Annotated[Path | None, typer.Option(help="folder in which telemetry is recorded")] = None,
     api: Annotated[str, typer.Option(help="address of the HTTP API")] = "127.0.0.1:8080",
     heartbeat_ms: Annotated[float, typer.Option(min=0.1, help="heartbeat interval of the switches")] = 10.0,
-    sample_ms: Annotated[float, typer.Option(min=10, help="telemetry sampling interval")] = 50.0,
+    profile: Annotated[str, typer.Option("--profile", "-p", help="whose models judge: lab or operations")] = "lab",
+    models: Annotated[
+        Path, typer.Option(envvar="SHADOWPLANE_MODELS", help="folder of your own versions, as `train` fills it")
+    ] = Path("models"),
+    sample_ms: Annotated[
+        float | None, typer.Option(min=10, help="telemetry sampling interval (default: 50; operations: 5000)")
+    ] = None,
     stable_s: Annotated[float, typer.Option(min=0, help="quiet time before traffic is moved back")] = 5.0,
     host: Annotated[str, typer.Option(help="where the switches' P4Runtime servers listen")] = "127.0.0.1",
     base_port: Annotated[int, typer.Option(help="P4Runtime port of a switch minus its device id")] = 9558,
@@ -38,7 +44,7 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
     from control import serve as server
     from control.errors import ControlError
-    from control.settings import Settings, Strategy, parse_address
+    from control.settings import SAMPLE_MS, Settings, Strategy, parse_address
 
     settings = Settings(
         topology=topology,
@@ -50,7 +56,9 @@ def serve(
         history_dir=None if dry_run else history,
         gnmi_port_offset=gnmi_port_offset,
         heartbeat_ms=heartbeat_ms,
-        sample_ms=sample_ms,
+        profile=profile,
+        models_dir=models,
+        sample_ms=SAMPLE_MS.get(profile, SAMPLE_MS["lab"]) if sample_ms is None else sample_ms,
         stable_s=stable_s,
         host=host,
         base_port=base_port,
