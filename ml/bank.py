@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
-from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, tick
+from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, columns, pick_rows, tick
+from ml.estimators.trend import Line
 
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
 KEPT_BYTES = 16 << 20
@@ -74,21 +75,22 @@ class Bank:
         self.unit_s = unit_s
         signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
         self.taus = taus
-        self.base = RobustLevel(rows, signals, tau=taus.base)
+        self.levels = RobustLevel(rows, 2 * signals, tau=[taus.base] * signals + [taus.deep] * signals)
+        self.base, self.deep = self.levels.part(slice(signals)), self.levels.part(slice(signals, None))
         lines = [taus.quick] * signals + [taus.slow] * signals + [taus.long] * signals
         self.trend = Trend(rows, 3 * signals, tau=lines, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
         self.cusum = Cusum(rows, signals)
-        self.deep = RobustLevel(rows, signals, tau=taus.deep)
         self.spread = Variance(rows, signals, tau=taus.slow)
         self.season: Seasonal | None = None  # compressed time has no days
         if unit_s >= DAYLESS_S:
             self.season = Seasonal(rows, len(self.SEASONAL), period=DAY_S / unit_s, phases=PHASES)
-        self.context = np.zeros((rows, len(CONTEXT)))  # unknown: 0
+        self.context = columns(rows, len(CONTEXT))  # unknown: 0
         self.counters = CounterRate(rows, counters, tau=taus.quick, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
         self._late = np.zeros(rows, dtype=np.int64)
         self._resets = np.zeros(rows)
+        self._twice, self._thrice = np.tile(np.arange(signals), 2), np.tile(np.arange(signals), 3)
 
     def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
         """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`.
@@ -109,16 +111,17 @@ class Bank:
         else:
             self._late[row] = 0
         raw = np.array(values, dtype=np.float64)
-        bad = (raw < self.LOW) | (raw > self.HIGH)
-        if bad.any():
+        bad = raw < self.LOW
+        bad |= raw > self.HIGH
+        if np.count_nonzero(bad):
             raw[bad] = np.nan
             faults |= ABSURD
         if not self._learn(row, time, raw):
             return faults | (LATE if (self.TOLD & ~np.isnan(raw)).any() else 0)
-        if time > self.newest[row]:
+        if not time <= newest or faults & JUMPED:
             self.newest[row] = time
         self.samples[row] += 1
-        resets = float(self.counters.state[4, row].sum())
+        resets = sum(self.counters.state[4, row].tolist())
         if resets != self._resets[row]:
             self._resets[row] = resets
             faults |= RESET
@@ -141,7 +144,7 @@ class Bank:
         self._late[rows] = late
         taken = sane & (jumped | ~back)
         time = np.where(taken, time, np.nan)
-        raw = np.where(bad | ~taken[:, None], np.nan, values)
+        raw = np.where(bad | ~taken[:, None], np.nan, np.asfortranarray(values))
         fresh = self._learn(rows, time[:, None], raw)
         told = (self.TOLD & ~np.isnan(raw)).any(axis=-1)
         faults |= np.where(told & ~fresh, LATE, 0)
@@ -154,46 +157,47 @@ class Bank:
 
     def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> Flags:
         """Update all estimators; True where a sample brought anything new."""
-        estimators: tuple[Estimator[Any], ...] = (
-            self.counters,
-            self.base,
-            self.trend,
-            self.cusum,
-            self.deep,
-            self.spread,
-        )
-        counters, base, trend, cusum, deep, spread = (item.state[:, pick] for item in estimators)
-        counter_last, last = self.counters.clock.last[pick], self.base.clock.last[pick]
+        estimators: tuple[Estimator[Any], ...] = (self.counters, self.levels, self.trend, self.cusum, self.spread)
+        clocks = (self.counters.clock, self.base.clock)
+        if isinstance(pick, slice | np.ndarray):
+            counters, levels, trend, cusum, spread = (pick_rows(item.state, pick) for item in estimators)
+            counter_last, last = (pick_rows(clock.last, pick) for clock in clocks)
+        else:
+            counters, levels, trend, cusum, spread = (item.state[:, pick] for item in estimators)
+            counter_last, last = (clock.last[pick] for clock in clocks)
         totals = raw[..., self.GAUGES :]
         ok, elapsed = tick(counter_last, time, totals)
-        fresh: Flags = np.asarray(ok.any(axis=-1))
-        if fresh.any():
+        fresh: Flags = np.logical_or.reduce(ok, axis=-1)
+        rates = np.full(counters.shape[1:], np.nan)
+        if np.count_nonzero(fresh):
             self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
-        rates = np.where(ok & (counters[6] > 0.0), counters[5] / np.maximum(counters[6], 1e-6), np.nan)
+            np.divide(counters[5], np.maximum(counters[6], 1e-6), out=rates, where=ok & (counters[6] > 0.0))
         values = self._signals(pick, raw, rates)
         ok, elapsed = tick(last, time, values)
-        if ok.any():
-            fresh = np.asarray(fresh | ok.any(axis=-1))
-            values = np.where(ok, values, 0.0)
+        if np.count_nonzero(ok):
+            fresh = fresh | np.logical_or.reduce(ok, axis=-1)
+            np.copyto(values, 0.0, where=~ok)
+            base = levels[..., : len(self.SIGNALS)]
             known = ok & (base[0] > 0.0)
-            score = np.where(known, (values - base[1]) / np.maximum(base[2], self.FLOOR), 0.0)
+            score = values - base[1]
+            score /= np.maximum(base[2], self.FLOOR)
+            score *= known
             self.cusum.step(cusum, known, elapsed, score)
-            self.base.step(base, ok, elapsed, values)
-            self.deep.step(deep, ok, elapsed, values)
             self.spread.step(spread, ok, elapsed, values)
-            thrice = np.concatenate((values, values, values), axis=-1)
-            ok3, elapsed3 = np.concatenate((ok, ok, ok), axis=-1), np.concatenate((elapsed, elapsed, elapsed), axis=-1)
-            self.trend.step(trend, ok3, elapsed3, thrice)
+            twice, thrice = self._twice, self._thrice
+            self.levels.step(levels, ok[..., twice], elapsed[..., twice], values[..., twice])
+            self.trend.step(trend, ok[..., thrice], elapsed[..., thrice], values[..., thrice])
             if self.season is not None:
                 self.season.learn(pick, time, np.where(ok, values, np.nan)[..., list(self.SEASONAL)])
         if isinstance(pick, np.ndarray):
-            self.counters.clock.last[pick], self.base.clock.last[pick] = counter_last, last
-            for item, state in zip(estimators, (counters, base, trend, cusum, deep, spread), strict=True):
+            clocks[0].last[pick], clocks[1].last[pick] = counter_last, last
+            for item, state in zip(estimators, (counters, levels, trend, cusum, spread), strict=True):
                 item.state[:, pick] = state
         return fresh
 
     def forget(self, rows: int | Rows = slice(None)) -> None:
-        for item in (self.base, self.trend, self.cusum, self.counters, self.deep, self.spread):
+        self.base.clock.last[rows] = np.nan
+        for item in (self.levels, self.trend, self.cusum, self.counters, self.spread):
             item.forget(rows)
         if self.season is not None:
             self.season.forget(rows)
@@ -236,7 +240,16 @@ class Bank:
         mean: Floats = state[3, rows, signal] / weight + state[6, rows, signal]
         return mean
 
-    def _lines(self, signals: int, rows: Rows = slice(None)) -> tuple[Floats, Floats, Floats]:
+    def lines(self, rows: Rows = slice(None), count: int | None = None) -> Line:
+        """Lines of every signal, or the first ``count`` of them: all short ones, the middle ones, the longest ones;
+        each array (lines, rows)."""
+        own = slice(count)
+        line = self.trend.score(pick_rows(self.trend.state, rows)[..., own], own)
+        return Line(*(part.T for part in line))
+
+    def _lines(
+        self, signals: int, rows: Rows = slice(None), lines: Line | None = None
+    ) -> tuple[Floats, Floats, Floats]:
         """(quick level, slow level, persistent slope) of the first ``signals``, each (signals, rows); levels nan
         where unknown.
 
@@ -245,18 +258,21 @@ class Bank:
         have little of it, ramps keep it.
         """
         n = len(self.SIGNALS)
-        line = self.trend.score(self.trend.state[:, rows, : 2 * n], slice(2 * n))
-        level, slope, error = (np.ascontiguousarray(part.T) for part in line)
+        level, slope, error = lines or self.lines(rows, n + signals)
         near, far = slope[:signals], slope[n : n + signals]
-        size = np.minimum(np.abs(near) - DOUBT[0] * error[:signals], np.abs(far) - DOUBT[1] * error[n : n + signals])
-        size *= (size > 0.0) & (near * far > 0.0)
-        return level[:n], level[n:], np.copysign(size, far)
+        size = np.abs(near)
+        size -= DOUBT[0] * error[:signals]
+        other = np.abs(far)
+        other -= DOUBT[1] * error[n : n + signals]
+        np.minimum(size, other, out=size)
+        np.multiply(near, far, out=other)
+        size *= (size > 0.0) & (other > 0.0)
+        return level[:n], level[n : 2 * n], np.copysign(size, far, out=size)
 
-    def _line(self, which: int, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+    def _line(self, which: int, rows: Rows = slice(None), lines: Line | None = None) -> tuple[Floats, Floats]:
         """(level, slope shrunk by two standard errors) of every signal on the short (0), middle (1) or longest (2)
         line, each (signals, rows)."""
         n = len(self.SIGNALS)
         own = slice(which * n, (which + 1) * n)
-        line = self.trend.score(self.trend.state[:, rows, own], own)
-        level, slope, error = (np.ascontiguousarray(part.T) for part in line)
+        level, slope, error = (part[own] for part in lines or self.lines(rows))
         return level, np.copysign(np.maximum(np.abs(slope) - DOUBT[0] * error, 0.0), slope)

@@ -31,6 +31,7 @@ from ml.wide import WIDE, wide_digest
 FORMAT = 2
 TINY = 1e-9
 Beta = tuple[float, float, float]
+Betas = tuple[Floats, Floats, Floats]  # several, each array (edges, 1)
 
 
 def logit(p: Floats) -> Floats:
@@ -40,18 +41,18 @@ def logit(p: Floats) -> Floats:
 
 
 def expit(z: Floats) -> Floats:
-    p: Floats = 1.0 / (1.0 + np.exp(-np.clip(z, -EXTREME, EXTREME)))
+    p: Floats = 1.0 / (1.0 + np.exp(-np.minimum(np.maximum(z, -EXTREME), EXTREME)))
     return p
 
 
-def corrected(p: Floats, beta: Beta) -> Floats:
+def corrected(p: Floats, beta: Beta | Betas) -> Floats:
     """Beta calibration.
 
     >>> [round(float(v), 2) for v in corrected(np.array([0.1, 0.5, 0.9]), (1.0, 1.0, 0.0))]
     [0.1, 0.5, 0.9]
     """
     a, b, c = beta
-    inside = np.clip(p, TINY, 1.0 - TINY)
+    inside = np.minimum(np.maximum(p, TINY), 1.0 - TINY)
     return expit(a * np.log(inside) - b * np.log1p(-inside) + c)
 
 
@@ -79,6 +80,7 @@ class BoostedModel:
         except TreesError as error:
             raise ModelError(f"{self.mode} model: {error}") from error
         object.__setattr__(self, "_forest", forest)
+        object.__setattr__(self, "_betas", tuple(np.array(self.calibration, dtype=np.float64).T[:, :, None]))
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -98,7 +100,8 @@ class BoostedModel:
 
     def probabilities(self, x: Floats) -> Floats:
         """Calibrated probabilities until each edge, shape (edges, rows): a longer horizon is never less probable."""
-        each = np.stack([corrected(p, beta) for p, beta in zip(self.raw(x), self.calibration, strict=True)])
+        betas: Betas = self._betas  # type: ignore[attr-defined]
+        each = corrected(self.raw(x), betas)
         return np.asarray(np.maximum.accumulate(each, axis=0), dtype=np.float64)
 
     def probability(self, x: Floats) -> Floats:

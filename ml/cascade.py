@@ -45,7 +45,9 @@ class Screen:
         total = np.full(len(columns[0]), self.offset)
         for weight, column in zip(self.weights, columns, strict=True):
             if weight:
-                total += weight * np.nan_to_num(column) if np.isnan(column).any() else weight * column
+                total += weight * column
+        if np.isnan(total).any():  # rare: what is not known counts as 0
+            return self.score([np.nan_to_num(column) for column in columns])
         return total
 
     def document(self) -> dict[str, Any]:

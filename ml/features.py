@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
-from ml.estimators.base import Floats, Rows
+from ml.estimators.base import Floats, Rows, pick_rows
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.schema import DeviceSample, Mode, PortSample
 
@@ -40,12 +40,16 @@ def schema_digest(features: Sequence[Feature]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _pack(features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
-    """Stack columns, unknown as 0, within their bounds; shape (rows, features)."""
-    stacked = np.array(columns)
-    np.fmax(stacked, 0.0, out=stacked)  # nan becomes 0
-    np.minimum(stacked, np.array([[f.bound] for f in features]), out=stacked)
-    return stacked.T
+def bounds(features: Sequence[Feature]) -> Floats:
+    """Their bounds, shape (features, 1)."""
+    return np.array([[f.bound] for f in features])
+
+
+def bounded(columns: Floats, bound: Floats) -> Floats:
+    """Columns (features, rows) brought within their bounds in place, unknown as 0; shape (rows, features)."""
+    np.fmax(columns, 0.0, out=columns)  # nan becomes 0
+    np.minimum(columns, bound, out=columns)
+    return columns.T
 
 
 LINK_FEATURES = (
@@ -102,6 +106,26 @@ FEATURES: dict[Mode, tuple[Feature, ...]] = {
     Mode.CONGESTION: CONGESTION_FEATURES,
     Mode.DEVICE_OVERLOAD: OVERLOAD_FEATURES,
 }
+BOUNDS = {mode: bounds(features) for mode, features in FEATURES.items()}
+MARGIN_LEVELS = np.array([[5.0], [3.0]])  # dB of margin under which margin_lost_slow and margin_low begin
+LOAD_LEVELS, LOAD_MEANS = np.array([[0.7], [0.85]]), np.array([[0.7], [0.92]])  # load_slow, _high; load_mean, _full
+AHEAD = np.array([[0.5], [1.0]])  # units
+
+
+def _filling(x: Floats, quick: Floats, load: Floats, mean: Floats, rising: Floats) -> None:
+    """The first ten features of what fills up, a line or a processor, into the first rows of ``x``."""
+    np.subtract(quick, 0.5, out=x[0])
+    np.subtract(load, LOAD_LEVELS, out=x[1:3])
+    np.subtract(mean, LOAD_MEANS, out=x[3:5])
+    ahead = x[5:7]
+    np.multiply(AHEAD, rising, out=ahead)
+    ahead += load
+    ahead -= 0.85
+    x[7] = rising
+    left = 1.0 - load
+    np.divide(rising, np.maximum(left, 0.05), out=x[8])
+    np.maximum(left, 0.0, out=left)
+    np.subtract(2.0, left / np.maximum(rising, 1e-6), out=x[9])
 
 
 class PortBank(Bank):
@@ -193,58 +217,47 @@ class PortBank(Bank):
         lines = self._lines(4, rows)
         return self.link_features(rows, lines), self.congestion_features(rows, lines)
 
+    def _recent(self, rows: Rows, counter: slice) -> Floats:
+        """log(1 + increments lately), shape (counters, rows)."""
+        found: Floats = np.log1p(pick_rows(self.counters.state[3], rows)[:, counter].T)
+        return found
+
     def link_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
         """Columns as :data:`LINK_FEATURES`; ``lines`` where they are known already."""
         quick, slow, lasting = lines or self._lines(4, rows)
-        base = self.base.state[:, rows]
-        recent = np.log1p(self.counters.state[3, rows].T)
-        drop = base[1, :, 0] - slow[0]
-        blind = np.isnan(slow[1])  # no bit error ratio: what the power lost, the margin lost
-        near = np.where(blind, MARGIN_OK - (base[1, :, 0] - quick[0]), quick[1])
-        margin = np.where(blind, MARGIN_OK - drop, slow[1])
-        falling = np.maximum(-np.where(blind, lasting[0], lasting[1]), 0.0)
-        rtt = (quick[4] - base[1, :, 4]) / np.maximum(base[2, :, 4], self.FLOOR[4])
-        link = (
-            7.0 - near,
-            5.0 - margin,
-            3.0 - margin,
-            3.0 - (margin - 0.5 * falling),
-            3.0 - (margin - falling),
-            falling,
-            falling / np.maximum(margin, 0.3),
-            2.0 - np.maximum(margin, 0.0) / np.maximum(falling, 1e-6),
-            drop,
-            self.cusum.state[1, rows, 0] / self.cusum.cap,
-            recent[0],
-            recent[1],
-            recent[4],
-            rtt,
-            1.0 - self.up[rows],
-        )
-        return _pack(LINK_FEATURES, link)
+        levels = pick_rows(self.base.state, rows)
+        base, sigma = levels[1].T, levels[2].T
+        drop = base[0] - slow[0]
+        near, margin, falling = quick[1], slow[1], lasting[1]
+        blind = np.isnan(margin)
+        if np.count_nonzero(blind):  # no bit error ratio: what the power lost, the margin lost
+            near = np.where(blind, MARGIN_OK - (base[0] - quick[0]), near)
+            margin = np.where(blind, MARGIN_OK - drop, margin)
+            falling = np.where(blind, lasting[0], falling)
+        falling = np.maximum(-falling, 0.0)
+        x = np.empty((len(LINK_FEATURES), len(drop)))
+        np.subtract(7.0, near, out=x[0])
+        np.subtract(MARGIN_LEVELS, margin, out=x[1:3])
+        np.subtract(3.0, margin - AHEAD * falling, out=x[3:5])
+        x[5] = falling
+        np.divide(falling, np.maximum(margin, 0.3), out=x[6])
+        np.subtract(2.0, np.maximum(margin, 0.0) / np.maximum(falling, 1e-6), out=x[7])
+        x[8] = drop
+        np.divide(pick_rows(self.cusum.state[1], rows)[:, 0], self.cusum.cap, out=x[9])
+        x[10:12], x[12] = self._recent(rows, slice(2)), self._recent(rows, slice(4, 5))
+        np.divide(quick[4] - base[4], np.maximum(sigma[4], self.FLOOR[4]), out=x[13])
+        np.subtract(1.0, self.up[rows], out=x[14])
+        return bounded(x, BOUNDS[Mode.LINK_FAILURE])
 
     def congestion_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
         """Columns as :data:`CONGESTION_FEATURES`."""
         quick, slow, lasting = lines or self._lines(4, rows)
-        recent = np.log1p(self.counters.state[3, rows].T)
-        mean = self._mean(2, rows)
         load, rising = slow[2], np.maximum(lasting[2], 0.0)
-        congestion = (
-            quick[2] - 0.5,
-            load - 0.7,
-            load - 0.85,
-            mean - 0.7,
-            mean - 0.92,
-            load + 0.5 * rising - 0.85,
-            load + rising - 0.85,
-            rising,
-            rising / np.maximum(1.0 - load, 0.05),
-            2.0 - np.maximum(1.0 - load, 0.0) / np.maximum(rising, 1e-6),
-            slow[3],
-            lasting[3],
-            recent[3],
-        )
-        return _pack(CONGESTION_FEATURES, congestion)
+        x = np.empty((len(CONGESTION_FEATURES), len(load)))
+        _filling(x, quick[2], load, self._mean(2, rows), rising)
+        x[10], x[11] = slow[3], lasting[3]
+        x[12] = self._recent(rows, slice(3, 4))
+        return bounded(x, BOUNDS[Mode.CONGESTION])
 
 
 class DeviceBank(Bank):
@@ -271,26 +284,13 @@ class DeviceBank(Bank):
         values[..., 2] = np.log1p(values[..., 2])
         return values
 
-    def features(self, rows: Rows = slice(None)) -> Floats:
+    def features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
         """One row per device of ``rows``, columns as :data:`OVERLOAD_FEATURES`."""
-        quick, slow, lasting = self._lines(3, rows)
-        mean = self._mean(0, rows)
-        cpu, rising = slow[0], np.maximum(lasting[0], 0.0)
-        columns = (
-            quick[0] - 0.5,
-            cpu - 0.7,
-            cpu - 0.85,
-            mean - 0.7,
-            mean - 0.92,
-            cpu + 0.5 * rising - 0.85,
-            cpu + rising - 0.85,
-            rising,
-            rising / np.maximum(1.0 - cpu, 0.05),
-            2.0 - np.maximum(1.0 - cpu, 0.0) / np.maximum(rising, 1e-6),
-            slow[1] - 0.85,
-            np.maximum(lasting[1], 0.0) / np.maximum(1.0 - slow[1], 0.05),
-            slow[2],
-            lasting[2],
-            np.log1p(self.counters.state[3, rows, 0]),
-        )
-        return _pack(OVERLOAD_FEATURES, columns)
+        quick, slow, lasting = lines or self._lines(3, rows)
+        x = np.empty((len(OVERLOAD_FEATURES), len(slow[0])))
+        _filling(x, quick[0], slow[0], self._mean(0, rows), np.maximum(lasting[0], 0.0))
+        np.subtract(slow[1], 0.85, out=x[10])
+        np.divide(np.maximum(lasting[1], 0.0), np.maximum(1.0 - slow[1], 0.05), out=x[11])
+        x[12], x[13] = slow[2], lasting[2]
+        x[14] = np.log1p(self.counters.state[3, rows, 0])
+        return bounded(x, BOUNDS[Mode.DEVICE_OVERLOAD])

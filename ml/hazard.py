@@ -63,7 +63,10 @@ class HazardModel:
 
     def hazards(self, x: Floats) -> Floats:
         """Log odds of failing in each interval; ``x`` is (rows, features), the result (rows, intervals)."""
-        odds: Floats = np.clip(x @ self.weights.T + self.intercepts, -EXTREME, EXTREME)
+        odds: Floats = x @ self.weights.T
+        odds += self.intercepts
+        np.maximum(odds, -EXTREME, out=odds)
+        np.minimum(odds, EXTREME, out=odds)
         return odds
 
     def raw(self, x: Floats) -> Floats:
@@ -78,7 +81,8 @@ class HazardModel:
     def probability(self, x: Floats) -> Floats:
         """Calibrated probability of failing within :attr:`horizon`, shape (rows,)."""
         slope, offset = self.calibration
-        result: Floats = 1.0 / (1.0 + np.exp(np.clip(-(slope * self.raw(x) + offset), -EXTREME, EXTREME)))
+        odds = slope * self.raw(x) + offset
+        result: Floats = 1.0 / (1.0 + np.exp(-np.minimum(np.maximum(odds, -EXTREME), EXTREME)))
         return result
 
     def contributions(self, x: Floats) -> Floats:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ml.estimators.base import Floats
 
 MOST_LEAVES = 8
+MOST_ROWS = 64  # evaluated at once: what is between fits into the processor's cache
 _LOWEST = np.array([8] + [(value & -value).bit_length() - 1 for value in range(1, 256)], dtype=np.uint8)
 _PLAIN = (0, 2)  # decision types: numerical, missing values not handled or sent left (features are never missing)
 
@@ -113,25 +114,25 @@ class Forest:
         self._feature = np.zeros((splits, count), dtype=np.intp)
         self._threshold = np.full((splits, count, 1), np.inf)  # never exceeded
         self._struck = np.zeros((splits, count, 1), dtype=np.uint8)
-        self._value = np.zeros((count, MOST_LEAVES + 1))
+        value = np.zeros((count, MOST_LEAVES + 1))
         self._first = np.cumsum([0] + [len(part) for part in sums])[:-1]
-        self._row = (MOST_LEAVES + 1) * np.arange(count, dtype=np.intp)[:, None]
         for k, tree in enumerate(trees):
             used = len(tree.features)
             self._feature[:used, k] = tree.features
             self._threshold[:used, k, 0] = tree.thresholds
             self._struck[:used, k, 0] = tree.struck
-            self._value[k, : len(tree.values)] = tree.values
-        # Splits of many trees on one feature lie side by side: fewer cache misses.
-        self._flat = self._value.ravel()
+            value[k, : len(tree.values)] = tree.values
+        # The value that each pattern of struck leaves leads to: the lowest bit that is left, looked up beforehand.
+        self._reached = value[:, _LOWEST[~np.arange(256, dtype=np.uint8)]].ravel()
+        self._pattern = 256 * np.arange(count, dtype=np.intp)[:, None]
 
     def __call__(self, x: Floats) -> Floats:
         """Sums for rows ``x`` (rows, features): shape (sums, rows)."""
+        if len(x) > MOST_ROWS:
+            return np.concatenate([self(x[k : k + MOST_ROWS]) for k in range(0, len(x), MOST_ROWS)], axis=1)
         columns = np.ascontiguousarray(x.T)
-        struck: NDArray[np.uint8] = np.zeros((self._feature.shape[1], len(x)), dtype=np.uint8)
-        for feature, threshold, bits in zip(self._feature, self._threshold, self._struck, strict=True):
-            struck |= (columns[feature] > threshold) * bits
-        leaf = _LOWEST[~struck]
-        values = self._flat.take(leaf + self._row)
+        failed = columns.take(self._feature, axis=0) > self._threshold
+        struck: NDArray[np.uint8] = np.bitwise_or.reduce(failed.view(np.uint8) * self._struck, axis=0)
+        values = self._reached.take(self._pattern + struck)
         found: Floats = np.add.reduceat(values, self._first, axis=0)
         return found

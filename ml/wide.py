@@ -16,8 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bank import BASE, CONTEXT, DEEP, DOUBT, LONG, PHASES, QUICK, SLOW, STEADY, Bank
-from ml.estimators.base import Floats, Rows
-from ml.features import CONGESTION_FEATURES, LINK_FEATURES, OVERLOAD_FEATURES, DeviceBank, Feature, PortBank
+from ml.estimators.base import Floats, Rows, pick_rows
+from ml.estimators.trend import Line
+from ml.features import (
+    CONGESTION_FEATURES,
+    FEATURES,
+    LINK_FEATURES,
+    OVERLOAD_FEATURES,
+    DeviceBank,
+    Feature,
+    PortBank,
+    bounded,
+    bounds,
+)
 from ml.schema import Mode
 
 POWER, MARGIN, LOAD, QUEUE, BIAS, WARM = 0, 1, 2, 3, 5, 6
@@ -95,6 +106,8 @@ WIDE: dict[Mode, tuple[Feature, ...]] = {
     Mode.CONGESTION: WIDE_CONGESTION,
     Mode.DEVICE_OVERLOAD: WIDE_OVERLOAD,
 }
+_NARROW = {mode: len(features) for mode, features in FEATURES.items()}
+_BOUNDS = {mode: bounds(features[_NARROW[mode] :]) for mode, features in WIDE.items()}
 
 
 def wide_digest(features: Sequence[Feature]) -> str:
@@ -114,6 +127,7 @@ class Neighbours:
         self.rows = rows
         self.group = np.repeat(np.arange(len(members)), [len(group) for group in members])
         self.member = np.array([row for group in members for row in group], dtype=np.intp)
+        self._others = np.array([len(group) - 1.0 for group in members])[self.group] if members else np.empty(0)
 
     def others(self, value: Floats) -> Floats:
         """For each row the largest, over its groups, of the mean of the other members; 0 without any.
@@ -125,8 +139,7 @@ class Neighbours:
         if not len(self.member):
             return found
         mine = value[self.member]
-        total, size = np.bincount(self.group, mine), np.bincount(self.group)
-        mean = (total[self.group] - mine) / (size[self.group] - 1.0)
+        mean = (np.bincount(self.group, mine).take(self.group) - mine) / self._others
         np.maximum.at(found, self.member, mean)
         return found
 
@@ -153,23 +166,37 @@ def power_lost(bank: PortBank, rows: Rows = slice(None)) -> Floats:
     return lost
 
 
-def _pack(narrow: Floats, features: Sequence[Feature], columns: Sequence[Floats]) -> Floats:
-    first = narrow.shape[1]
-    stacked = np.array(columns)
-    np.fmax(stacked, 0.0, out=stacked)  # nan becomes 0
-    np.minimum(stacked, np.array([[f.bound] for f in features[first:]]), out=stacked)
-    return np.concatenate((narrow, stacked.T), axis=1)
+def _short_means(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+    """:func:`short_mean` of every signal, shape (signals, rows)."""
+    state = pick_rows(bank.trend.state[0:7:3, :, : len(bank.SIGNALS)], rows)
+    weight, total, origin = state.swapaxes(-1, -2)
+    mean = np.full(weight.shape, np.nan)
+    np.divide(total, weight, out=mean, where=weight > 0.0)
+    mean += origin
+    return mean
+
+
+def _lastings(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+    """:func:`lasting` of every signal, shape (signals, rows)."""
+    state = pick_rows(bank.deep.state[:2], rows).swapaxes(-1, -2)
+    level: Floats = np.where(state[0] > 0.0, state[1], np.nan)
+    return level
+
+
+def _noises(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+    """Standard deviation of every signal, shape (signals, rows)."""
+    weight, _, squares = pick_rows(bank.spread.state, rows).swapaxes(-1, -2)
+    deviation: Floats = np.sqrt(np.maximum(squares, 0.0) / np.maximum(weight, 1.0))
+    return deviation
+
+
+def _pack(narrow: Floats, mode: Mode, columns: Sequence[Floats]) -> Floats:
+    return np.concatenate((narrow, bounded(np.array(columns), _BOUNDS[mode])), axis=1)
 
 
 def _closing(rising: Floats, left: Floats, least: float) -> Floats:
     closing: Floats = np.maximum(rising, 0.0) / np.maximum(left, least)
     return closing
-
-
-def _noise(bank: Bank, signal: int, rows: Rows) -> Floats:
-    weight, _, squares = bank.spread.state[:, rows, signal]
-    deviation: Floats = np.sqrt(np.maximum(squares, 0.0) / np.maximum(weight, 1.0))
-    return deviation
 
 
 def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
@@ -181,16 +208,21 @@ def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
 
 def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
     """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
-    return link_ports(bank, rows, neighbours), congestion_ports(bank, rows, neighbours)
+    lines = bank.lines(rows)
+    return link_ports(bank, rows, neighbours, lines), congestion_ports(bank, rows, neighbours, lines)
 
 
-def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
-    """Features of ``rows`` for link failure."""
-    level, slope = bank._line(2, rows)
-    middle, moving = bank._line(1, rows)
+def link_ports(
+    bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None, lines: Line | None = None
+) -> Floats:
+    """Features of ``rows`` for link failure; ``lines`` where they are known already."""
+    lines = lines or bank.lines(rows)
+    level, slope = bank._line(2, rows, lines)
+    middle, moving = bank._line(1, rows, lines)
     outside = bank.context[rows].T
-    margin_base = lasting(bank, MARGIN, rows)
-    margin, quick = level[MARGIN], short_mean(bank, MARGIN, rows)
+    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    margin_base = usual[MARGIN]
+    margin, quick = level[MARGIN], means[MARGIN]
     near = np.zeros(len(rows)) if neighbours is None else neighbours.others(power_lost(bank))[rows]
     wide_link = (
         MARGIN_MOST - quick,
@@ -202,29 +234,33 @@ def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | 
         MARGIN_MOST - middle[MARGIN],
         -moving[MARGIN],
         _closing(-moving[MARGIN], middle[MARGIN], 0.3),
-        _noise(bank, MARGIN, rows),
-        lasting(bank, POWER, rows) - short_mean(bank, POWER, rows),
+        noise[MARGIN],
+        usual[POWER] - means[POWER],
         -slope[POWER],
-        _noise(bank, POWER, rows),
-        short_mean(bank, BIAS, rows) - lasting(bank, BIAS, rows),
+        noise[POWER],
+        means[BIAS] - usual[BIAS],
         slope[BIAS],
-        short_mean(bank, WARM, rows) - lasting(bank, WARM, rows),
+        means[WARM] - usual[WARM],
         near,
         *outside,
     )
-    return _pack(bank.link_features(rows), WIDE_LINK, wide_link)
+    return _pack(bank.link_features(rows, bank._lines(4, rows, lines)), Mode.LINK_FAILURE, wide_link)
 
 
-def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
-    """Features of ``rows`` for congestion."""
-    level, slope = bank._line(2, rows)
-    middle, moving = bank._line(1, rows)
-    mean = short_mean(bank, LOAD, rows)
+def congestion_ports(
+    bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None, lines: Line | None = None
+) -> Floats:
+    """Features of ``rows`` for congestion; ``lines`` where they are known already."""
+    lines = lines or bank.lines(rows)
+    level, slope = bank._line(2, rows, lines)
+    middle, moving = bank._line(1, rows, lines)
+    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    mean = means[LOAD]
     busy = np.zeros(len(rows))
     if neighbours is not None:
         busy = neighbours.others(np.nan_to_num(short_mean(bank, LOAD)))[rows]
     room = np.log1p(bank.queue_limit[rows])
-    queue, queue_long = short_mean(bank, QUEUE, rows), level[QUEUE]
+    queue, queue_long = means[QUEUE], level[QUEUE]
     wide_congestion = (
         mean,
         level[LOAD],
@@ -233,8 +269,8 @@ def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbo
         middle[LOAD],
         moving[LOAD],
         _closing(moving[LOAD], 1.0 - middle[LOAD], 0.05),
-        mean - lasting(bank, LOAD, rows),
-        _noise(bank, LOAD, rows),
+        mean - usual[LOAD],
+        noise[LOAD],
         _season(bank, rows, 0.0),
         _season(bank, rows, 3600.0 / bank.unit_s),
         np.exp(np.minimum(queue - room, 1.0)),
@@ -248,15 +284,18 @@ def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbo
         slope[QUEUE],
         busy,
     )
-    return _pack(bank.congestion_features(rows), WIDE_CONGESTION, wide_congestion)
+    narrow = bank.congestion_features(rows, bank._lines(4, rows, lines))
+    return _pack(narrow, Mode.CONGESTION, wide_congestion)
 
 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
-    narrow = bank.features(rows)
-    level, slope = bank._line(2, rows)
-    middle, moving = bank._line(1, rows)
-    cpu, memory = short_mean(bank, CPU, rows), level[MEMORY]
+    lines = bank.lines(rows)
+    narrow = bank.features(rows, bank._lines(3, rows, lines))
+    level, slope = bank._line(2, rows, lines)
+    middle, moving = bank._line(1, rows, lines)
+    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    cpu, memory = means[CPU], level[MEMORY]
     columns = (
         cpu,
         level[CPU],
@@ -265,20 +304,23 @@ def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
         middle[CPU],
         moving[CPU],
         _closing(moving[CPU], 1.0 - middle[CPU], 0.05),
-        cpu - lasting(bank, CPU, rows),
-        _noise(bank, CPU, rows),
+        cpu - usual[CPU],
+        noise[CPU],
         _season(bank, rows, 3600.0 / bank.unit_s),
-        short_mean(bank, MEMORY, rows),
+        means[MEMORY],
         slope[MEMORY],
         _closing(slope[MEMORY], 1.0 - memory, 0.01),
         memory + bank.taus.long * np.maximum(slope[MEMORY], 0.0),
-        short_mean(bank, MEMORY, rows) - lasting(bank, MEMORY, rows),
-        short_mean(bank, BACKLOG, rows),
+        means[MEMORY] - usual[MEMORY],
+        means[BACKLOG],
     )
-    return _pack(narrow, WIDE_OVERLOAD, columns)
+    return _pack(narrow, Mode.DEVICE_OVERLOAD, columns)
 
 
+LINK_MOST = np.array([[8.0], [8.0], [20.0], [1.0], [1.0], [1.0], [20.0]])  # bounds of the screen's columns
+CONGESTION_MOST = np.array([[1.0], [1.0], [2.0], [1.0]])
 QUEUE_CALM, BACKLOG_CALM = 0.6, 3.0  # log of the queue over the log of its room; log of the backlog
+DEVICE_CALM = np.array([[0.5], [0.5], [BACKLOG_CALM]])
 
 # The screen: a few numbers per element, cheap enough for all of them at every tick.
 SCREEN: dict[Mode, tuple[str, ...]] = {
@@ -290,36 +332,41 @@ SCREEN: dict[Mode, tuple[str, ...]] = {
 
 def screen_ports(bank: PortBank) -> tuple[list[Floats], list[Floats]]:
     """Columns of the screen for link failure and congestion, each (rows,), 0 where unknown."""
-    trend, deep, recent = bank.trend.state, bank.deep.state, bank.counters.state[3]
-    known = np.maximum(trend[0], 1e-9)[:, :6]
-    mean = trend[3, :, :6] / known + trend[6, :, :6]
-    mean *= trend[0, :, :6] > 0.0
-    measured = trend[0, :, MARGIN] > 0.0
-    link = [
-        np.clip(7.0 - mean[:, MARGIN], 0.0, 8.0) * measured,
-        np.clip(deep[1, :, MARGIN] - mean[:, MARGIN], 0.0, 8.0) * measured,
-        np.clip(deep[1, :, POWER] - mean[:, POWER], 0.0, 20.0),
-        np.minimum(recent[:, 0] + recent[:, 1] + recent[:, 4], 1.0),
-        1.0 - bank.up,
-        np.clip(mean[:, BIAS] - deep[1, :, BIAS], 0.0, 1.0),
-        np.minimum(bank.context[:, 1], 20.0),
-    ]
-    full = mean[:, QUEUE] / np.fmax(np.log1p(bank.queue_limit), 1.0)
-    congestion = [
-        np.clip(mean[:, LOAD] - 0.5, 0.0, 1.0),
-        np.clip(mean[:, LOAD] - deep[1, :, LOAD], 0.0, 1.0),
-        np.clip(np.where(np.isnan(bank.queue_limit), mean[:, QUEUE] / 6.0, full) - QUEUE_CALM, 0.0, 2.0),
-        np.minimum(recent[:, 3], 1.0),
-    ]
-    return link, congestion
+    weight, total, origin = (bank.trend.state[k].T[: BIAS + 1] for k in (0, 3, 6))
+    deep, recent = bank.deep.state[1].T, bank.counters.state[3].T
+    mean = total / np.maximum(weight, 1e-9)
+    mean += origin
+    known = weight > 0.0
+    mean *= known
+    link, congestion = np.empty((7, len(bank.newest))), np.empty((4, len(bank.newest)))
+    np.subtract(7.0, mean[MARGIN], out=link[0])
+    np.subtract(deep[MARGIN], mean[MARGIN], out=link[1])
+    link[:2] *= known[MARGIN]
+    np.subtract(deep[POWER], mean[POWER], out=link[2])
+    np.add(recent[0], recent[1], out=link[3])
+    link[3] += recent[4]
+    np.subtract(1.0, bank.up, out=link[4])
+    np.subtract(mean[BIAS], deep[BIAS], out=link[5])
+    link[6] = bank.context[:, 1]
+    np.subtract(mean[LOAD], 0.5, out=congestion[0])
+    np.subtract(mean[LOAD], deep[LOAD], out=congestion[1])
+    room = np.fmax(np.log1p(bank.queue_limit), 1.0)
+    full = np.where(np.isnan(bank.queue_limit), mean[QUEUE] / 6.0, mean[QUEUE] / room)
+    np.subtract(full, QUEUE_CALM, out=congestion[2])
+    congestion[3] = recent[3]
+    for columns, most in ((link, LINK_MOST), (congestion, CONGESTION_MOST)):
+        np.maximum(columns, 0.0, out=columns)
+        np.minimum(columns, most, out=columns)
+    return list(link), list(congestion)
 
 
 def screen_devices(bank: DeviceBank) -> list[Floats]:
     """Columns of the screen for overload."""
-    trend = bank.trend.state
-    known = np.maximum(trend[0], 1e-9)[:, :3]
-    mean = (trend[3, :, :3] / known + trend[6, :, :3]) * (trend[0, :, :3] > 0.0)
+    weight, total, origin = (bank.trend.state[k].T[:3] for k in (0, 3, 6))
+    mean = total / np.maximum(weight, 1e-9)
+    mean += origin
+    mean *= weight > 0.0
     dropped = np.minimum(bank.counters.state[3, :, 0], 1.0)
-    high = np.clip(mean - np.array([0.5, 0.5, BACKLOG_CALM]), 0.0, 12.0)
-    risen = np.clip(mean - bank.deep.state[1], 0.0, 1.0)
-    return [high[:, 0], high[:, 1], high[:, 2], dropped, risen[:, 0], risen[:, 1]]
+    high = np.minimum(np.maximum(mean - DEVICE_CALM, 0.0), 12.0)
+    risen = np.minimum(np.maximum(mean - bank.deep.state[1].T, 0.0), 1.0)
+    return [high[0], high[1], high[2], dropped, risen[0], risen[1]]

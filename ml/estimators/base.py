@@ -3,7 +3,8 @@
 An estimator watches ``rows`` x ``signals`` series at once (a row is a port or a device). Its state is one
 array of shape ``(fields, rows, signals)``; learning from a sample of one row touches a view of that row only,
 learning from many rows runs the same code on many rows: there is one implementation of each recursion, and
-1,000 links cost little more than one.
+1,000 links cost little more than one. In memory the rows lie side by side (:func:`columns`): one signal of all rows,
+which is what scores are made of, is contiguous.
 
 Every estimator keeps these promises, and one shared suite of tests holds them to it:
 
@@ -32,11 +33,24 @@ HUGE = 1e100  # values from here on are refused like infinite ones; their square
 FAR_S = 1e6  # the distance in time to a sample that never was; keeps the arithmetic finite
 
 
+def columns(*shape: int, fill: float = 0.0) -> Floats:
+    """An array of shape (..., rows, signals) in which the rows of one signal lie side by side."""
+    *outer, rows, signals = shape
+    return np.full((*outer, signals, rows), fill).swapaxes(-1, -2)
+
+
+def pick_rows(state: Floats, rows: Rows) -> Floats:
+    """``state[..., rows, :]``: a view for a slice, else a copy with the rows side by side."""
+    if isinstance(rows, slice):
+        return state[..., rows, :]
+    return state.swapaxes(-1, -2).take(rows, axis=-1).swapaxes(-1, -2)
+
+
 class Clock:
     """Times of the last accepted sample, nan before the first; shape (rows, signals)."""
 
     def __init__(self, rows: int, signals: int) -> None:
-        self.last = np.full((rows, signals), np.nan)
+        self.last = columns(rows, signals, fill=np.nan)
 
 
 def tick(last: Floats, time: Value, value: Value) -> tuple[Flags, Floats]:
@@ -46,7 +60,9 @@ def tick(last: Floats, time: Value, value: Value) -> tuple[Flags, Floats]:
     since the last sample is 0 where refused and :data:`FAR_S` at most.
     """
     ok = (np.abs(value) < HUGE) & ~(time <= last) & (np.abs(time) < HUGE)  # nan compares False
-    elapsed = np.where(ok, np.fmin(time - last, FAR_S), 0.0)
+    elapsed = np.fmin(time - last, FAR_S)
+    if np.count_nonzero(ok) < ok.size:
+        elapsed = np.where(ok, elapsed, 0.0)
     np.copyto(last, time, where=ok)
     return ok, elapsed
 
@@ -60,7 +76,7 @@ class Estimator(ABC, Generic[S]):
         if rows < 1 or signals < 1:
             raise ValueError(f"rows and signals must be positive, not {rows} and {signals}")
         self.clock = Clock(rows, signals)
-        self.state = np.zeros((len(self.FIELDS), rows, signals))
+        self.state = columns(len(self.FIELDS), rows, signals)
 
     @staticmethod
     def positive(name: str, value: float) -> float:
@@ -86,9 +102,10 @@ class Estimator(ABC, Generic[S]):
         """Take in one sample of each of ``rows`` (no row twice); ``time`` is one or one per row, ``value``
         broadcasts to ``(rows, signals)``."""
         time = time[:, None] if isinstance(time, np.ndarray) and time.ndim == 1 else time
-        last = self.clock.last[rows]
+        value = np.asarray(value, dtype=np.float64, order="F")
+        last = pick_rows(self.clock.last, rows)
         ok, elapsed = tick(last, time, value)
-        block = self.state[:, rows]
+        block = pick_rows(self.state, rows)
         self.step(block, ok, elapsed, np.where(ok, value, 0.0))
         if not isinstance(rows, slice):
             self.clock.last[rows] = last

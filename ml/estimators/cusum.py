@@ -43,11 +43,13 @@ class Cusum(Estimator[Change]):
 
     def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
         sums, since = state[:2], state[2:]
-        bounded = np.minimum(np.maximum(value, -self.clip), self.clip)
+        bounded = np.maximum(value, -self.clip)
+        np.minimum(bounded, self.clip, out=bounded)
         sums[0] += bounded
         sums[1] -= bounded
         sums -= self.drift * ok
-        np.minimum(np.maximum(sums, 0.0, out=sums), self.cap, out=sums)
+        np.maximum(sums, 0.0, out=sums)
+        np.minimum(sums, self.cap, out=sums)
         since += elapsed
         since *= sums > 0.0
 

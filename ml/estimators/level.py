@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import Estimator, Flags, Floats
+from ml.estimators.base import Clock, Estimator, Flags, Floats
 
 ABS_TO_SIGMA = 1.2533  # sigma of a normal distribution over its mean absolute deviation
 SETTLING = 5.0  # effective samples before clipping starts
@@ -43,18 +43,29 @@ class RobustLevel(Estimator[Level]):
         self.decay = self.decays(tau)
         self.clip = self.positive("clip", clip)
 
+    def part(self, signals: slice) -> RobustLevel:
+        """Some of the signals, as an estimator of their own on the same state; its clock is its own."""
+        found = RobustLevel(1, 1, clip=self.clip)
+        found.state, found.decay = self.state[..., signals], self.decay[signals]
+        found.clock = Clock(*found.state.shape[1:])
+        return found
+
     def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
         weight, level, sigma = state
-        fresh = ok & (weight == 0.0)
-        np.copyto(level, value, where=fresh)
+        fresh = weight == 0.0
+        if np.count_nonzero(fresh):
+            np.copyto(level, value, where=ok & fresh)
         weight *= np.exp(elapsed * self.decay)
         weight += ok
         gain = ok / np.maximum(weight, 1.0)
         residual = value - level
         size = np.abs(residual)
-        bound = np.where(weight < SETTLING, np.inf, self.clip * sigma)
+        bound = self.clip * sigma
+        np.copyto(bound, np.inf, where=weight < SETTLING)
         level += gain * np.copysign(np.minimum(size, bound), residual)
-        sigma += gain * (np.minimum(ABS_TO_SIGMA * size, 1.5 * bound) - sigma)
+        size *= ABS_TO_SIGMA
+        bound *= 1.5
+        sigma += gain * (np.minimum(size, bound, out=size) - sigma)
 
     def score(self, state: Floats) -> Level:
         weight, level, sigma = state

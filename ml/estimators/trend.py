@@ -54,16 +54,19 @@ class Trend(Estimator[Line]):
         self.jump_rate = np.asarray(jump_rate, dtype=np.float64)
 
     def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
-        s0, s1, s2, y0, y1, yy, origin, last = state
+        s0, s1, s2, y0, _, yy, origin, last = state
         fresh = s0 == 0.0
         delta = value - last
         jumped = np.abs(delta) > self.jump + self.jump_rate * elapsed
-        origin += delta * (ok & jumped & ~fresh)
-        np.copyto(origin, value, where=ok & fresh)  # values near 0 keep the sums well conditioned
+        jumped &= ok > fresh
+        if np.count_nonzero(jumped):
+            origin += delta * jumped
+        fresh &= ok
+        if np.count_nonzero(fresh):
+            np.copyto(origin, value, where=fresh)  # values near 0 keep the sums well conditioned
         np.copyto(last, value, where=ok)
         s2 += elapsed * (elapsed * s0 - 2.0 * s1)
-        s1 -= elapsed * s0
-        y1 -= elapsed * y0
+        state[1:5:3] -= elapsed * state[0:4:3]  # s1 by s0, y1 by y0
         state[:6] *= np.exp(elapsed * self.decay)
         shifted = ok * (value - origin)
         s0 += ok
@@ -73,21 +76,38 @@ class Trend(Estimator[Line]):
     def score(self, state: Floats, signals: slice = slice(None)) -> Line:
         """``state`` may hold some of the signals only: which, says ``signals``."""
         decay = self.decay[signals]
-        s0, s1, s2, y0, y1, yy, origin, _ = state
-        # Weighted means, then covariances around them: few passes over many rows.
-        inverse = 1.0 / np.maximum(s0, 1e-12)
-        mean, age = y0 * inverse, s1 * inverse
-        spread = s2 * inverse - age * age
+        s0, origin = state[0], state[6]
+        # Weighted means, then covariances around them: few passes over many rows, few arrays.
+        inverse = np.maximum(s0, 1e-12)
+        np.divide(1.0, inverse, out=inverse)
+        means = state[1:6] * inverse
+        age, _, mean, _, squares = means
+        spread, covariance = means[1:4:2]
+        means[1:4:2] -= age * means[0:3:2]  # spread by age * age, covariance by age * mean
         # A slope needs more than two effective samples that are not all at one instant; no slope: no error.
-        able = (s0 > 2.0) & (spread * decay * decay > 1e-9)
-        per_spread = able / np.maximum(spread, 1e-300)
-        covariance = y1 * inverse - age * mean
+        work = np.multiply(spread, decay, out=inverse)
+        work *= decay
+        able = work > 1e-9
+        able &= s0 > 2.0
+        np.maximum(spread, 1e-300, out=spread)
+        per_spread = np.divide(able, spread, out=spread)
         slope = covariance * per_spread
-        level = mean - slope * age
+        np.multiply(slope, age, out=work)
+        level = mean - work
         level += origin
-        residual = np.maximum(yy * inverse - mean * mean - slope * covariance, 0.0)
-        error = 0.5 * np.sqrt(residual * per_spread / np.maximum(s0 - 2.0, 0.5))
-        level[s0 == 0.0] = np.nan
+        mean *= mean
+        squares -= mean
+        covariance *= slope
+        squares -= covariance
+        residual = np.maximum(squares, 0.0, out=squares)
+        residual *= per_spread
+        np.subtract(s0, 2.0, out=work)
+        residual /= np.maximum(work, 0.5, out=work)
+        error = np.sqrt(residual, out=residual)
+        error *= 0.5
+        empty = s0 == 0.0
+        if np.count_nonzero(empty):
+            level[empty] = np.nan
         return Line(level, slope, error)
 
 
