@@ -133,7 +133,8 @@ def collect(
             keep, weight = wanted[k]
             own = keep[rows]
             maker.add(i, rows[own], both[k][own], np.array(screens[k]).T[rows[own]], weight)
-    found = {Mode.LINK_FAILURE: makers[0].rows(), Mode.CONGESTION: makers[1].rows()}
+    modes = (Mode.LINK_FAILURE, Mode.CONGESTION)  # a short recording may have no row that is wanted
+    found = {mode: maker.rows() for mode, maker in zip(modes, makers, strict=True) if maker.parts}
     if devices is not None:
         count = len(devices.event)
         boxes = DeviceBank(count, profile.unit_s, profile.taus)
@@ -144,7 +145,8 @@ def collect(
             rows = np.flatnonzero(keep)
             if len(rows):
                 maker.add(i, rows, wide.devices(boxes, rows), np.array(screen).T[rows], weight)
-        found[Mode.DEVICE_OVERLOAD] = maker.rows()
+        if maker.parts:
+            found[Mode.DEVICE_OVERLOAD] = maker.rows()
     return found
 
 

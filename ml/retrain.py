@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 
-from ml import fit, heldout, recording, train
+from ml import fit, heldout, recorded, train
 from ml.boosted import BoostedModel
 from ml.cascade import Cascade
 from ml.drift import reference
@@ -62,10 +62,15 @@ class Verdict:
             "promoted": self.promoted,
             "reasons": self.reasons,
             "figures": [
-                {"world": world, "mode": mode, "candidate": asdict(new), "present": asdict(old) if old else None}
+                {"world": world, "mode": mode, "candidate": _plain(new), "present": _plain(old) if old else None}
                 for world, mode, new, old in self.rows
             ],
         }
+
+
+def _plain(figures: Figures) -> dict[str, float | None]:
+    """For JSON, which has no nan."""
+    return {name: None if isnan(value) else value for name, value in asdict(figures).items()}
 
 
 def candidate(
@@ -74,27 +79,32 @@ def candidate(
     seed: int,
     elements: int,
     version: str,
-    recordings: Sequence[Path] = (),
+    recordings: Sequence[recorded.Part] = (),
     trees: int = fit.TREES,
     say: Say = lambda _text: None,
 ) -> ModelSet:
     """Fit a model set. Simulated populations of ``elements`` ports; recordings weigh as much as they have rows."""
+    for part in recordings:
+        for mode, rows in part.learned.items():
+            found = recorded.failures(rows, profile.edges[-1])
+            say(f"{part.folder}: {len(rows):,} rows of {mode} before {found} failures to learn from")
     if profile is LAB:
-        return _lab(seed, elements, version)
+        return _lab(seed, elements, version, recordings)
     parts: dict[Mode, list[fit.Rows]] = {}
     for k, population in enumerate(fit.populations(profile, FAMILIAR, seed, elements)):
         say(f"simulated part {k + 1}: {sum(len(rows) for rows in population.values()):,} rows")
         for mode, rows in population.items():
             parts.setdefault(mode, []).append(rows)
-    for folder in recordings:
-        for mode, rows in recorded(profile, folder).items():
-            parts[mode].append(rows)
-            say(f"{folder}: {len(rows):,} rows of {mode}")
     models: dict[Mode, BoostedModel] = {}
     screens, about, known = {}, {}, {}
     for mode, several in parts.items():
-        rows = fit.join(several)
-        earlier, later = fit.split(rows, 0.7, 2.0 * profile.horizon_s)
+        # Each source is split by its own clock: a recording is later than anything simulated.
+        simulated = fit.join(several)
+        learned = [part.learned[mode] for part in recordings if mode in part.learned]
+        calibrated = [part.calibrated[mode] for part in recordings if mode in part.calibrated]
+        earlier, later = fit.split(simulated, 0.7, 2.0 * profile.horizon_s)
+        earlier, later = fit.join([earlier, *learned]), fit.join([later, *calibrated])
+        rows = fit.join([simulated, *learned, *calibrated])
         model = fit.fit(mode, earlier, later, profile.edges, seed=seed, trees=trees)
         about[str(mode)] = {"fitted_rows": len(earlier), "calibration_rows": len(later)}
         models[mode] = replace(model, about=about[str(mode)])
@@ -107,7 +117,7 @@ def candidate(
         "world": asdict(FAMILIAR),
         "seed": seed,
         "elements": elements,
-        "recordings": [str(folder) for folder in recordings],
+        "recordings": [str(part.folder) for part in recordings],
         "rows": about,
         "reference": known,
     }
@@ -117,17 +127,15 @@ def candidate(
     return ModelSet(version, profile, models, screens, limits, training)
 
 
-def _lab(seed: int, elements: int, version: str) -> ModelSet:
-    training = {"source": "ml.simulate", "seed": seed, "elements": elements}
-    return ModelSet(version, LAB, train.train(seed, elements), {}, dict(LAB_RAISE_AT), training)
-
-
-def recorded(profile: Profile, folder: Path) -> dict[Mode, fit.Rows]:
-    """Rows of a recording; times are its own."""
-    ports, devices = recording.runs(recording.load(folder))
-    if ports is None:
-        raise recording.RecordingError(f"{folder}: no ports")
-    return fit.collect(profile, ports, devices, 0, span_s=0.0)
+def _lab(seed: int, elements: int, version: str, recordings: Sequence[recorded.Part]) -> ModelSet:
+    training = {
+        "source": "ml.simulate" if not recordings else "ml.simulate and recordings",
+        "seed": seed,
+        "elements": elements,
+        "recordings": [str(part.folder) for part in recordings],
+    }
+    more = [(recorded.tables(part.learned), recorded.tables(part.calibrated)) for part in recordings]
+    return ModelSet(version, LAB, train.train(seed, elements, more), {}, dict(LAB_RAISE_AT), training)
 
 
 def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> dict[Mode, float]:
@@ -185,8 +193,16 @@ def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict
     return found
 
 
-def compare(new: ModelSet, old: ModelSet | None, seed: int, elements: int, *, say: Say = lambda _text: None) -> Verdict:
-    """Judge a candidate against the present models on the same held-out worlds."""
+def compare(
+    new: ModelSet,
+    old: ModelSet | None,
+    seed: int,
+    elements: int,
+    *,
+    recordings: Sequence[recorded.Part] = (),
+    say: Say = lambda _text: None,
+) -> Verdict:
+    """Judge a candidate against the present models on the same held-out worlds, and on the last part of recordings."""
     if old is not None and old.profile is not new.profile:
         raise ModelError(f"{old.profile.name} models are no measure for {new.profile.name} models")
     rows, against, better = [], [], False
@@ -200,9 +216,28 @@ def compare(new: ModelSet, old: ModelSet | None, seed: int, elements: int, *, sa
             rows.append((name, str(mode), fresh, former))
             against += [f"{name} {mode}: {text}" for text in worse(fresh, former)]
             better |= former is None or fresh.average_precision > former.average_precision
+    for mode in new.models if recordings else ():
+        judged = [part.judged[mode] for part in recordings if mode in part.judged]
+        found = recorded_figures(new, mode, judged)
+        if found is None:
+            say(f"recordings: fewer than {recorded.FEWEST} failures of {mode} in their last part, nothing is compared")
+            continue
+        former = recorded_figures(old, mode, judged) if old is not None else None
+        rows.append(("recorded", str(mode), found, former))
+        against += [f"recorded {mode}: {text}" for text in worse(found, former)]
+        better |= former is None or found.average_precision > former.average_precision
     if not against and not better:
         against.append("no mode is any better than now")
     return Verdict(not against, against or ["nothing worse than now, and something better"], rows)
+
+
+def recorded_figures(models: ModelSet, mode: Mode, judged: Sequence[fit.Rows]) -> Figures | None:
+    """What a model set reaches on judged parts; alarms (nan) are for whole runs, and these are rows."""
+    found = recorded.judge(models.cascade(), mode, judged)
+    if found is None:
+        return None
+    precision, error = round(found["average_precision"], 4), round(found["calibration_error"], 4)
+    return Figures(precision, error, nan, nan, nan, nan, found["events"], 0)
 
 
 def worse(new: Figures, old: Figures | None) -> list[str]:
@@ -223,7 +258,7 @@ def with_metrics(models: ModelSet, verdict: Verdict) -> ModelSet:
     """The model set with what it reached, for its manifest."""
     metrics: dict[str, Mapping[str, Any]] = {}
     for world, mode, new, _ in verdict.rows:
-        metrics[f"{world} {mode}"] = asdict(new)
+        metrics[f"{world} {mode}"] = _plain(new)
     return replace(models, metrics=metrics)
 
 

@@ -7,7 +7,7 @@ may add at most :data:`RTT_MOST` to the log odds, far from enough to raise an al
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ml.estimators.base import Floats
 from ml.features import FEATURES, DeviceBank, Feature, PortBank
 from ml.hazard import MODELS, HazardModel
 from ml.schema import Mode
+from ml.sim import runs as sim
 from ml.simulate import Runs
 
 EDGES = (0.5, 1.0, 1.5)  # units of time
@@ -38,7 +39,7 @@ class Table:
     time: Floats
 
 
-def table(runs: Runs, x: Floats) -> Table:
+def table(runs: Runs | sim.Runs, x: Floats) -> Table:
     """Label features (steps, elements, features): healthy rows, rows before the event, rows while failing."""
     steps, count = runs.time.shape
     left = np.where(runs.failing, 0.0, runs.event - runs.time)
@@ -149,12 +150,27 @@ def calibrate(model: HazardModel, rows: Table) -> HazardModel:
     )
 
 
-def train(seed: int, count: int) -> dict[Mode, HazardModel]:
-    """Fit on one simulated population and calibrate on another."""
+def join(several: Sequence[Table]) -> Table:
+    """Rows of several populations; runs stay apart."""
+    shifts = np.cumsum([0] + [int(part.run.max(initial=-1)) + 1 for part in several])
+    return Table(
+        np.concatenate([part.x for part in several]),
+        np.concatenate([part.left for part in several]),
+        np.concatenate([part.seen for part in several]),
+        np.concatenate([part.run + shift for part, shift in zip(several, shifts, strict=False)]),
+        np.concatenate([part.time for part in several]),
+    )
+
+
+def train(
+    seed: int, count: int, recorded: Sequence[tuple[Mapping[Mode, Table], Mapping[Mode, Table]]] = ()
+) -> dict[Mode, HazardModel]:
+    """Fit on one simulated population, calibrate on another; ``recorded``: (more to fit on, more to calibrate on)."""
     fitting, later = tables(seed, count), tables(seed + 1000, count)
     models = {}
-    for mode, rows in fitting.items():
-        model = calibrate(fit(mode, rows), later[mode])
+    for mode in fitting:
+        rows = join([fitting[mode], *(more[mode] for more, _ in recorded if mode in more)])
+        model = calibrate(fit(mode, rows), join([later[mode], *(more[mode] for _, more in recorded if mode in more)]))
         about = {"source": "ml.simulate", "seed": seed, "elements": count, "rows": len(rows.left)}
         models[mode] = HazardModel(
             mode, model.features, model.edges, model.intercepts, model.weights, model.calibration, about

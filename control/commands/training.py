@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,7 @@ def train(
     elements: Annotated[int, typer.Option(min=60, help="simulated ports; half as many devices")] = 4500,
     seed: Annotated[int, typer.Option(min=1, max=7000, help="of the simulated training data")] = 1,
     recording: Annotated[
-        list[Path] | None, typer.Option(help="folder with ports, devices and events as Parquet or CSV; repeatable")
+        list[Path] | None, typer.Option(help="folder that `serve --history` filled, or tables of your own; repeatable")
     ] = None,
     compare_elements: Annotated[int, typer.Option(min=60, help="simulated ports to compare on")] = 900,
     rollback: Annotated[bool, typer.Option("--rollback", help="go back to the version that was in use before")] = False,
@@ -44,7 +45,7 @@ def train(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Train a candidate, compare it with the models in use, promote it or keep it back. Exit 1: kept back."""
-    from ml import retrain
+    from ml import recorded, retrain
     from ml.hazard import ModelError
     from ml.recording import RecordingError
     from ml.store import Store
@@ -57,10 +58,10 @@ def train(
             return
         say = _say if output is Output.TABLE else _silent
         version = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        new = retrain.candidate(
-            chosen, seed=seed, elements=elements, version=version, recordings=recording or (), say=say
-        )
-        verdict = retrain.compare(new, _present(shelf, profile), 10_000 + seed, compare_elements, say=say)
+        parts = [recorded.load(chosen, folder) for folder in recording or ()]
+        new = retrain.candidate(chosen, seed=seed, elements=elements, version=version, recordings=parts, say=say)
+        present = _present(shelf, profile)
+        verdict = retrain.compare(new, present, 10_000 + seed, compare_elements, recordings=parts, say=say)
         new = retrain.with_metrics(new, verdict)
         folder = None
         if not dry_run:
@@ -106,8 +107,8 @@ def _table(verdict: Verdict, version: str, dry_run: bool) -> None:
         row: dict[str, object] = {"world": world, "mode": mode}
         for name in ("average_precision", "precision", "recall", "calibration_error"):
             before = f" (now {getattr(old, name):.3f})" if old else ""
-            row[name] = f"{getattr(new, name):.3f}{before}"
-        row["lead, median"] = f"{new.lead_median_s:,.1f} s"
+            row[name] = "" if isnan(getattr(new, name)) else f"{getattr(new, name):.3f}{before}"
+        row["lead, median"] = "" if isnan(new.lead_median_s) else f"{new.lead_median_s:,.1f} s"
         rows.append(row)
     show(rows, Output.TABLE, title=f"candidate {version}")
     what = "promoted" if verdict.promoted else "kept back"

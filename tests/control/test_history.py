@@ -25,7 +25,7 @@ from control.inband.report import FlowEvent, FlowFlag, FlowHop, FlowReport
 from control.intake import Columns
 from control.recorder import Recorder
 from control.telemetry import PortEvent
-from ml import recording, retrain
+from ml import recorded, recording
 from ml.profiles import OPERATIONS
 from ml.schema import DeviceSample, Mode, PortSample
 
@@ -343,5 +343,5 @@ def test_what_a_service_recorded_trains_models(tmp_path: Path) -> None:
     assert ports.congestion.event.tolist() == [math.inf, start + 1200.0, math.inf]
     assert devices.time.max(axis=0)[0] <= start + 1500.0  # what was hidden is not called healthy
     assert set(ports.link.groups.tolist()) == {0}
-    rows = retrain.recorded(OPERATIONS, tmp_path)
+    rows = recorded.rows(OPERATIONS, tmp_path)
     assert np.isfinite(rows[Mode.LINK_FAILURE].left).any() and np.isfinite(rows[Mode.CONGESTION].left).any()

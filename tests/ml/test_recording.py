@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from ml import recording, retrain
+from ml import recorded, recording
 from ml.profiles import OPERATIONS
 from ml.recording import Event, RecordingError
 from ml.schema import DeviceSample, Mode, PortSample
@@ -59,7 +59,7 @@ def test_runs_have_labels_and_one_row_per_element(tmp_path: Path) -> None:
 
 def test_rows_for_training_come_from_a_recording(tmp_path: Path) -> None:
     recording.write(tmp_path, samples(400), [Event("s1:1", Mode.LINK_FAILURE, 1e9 + 3000.0)])
-    rows = retrain.recorded(OPERATIONS, tmp_path)[Mode.LINK_FAILURE]
+    rows = recorded.rows(OPERATIONS, tmp_path)[Mode.LINK_FAILURE]
     assert len(rows) and np.isfinite(rows.left).any()
     assert rows.time.min() >= 1e9  # its own times
 
