@@ -73,6 +73,13 @@ def add_parser_op(data: Json) -> None:
     state["parser_ops"].append({"op": "rewind", "parameters": [], "source_info": where})
 
 
+def select_over_an_expression(data: Json) -> None:
+    """p4c writes so for ``lastIndex`` in a select; BMv2 does not load it."""
+    state = next(s for s in data["parsers"][0]["parse_states"] if s["name"] == "labels")
+    last = {"op": "last_stack_index", "left": None, "right": {"type": "header_stack", "value": "labels"}}
+    state["transition_key"] = [{"type": "expression", "value": last}]
+
+
 def loop_controls(data: Json) -> None:
     tables = data["pipelines"][0]["tables"]
     for table in tables:
@@ -82,15 +89,26 @@ def loop_controls(data: Json) -> None:
     tables[0]["base_default_next"] = tables[0]["name"]
 
 
+def sign_shift_amount(data: Json) -> None:
+    """p4c takes no such amount ("must be an unsigned number"), and BMv2 aborts at a negative one."""
+    fields = next(t["fields"] for t in data["header_types"] if t["name"] == "in_t")
+    for field in fields:
+        if field[0] in ("n", "k"):
+            field[2] = True
+
+
 @pytest.mark.parametrize(
     ("program", "damage", "named"),
     [
+        ("arith", sign_shift_amount, ["shift by a signed value", "arith.p4:"]),
+        ("wide", sign_shift_amount, ["shift by a signed value", "wide.p4:"]),
         ("fate", rename_primitive, ["teleport", "fate.p4:"]),
         ("arith", rename_operator, ["'plus'", "arith.p4:"]),
         ("tables", rename_match, ["fuzzy", "tables.p4:"]),
         ("tables", rename_algorithm, ["md5", "tables.p4:"]),
         ("tables", add_extern, ["magic", "x.p4:17"]),
         ("parsing", add_parser_op, ["rewind", "x.p4:17"]),
+        ("parsing", select_over_an_expression, ["a select over an expression in state labels"]),
         ("tables", loop_controls, ["loop"]),
     ],
 )

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from engine.api import ActionCall, Code, DatapathError, GroupMember, GroupRef, MemberRef, Op
-from engine.library import Switch
-from tests.engine.engine_support import action_of, array_index, ask, compiled, read, table_index, write
+from engine.library import Switch, compile_program
+from tests.engine.engine_support import action_of, array_index, ask, compiled, read, source, table_index, write
 from tests.engine.test_fate import crc16
 
 MISSED = 0xFFFFFFFF
@@ -65,6 +65,18 @@ def test_the_hash_of_the_selector_fields_picks_the_member(switch: Switch) -> Non
             data = (int.from_bytes(data, "big") << 4).to_bytes(6, "big")
             assert ask(switch, op=8, a=a, odd=odd, b=5) == order[crc16(data) % 3]
     assert ask(switch, op=8, a=1, b=6) == MISSED
+
+
+def test_the_low_half_of_a_long_hash_picks_the_member() -> None:
+    """``identity`` has 64 bits, BMv2's choice 32."""
+    data = source("tables")
+    profile = next(p for p in data["pipelines"][0]["action_profiles"] if "selector" in p)
+    profile["selector"] = {"algo": "identity", "input": [{"type": "field", "value": ["probe", "wide"]}]}
+    with Switch(compile_program(data, flags=("-O1",))) as switch:
+        fill(switch, [GroupMember(n) for n in (30, 10, 20)])
+        for high, low in ((0, 4), (1, 4), (2, 4), (0xFFFFFFFF, 5), (7, 0xFFFFFFFF)):
+            wide = (high << 32 | low) << 64 | 77  # of which identity takes the first eight bytes
+            assert ask(switch, op=8, wide=wide, b=5) == (10, 20, 30)[low % 3]
 
 
 def test_weights(switch: Switch) -> None:

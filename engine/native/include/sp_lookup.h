@@ -195,9 +195,10 @@ SP_INLINE const struct sp_act *sp_entry_act(const struct sp_entry *e)
     return SP_LIKELY(e->kind == 1) ? e->act : e->member->act;
 }
 
+/* The hash's low 32 bits choose, as in BMv2: `identity` has up to 64. */
 SP_INLINE const struct sp_act *sp_group_act(const struct sp_group *g, uint64_t hash)
 {
-    return g->live ? g->member[g->choice[hash % g->live]].member->act : NULL;
+    return g->live ? g->member[g->choice[(uint32_t)hash % g->live]].member->act : NULL;
 }
 
 SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)
