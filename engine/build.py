@@ -31,10 +31,15 @@ class BuildError(EngineError):
 
 
 def cache_dir() -> Path:
-    """The cache directory, created when missing (mode 0700)."""
+    """The cache directory, created when missing (mode 0700); EngineError when that cannot be done."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     path = Path(base) / "shadowplane"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EngineError(
+            f"cache directory {path}: {error.strerror}; set XDG_CACHE_HOME to a directory that can be written to"
+        ) from None
     return path
 
 
@@ -120,6 +125,10 @@ def _build(
     if target.exists():
         _touch(target)
         return target
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise EngineError(
+            f"cache directory {target.parent}: cannot be written to; set XDG_CACHE_HOME to a directory that can"
+        )
     with _locked(target.with_suffix(".lock")):
         if target.exists():
             return target

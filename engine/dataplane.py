@@ -87,6 +87,7 @@ class Client(Commands):
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
+        self._ending = False  # the process was told to end
         self._events: Connection | None = None
         self._thread: threading.Thread | None = None
         self._callbacks: list[Callable[[Event], None]] = []
@@ -209,6 +210,7 @@ class Client(Commands):
 
     def shutdown(self) -> None:
         """End the process."""
+        self._ending = True
         self.command(SwitchOp.SHUTDOWN, b"")
 
     # -- impairments ---------------------------------------------------------------------------------------------
@@ -329,7 +331,7 @@ class Client(Commands):
                 for callback in tuple(self._callbacks):
                     callback(event)
         except OSError as error:
-            if not self._closed:
+            if not self._closed and not self._ending:
                 log.warning("events of %s end: %s", self.socket_path, error)
         finally:
             connection.close()

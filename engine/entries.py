@@ -18,6 +18,8 @@ from engine.api import ActionCall, Code, Match, MatchKind, Op, ProgramInfo, Tabl
 from engine.codec import octets
 from engine.commands import Commands
 
+_KEYS = {"target", "p4info", "bmv2_json", "table_entries", "multicast_group_entries", "clone_session_entries"}
+
 
 class EntriesError(Exception):
     """The file is wrong; the text names it, the entry and the key."""
@@ -31,6 +33,8 @@ def load_entries(path: Path, switch: Commands) -> int:
         raise EntriesError(f"{path}: {error}") from None
     if not isinstance(data, dict):
         raise EntriesError(f"{path}: not a JSON object")
+    if unknown := data.keys() - _KEYS:
+        raise EntriesError(f"{path}: unknown key {min(unknown)!r}; expected {', '.join(sorted(_KEYS))}")
     program = switch.codec.program
     count = 0
     for kind, apply in (

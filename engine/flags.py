@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,6 +100,11 @@ _EXAMPLES = """examples:
 """
 
 
+def program_name() -> str:
+    """How the switch was called, for usage and messages."""
+    return "python -m engine" if Path(sys.argv[0]).name == "__main__.py" else "shadowplane switch"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -106,7 +112,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m engine",
+        prog=program_name(),
         description="A P4 switch: runs a BMv2 JSON program natively and serves P4Runtime and gNMI.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -34,7 +34,7 @@ def _state(
     name = need(item, "name", str, "parser state")
     source = source_of(item)
     ops = tuple(_operation(op, names, source) for op in items(item, "parser_ops", name))
-    key = tuple(_key_part(part, names, source) for part in items(item, "transition_key", name))
+    key = tuple(_key_part(part, names, name, source) for part in items(item, "transition_key", name))
     octets = sum((width + 7) // 8 for _part, width in key)
     transitions = []
     for entry in items(item, "transitions", name):
@@ -61,24 +61,24 @@ def _state(
     return ir.State(name, ops, key, tuple(transitions), source)
 
 
-def _key_part(part: Json, names: Names, source: ir.Source | None) -> tuple[ir.Expr, int]:
+def _key_part(part: Json, names: Names, state: str, source: ir.Source | None) -> tuple[ir.Expr, int]:
     kind = part.get("type")
     if kind == "union_stack_field":
-        refuse("a select over the last element of a stack of header unions", source)
+        refuse(f"a select over the last element of a stack of header unions in state {state}", source)
     expression = names.expression(part, (), source)
     if isinstance(expression, ir.FieldRef):
         if expression.field == ir.VALID:
             return expression, 1
         declared = names.types[names.headers[expression.header].type].fields[expression.field]
         if declared.varbit:
-            refuse("a select over a varbit field", source)
+            refuse(f"a select over a varbit field in state {state}", source)
         return expression, declared.width
     if isinstance(expression, ir.LastField):
         header = names.headers[names.stacks[expression.stack].headers[0]]
         return expression, names.types[header.type].fields[expression.field].width
     if isinstance(expression, ir.Lookahead):
         return expression, expression.width
-    refuse(f"a {kind} in a transition key", source)
+    refuse(f"a select over an {kind} in state {state}", source)
 
 
 def _operation(item: Json, names: Names, where: ir.Source | None) -> ir.ParserOp:

@@ -7,6 +7,7 @@ server with the same ``--control-socket`` finds program, entries and its own sta
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -21,9 +22,9 @@ from pathlib import Path
 
 import grpc
 
-from engine.api import DatapathError, EngineError, ProgramInfo
+from engine.api import DatapathError, EngineError, ProgramError, ProgramInfo
 from engine.dataplane import Client
-from engine.flags import Settings, Tls, UsageError, parse
+from engine.flags import Settings, Tls, UsageError, parse, program_name
 from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend, device_json
 from engine.p4rt.device import MAX_STREAMS, Device
@@ -140,6 +141,7 @@ class _DataPlane:
 
     def __init__(self, settings: Settings) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self._lock = _claim(settings.control_socket)
         self.client = self._take_over(settings) or self._start(settings)
         self._pid: int = self.client.hello()["pid"]
 
@@ -169,7 +171,6 @@ class _DataPlane:
         return client
 
     def _start(self, settings: Settings) -> Client:
-        settings.control_socket.parent.mkdir(parents=True, exist_ok=True)
         self.process = spawn(
             settings.interfaces,
             settings.control_socket,
@@ -202,6 +203,27 @@ class _DataPlane:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        os.close(self._lock)
+
+
+def _claim(path: Path) -> int:
+    """A lock on the data plane's socket, held as long as we run: only what nobody serves any more is taken over.
+
+    Switches in several network namespaces may have the same address, hence the same socket by default.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError(f"--control-socket {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise UsageError(
+            f"the control socket {path} belongs to a running switch: end it, or name another with --control-socket"
+        ) from None
+    return lock
 
 
 def _until_gone(path: Path) -> None:
@@ -221,11 +243,19 @@ def _check_interfaces(settings: Settings) -> None:
             raise UsageError(f"-i {port}@{name}: there is no interface {name}") from None
 
 
+def _check_captures(settings: Settings) -> None:
+    if settings.pcap is not None and not (settings.pcap.is_dir() and os.access(settings.pcap, os.W_OK | os.X_OK)):
+        raise UsageError(f"--pcap {settings.pcap}: not a directory that can be written to")
+
+
 def _configure_logging(settings: Settings) -> None:
     level = getattr(logging, settings.log_level.upper())
     handlers: list[logging.Handler] = []
     if settings.log_file is not None:
-        handlers.append(logging.FileHandler(settings.log_file))
+        try:
+            handlers.append(logging.FileHandler(settings.log_file))
+        except OSError as error:
+            raise UsageError(f"--log-file {settings.log_file}: {error.strerror}") from None
     if settings.log_console or not handlers:
         console = logging.StreamHandler()
         console.setLevel(level if settings.log_console else logging.WARNING)
@@ -240,19 +270,16 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: stop.set())
     _configure_logging(settings)
     _check_interfaces(settings)
+    _check_captures(settings)
     listener = Listener(settings.address, settings.tls)
     plane = _DataPlane(settings)
     serving: Serving | None = None
     try:
         backend = ProcessBackend(plane.client, lambda client, info: _generate(settings, client, info))
         serving = listener.serve(backend, settings.device_id)
-        if settings.config is not None and settings.p4info is not None and not serving.device.has_pipeline():
-            config = p4r.ForwardingPipelineConfig(p4info=read_p4info(settings.p4info))
-            config.p4_device_config = settings.config.read_bytes()
-            serving.device.install(config)
-        elif settings.config is not None and plane.client.program is None:
-            log.warning("no --p4info: the program runs, and P4Runtime waits for a controller's pipeline config")
-            backend.load(device_json(settings.config.read_bytes()))
+        known = serving.device.has_pipeline() if settings.p4info else plane.client.program is not None
+        if settings.config is not None and not known:
+            _load(settings.config, settings.p4info, backend, serving.device)
         elif serving.device.has_pipeline() and plane.client.program is not None:
             _generate(settings, plane.client, plane.client.program)
         if settings.trace is not None:
@@ -264,6 +291,21 @@ def run(settings: Settings) -> int:
         if serving is not None:
             serving.stop()
         plane.stop()
+
+
+def _load(config: Path, p4info: Path | None, backend: ProcessBackend, device: Device) -> None:
+    """The program of the command line; what is wrong with it names the file."""
+    try:
+        data = config.read_bytes()
+        if p4info is not None:
+            device.install(p4r.ForwardingPipelineConfig(p4info=read_p4info(p4info), p4_device_config=data))
+        else:
+            log.warning("no --p4info: the program runs, and P4Runtime waits for a controller's pipeline config")
+            backend.load(device_json(data))
+    except ProgramError as error:
+        raise UsageError(f"{config}: {error}") from error
+    except P4Error as error:
+        raise UsageError(f"{config}: {error.message}") from error
 
 
 def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
@@ -313,10 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a switch; 2 and one line on standard error for anything that the user has to change."""
     try:
         return run(parse(sys.argv[1:] if arguments is None else arguments))
-    except UsageError as error:
-        print(f"python -m engine: {error}", file=sys.stderr)
+    except (UsageError, EngineError, OSError) as error:
+        print(f"{program_name()}: {error}", file=sys.stderr)
     except P4Error as error:
-        print(f"python -m engine: {error.message}", file=sys.stderr)
-    except (EngineError, OSError) as error:
-        print(f"python -m engine: {error}", file=sys.stderr)
+        print(f"{program_name()}: {error.message}", file=sys.stderr)
     return EXIT_USAGE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.api import CompilerMissing
+from engine.api import CompilerMissing, EngineError
 from engine.build import BuildError, build_executable, build_shared, cache_dir, compiler
 from engine.codec import Command
 from engine.library import Switch, compile_program, load_engine
@@ -118,3 +118,11 @@ def test_a_pipeline_says_what_it_is() -> None:
         one.process(1, bytes(15), 0)
         assert (one.stats()["received"], two.stats()["received"]) == (1, 0)  # no state is shared
         assert one.command(Command.INFO, b"") == engine.info
+
+
+def test_an_unusable_cache_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file))
+    with pytest.raises(EngineError, match=r"file/shadowplane: Not a directory; set XDG_CACHE_HOME"):
+        hello("one")

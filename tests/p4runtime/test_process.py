@@ -320,3 +320,38 @@ def test_tls(switch: Switch, mutual: bool) -> None:
     if mutual:
         with pytest.raises(grpc.RpcError):
             version(grpc.ssl_channel_credentials(authority))
+
+
+def refused(switch: Switch, *flags: str) -> str:
+    """The one line of a switch that ends with status 2."""
+    done = subprocess.run(switch.command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_served_data_plane_is_not_taken_over(switch: Switch) -> None:
+    switch.start("--no-p4")
+    other = Switch(switch.folder)
+    assert f"{switch.socket} belongs to a running switch" in refused(other, "--no-p4")
+    assert switch.process is not None and switch.process.poll() is None
+    with Client(switch.socket) as client:
+        pid = client.hello()["pid"]
+    switch.kill()
+    switch.start("--no-p4")  # nobody serves it now
+    with Client(switch.socket) as client:
+        assert client.hello()["pid"] == pid
+
+
+def test_mistakes_are_told_by_their_flag_or_file(switch: Switch, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"program": ')
+    assert f"{broken}: p4_device_config is not JSON" in refused(switch, str(broken))
+    assert f"{broken}: p4_device_config is not JSON" in refused(switch, "--p4info", str(INFO), str(broken))
+    assert "--pcap /nonexistent: not a directory" in refused(switch, "--no-p4", "--pcap", "/nonexistent")
+    file = tmp_path / "file"
+    file.touch()
+    line = refused(switch, "--no-p4", "--log-file", str(file / "log"))
+    assert "--log-file" in line and "Not a directory" in line
+    line = refused(switch, "--no-p4", "--control-socket", str(file / "a" / "sock"))
+    assert "--control-socket" in line and "Not a directory" in line

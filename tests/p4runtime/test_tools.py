@@ -139,9 +139,9 @@ def test_entries_that_are_wrong_are_named(tmp_path: Path) -> None:
             with pytest.raises(EntriesError) as caught:
                 load_entries(path, switch)
             assert words in str(caught.value) and "e.json: table_entries[0]" in str(caught.value)
-        for text in ("{", "[]"):
+        for text, words in (("{", ""), ("[]", "not a JSON object"), ('{"tables": []}', "unknown key 'tables'")):
             path.write_text(text)
-            with pytest.raises(EntriesError, match=r"e\.json"):
+            with pytest.raises(EntriesError, match=r"e\.json.*" + words):
                 load_entries(path, switch)
         del good["action_name"]
         path.write_text(json.dumps({"table_entries": [good]}))
