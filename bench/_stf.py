@@ -176,7 +176,12 @@ class Runner:
         Raises:
             StfError: a statement cannot be carried out.
         """
-        self._ports = {int(s.words[0]) for s in statements if s.verb in ("packet", "expect") and s.words[0]}
+        self.carry_out(statements)
+        return self.differences()
+
+    def carry_out(self, statements: Sequence[Statement]) -> None:
+        """Do what the statements say, without a look at what came. Raises StfError as :meth:`run`."""
+        self._ports |= {int(s.words[0]) for s in statements if s.verb in ("packet", "expect") and s.words[0]}
         for statement in statements:
             if statement.verb in IGNORED:
                 continue
@@ -187,6 +192,9 @@ class Runner:
                 handler(*statement.words)
             except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise StfError(f"line {statement.line}: {error}") from error
+
+    def differences(self) -> list[str]:
+        """What went wrong, and where the frames seen are not those expected."""
         return [*self.problems, *self._differences()]
 
     def _differences(self) -> Iterator[str]:

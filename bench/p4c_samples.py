@@ -1,8 +1,9 @@
 """p4c's own v1model samples on the embedded switch: compiled, loaded, and their packet tests carried out.
 
 ``P4C_TESTDATA`` names p4c's ``testdata`` folder, or the first argument does; without either the measurement is skipped.
-Every sample that includes ``v1model.p4`` is compiled with p4c-bm2-ss. Those with an ``.stf`` file run it in memory;
-the others are loaded, and get a few frames. The table of all samples goes to ``bench/results/p4c_samples.json``.
+Every sample that includes ``v1model.p4`` is compiled with p4c-bm2-ss. Those with an ``.stf`` file run it in memory,
+with ``--bmv2`` on simple_switch_grpc, too; the others are loaded. The table of all samples goes to
+``bench/results/p4c_samples.json``.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from bench import _stf_bmv2
 from bench._common import RESULTS, Result, write
 from bench._stf import Runner, StfError, read
-from engine.api import DatapathError, EngineError
+from engine.api import DatapathError, EngineError, ProgramInfo
 from engine.library import Switch, compile_program
 
 COMPILER = "p4c-bm2-ss"
@@ -42,12 +44,17 @@ FLAGS = ("-O1",)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``verdict``: pass, wrong, refused, loaded (no packet test), uncompiled (p4c gives no BMv2 JSON), unreadable."""
+    """``verdict``: pass, wrong, refused, loaded (no packet test), uncompiled (p4c gives no BMv2 JSON), unreadable.
+
+    ``bmv2``: pass, wrong, or unreadable (the test cannot be carried out there); empty when it was not asked.
+    """
 
     sample: str
     stf: bool
     verdict: str
     reason: str = ""
+    bmv2: str = ""
+    bmv2_reason: str = ""
 
 
 def samples(testdata: Path) -> list[Path]:
@@ -77,8 +84,22 @@ def compile_sample(source: Path, folder: Path) -> tuple[Path | None, str]:
     return None, re.sub(r"/\S*/", "", error.strip())[:200]
 
 
-def run_sample(source: Path, folder: Path) -> Outcome:
-    """Compile, load and test one sample."""
+def on_bmv2(source: Path, made: Path, program: ProgramInfo) -> tuple[str, str]:
+    """(verdict, reason) of a sample's packet test on simple_switch_grpc."""
+    info = made.with_suffix(".p4info.txtpb")
+    command = [COMPILER, "-I", str(source.parent), "--p4runtime-files", str(info), "-o", os.devnull, str(source)]
+    try:
+        subprocess.run(command, capture_output=True, timeout=COMPILE_S, check=True)
+        problems = _stf_bmv2.run(program, made.read_bytes(), info.read_text(), read(source.with_suffix(".stf")))
+    except (subprocess.SubprocessError, OSError) as error:
+        return "unreadable", f"no P4Info: {type(error).__name__}"
+    except StfError as error:
+        return "unreadable", str(error)[:300]
+    return ("wrong" if problems else "pass"), "; ".join(problems)[:600]
+
+
+def run_sample(source: Path, folder: Path, bmv2: bool = False) -> Outcome:
+    """Compile, load and test one sample, on BMv2 too when asked."""
     stf = source.with_suffix(".stf")
     name = f"{source.parent.name}/{source.stem}"
     made, why = compile_sample(source, folder)
@@ -95,7 +116,8 @@ def run_sample(source: Path, folder: Path) -> Outcome:
             problems = Runner(switch).run(read(stf))
     except (StfError, DatapathError) as error:
         return Outcome(name, True, "unreadable", str(error)[:300])
-    return Outcome(name, True, "wrong" if problems else "pass", "; ".join(problems)[:600])
+    reference = on_bmv2(source, made, program.info) if bmv2 else ("", "")
+    return Outcome(name, True, "wrong" if problems else "pass", "; ".join(problems)[:600], *reference)
 
 
 def report(outcomes: Sequence[Outcome]) -> list[Result]:
@@ -106,7 +128,14 @@ def report(outcomes: Sequence[Outcome]) -> list[Result]:
     refused = sum(o.verdict == "refused" for o in compiled)
     passed = 100 * counts["pass"] / max(1, len(tested))
     loads = 100 * (len(compiled) - refused) / max(1, len(compiled))
+    beside = Counter(o.bmv2 for o in tested if o.bmv2)
+    reference = [
+        Result(f"BMv2: packet tests, {verdict}", "samples", beside[verdict], samples=beside.total())
+        for verdict in ("pass", "wrong", "unreadable")
+        if beside
+    ]
     return [
+        *reference,
         Result("samples with packet tests that pass", "%", passed, ">= 90", samples=len(tested)),
         Result("samples with packet tests that go wrong", "samples", counts["wrong"], "== 0", samples=len(tested)),
         Result("packet tests that cannot be carried out", "samples", counts["unreadable"], samples=len(tested)),
@@ -121,12 +150,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench p4c_samples", description=__doc__)
     parser.add_argument("testdata", nargs="?", default=os.environ.get("P4C_TESTDATA"), type=Path)
     parser.add_argument("--only", default="", help="samples whose path contains this")
+    parser.add_argument("--bmv2", action="store_true", help="the packet tests on simple_switch_grpc, too")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder for the compiled JSON, used again by the next run")
     options = parser.parse_args(arguments)
     if options.testdata is None or not Path(options.testdata).is_dir():
         print("p4c_samples: skipped: P4C_TESTDATA names no folder (p4c's testdata)", file=sys.stderr)
         return 0
+    if options.bmv2 and shutil.which(_stf_bmv2.EXECUTABLE) is None:
+        print(f"p4c_samples: --bmv2 needs {_stf_bmv2.EXECUTABLE} on the PATH", file=sys.stderr)
+        return 2
     if shutil.which(COMPILER) is None:
         print(f"p4c_samples: skipped: {COMPILER} is not on the PATH", file=sys.stderr)
         return 0
@@ -134,10 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="p4c-samples-") as scratch, ProcessPoolExecutor(options.jobs) as pool:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        outcomes = list(pool.map(partial(run_sample, folder=folder), chosen))
+        outcomes = list(pool.map(partial(run_sample, folder=folder, bmv2=options.bmv2), chosen))
     for outcome in outcomes:
         if outcome.verdict not in ("pass", "loaded", "uncompiled"):
             print(f"{outcome.verdict:10} {outcome.sample}: {outcome.reason}")
+        if outcome.bmv2 not in ("", "pass"):
+            print(f"BMv2 {outcome.bmv2:10} {outcome.sample}: {outcome.bmv2_reason}")
     results = report(outcomes)
     path = write("p4c_samples", results)
     document = json.loads(path.read_text())

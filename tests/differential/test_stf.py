@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import _stf
+from bench import _stf, _stf_bmv2
 from engine.api import KeyField, Match, MatchKind
 from engine.library import Switch
-from tests.engine.engine_support import PROBE, compiled, pack, unpack
+from tests.differential.reference import missing
+from tests.engine.engine_support import PROBE, PROGRAMS, compiled, pack, unpack
 
 
 def probe(**values: int) -> str:
@@ -91,3 +92,40 @@ def test_packets_are_those_of_the_program() -> None:
     with Switch(compiled("tables")) as switch:
         ((_port, frame),) = switch.process(1, bytes.fromhex(probe(op=1, a=5)), 0)
     assert unpack(PROBE, frame)["a"] == 5
+
+
+def ranges_packet(a: int, answer: str) -> str:
+    head = "00" + a.to_bytes(25, "big").hex() + "00" * (17 + 2 + 64)
+    return f"packet 1 {head}00000000\nexpect 1 {head}{answer}$\n"
+
+
+RANGES = (
+    f"add alone 1 a:{1 << 128:#x}..{1 << 191:#x} reply(value:7)\nadd alone 2 a:5..{(1 << 128) - 1:#x} reply(value:9)\n"
+)
+
+
+@pytest.mark.parametrize("where", ["engine", "bmv2"])
+def test_the_same_test_on_both(where: str, tmp_path: Path) -> None:
+    """Ranges of 200 bits."""
+    path = tmp_path / "ranges.stf"
+    packets = [(4, "ffffffff"), (5, "00000009"), ((1 << 128) - 1, "00000009"), (1 << 128, "00000007")]
+    packets += [(1 << 191, "00000007"), ((1 << 191) + 1, "ffffffff")]
+
+    def differences(text: str) -> list[str]:
+        path.write_text(text)
+        program = compiled("ranges")
+        if where == "engine":
+            with Switch(program) as switch:
+                return _stf.Runner(switch).run(_stf.read(path))
+        if why := missing():
+            pytest.skip(why)
+        config, info = ((PROGRAMS / f"ranges.{end}") for end in ("json", "p4info.txtpb"))
+        return _stf_bmv2.run(program.info, config.read_bytes(), info.read_text(), _stf.read(path))
+
+    good = RANGES + "".join(ranges_packet(a, answer) for a, answer in packets)
+    assert differences(good) == []
+    (wrong,) = differences(good.replace("00000009$", "00000008$", 1))
+    assert wrong.startswith("port 1, frame 2: ")
+    if where == "bmv2":
+        with pytest.raises(_stf.StfError, match="control between packets"):
+            differences(good + RANGES)
