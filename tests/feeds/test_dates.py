@@ -27,6 +27,14 @@ HOUR = 3600.0
         ("Wednesday, 31 Dec 2025 11:30:00 PM (UTC)", NEW_YEAR - HOUR / 2),
         ("1/1/2026", NEW_YEAR),
         ("10: 00 UTC, 01/01/2026", NEW_YEAR + 10 * HOUR),
+        ("1 de enero de 2026, 01:00 CET", NEW_YEAR),
+        ("1er janvier 2026 à 01h00 (Europe/Paris)", NEW_YEAR),
+        ("Donnerstag, 1. Jänner 2026, 01:00 Uhr MEZ", NEW_YEAR),
+        ("31 dicembre 2025 24:00", NEW_YEAR),
+        ("31 Aralık 2025 24:00 UTC", NEW_YEAR),
+        ("1 de Janeiro de 2026 00h00 GMT", NEW_YEAR),
+        ("2026-01-01 09:00 Asia/Tokyo", NEW_YEAR),
+        ("2026-01-01 13:00 NZDT", NEW_YEAR),
     ],
 )
 def test_forms(text: str, expected: float) -> None:
@@ -47,6 +55,23 @@ def test_which_number_is_the_day() -> None:
 def test_garbage_is_refused(text: str) -> None:
     with pytest.raises(FeedError):
         when(text)
+
+
+@pytest.mark.parametrize(
+    "months",
+    [
+        "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+        "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+        "janeiro fevereiro março abril maio junho julho agosto setembro outubro novembro dezembro",
+        "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
+        "januari februari maart april mei juni juli augustus september oktober november december",
+        "Ocak Şubat Mart Nisan Mayıs Haziran Temmuz Ağustos Eylül Ekim Kasım Aralık",
+    ],
+)
+def test_months_of_other_languages(months: str) -> None:
+    found = [when(f"14 {name} 2026 06:30 UTC") for name in months.split()]
+    assert found == [when(f"2026-{n:02d}-14 06:30") for n in range(1, 13)]
 
 
 def test_zones_and_durations() -> None:
