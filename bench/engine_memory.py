@@ -19,9 +19,10 @@ from bench._common import Result, write
 from bench._wire import PROGRAM, _checksum
 from engine.api import ActionCall, Code, DatapathError, Match, MatchKind, Op, TableUpdate
 from engine.build import INCLUDE, build_shared
-from engine.codec import Codec, octets, program_from_json
+from engine.codec import Codec, octets
 from engine.commands import Commands
 from engine.library import compile_program, load_engine
+from engine.program_json import program_from_json
 
 NOW = 10_000_000_000  # ns
 GROUPS = 64

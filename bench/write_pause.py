@@ -25,9 +25,10 @@ from bench._common import Result, write
 from bench._wire import PRIMARY, PROGRAM, SHADOW, Cables, blast_records, cables, engine_switch, udp_frame, unusable
 from engine.api import ProgramInfo
 from engine.build import INCLUDE, build_shared
-from engine.codec import Command, program_from_json
+from engine.codec import Command
 from engine.dataplane import WRITE_CHUNK, Client
 from engine.library import CompiledProgram, compile_program, load_engine
+from engine.program_json import program_from_json
 
 MILLION = 1_000_000
 GROUP_SIZES = (64, 1024)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from engine import ir
 from engine.api import ProgramInfo, Unsupported
-from engine.codec import Codec, program_to_json
+from engine.codec import Codec
 from engine.codegen_control import Controls, KeyLayout
 from engine.codegen_deparse import Deparser
 from engine.codegen_layout import METADATA, Layout, c_string, comment, ctype, is_wide, literal, mask, octets
 from engine.codegen_parser import Parser
 from engine.program import initial_updates
+from engine.program_json import program_to_json
 
 REQUIRED = ("ingress_port", "packet_length", "instance_type", "egress_spec", "egress_port")
 QUEUEING = ("enq_timestamp", "enq_qdepth", "deq_timedelta", "deq_qdepth")

@@ -29,9 +29,10 @@ from engine.api import (
     PortStatus,
     TableUpdate,
 )
-from engine.codec import Codec, Command, Reader, program_from_json
+from engine.codec import Codec, Command, Reader
 from engine.commands import Commands
 from engine.connection import Connection
+from engine.program_json import program_from_json
 
 log = logging.getLogger(__name__)
 

@@ -30,11 +30,12 @@ from engine.api import (
     ProgramInfo,
 )
 from engine.build import INCLUDE, NATIVE, build_shared, sources_key
-from engine.codec import Codec, Reader, program_from_json
+from engine.codec import Codec, Reader
 from engine.codegen import generate
 from engine.commands import Commands
 from engine.ir_load import load
 from engine.program import program_info
+from engine.program_json import program_from_json
 
 ABI = 4
 DROP_PORT = 511

@@ -20,8 +20,9 @@ from engine.api import (
     ProgramError,
     TableUpdate,
 )
-from engine.codec import Codec, Command, Reader, octets, program_from_json, program_to_json
+from engine.codec import Codec, Command, Reader, octets
 from engine.library import Switch
+from engine.program_json import program_from_json, program_to_json
 from tests.engine.engine_support import compiled
 
 

@@ -31,9 +31,10 @@ from engine.api import (
     ProgramInfo,
     TableInfo,
 )
-from engine.codec import Codec, Command, Reader, octets, program_from_json
+from engine.codec import Codec, Command, Reader, octets
 from engine.commands import Commands
 from engine.p4rt.stubs import p4i
+from engine.program_json import program_from_json
 
 _STATE = ("tables", "members", "groups", "registers", "counters", "meters", "multicast", "clones", "value_sets")
 KINDS = {2: MatchKind.EXACT, 3: MatchKind.LPM, 4: MatchKind.TERNARY, 5: MatchKind.RANGE, 6: MatchKind.OPTIONAL}

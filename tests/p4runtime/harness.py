@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
-from engine.codec import program_to_json
 from engine.p4rt.stubs import p4i, p4r, rpc_status
+from engine.program_json import program_to_json
 from engine.server import Listener, Serving
 from tests.p4runtime.fake import FakeBackend, program_of
 
