@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isnan
 
 from control.paths import Network, Path
 from control.plan import Group, GroupKey
+from ml.schema import PortSample
 from topo.spec import Endpoint
 
 
@@ -104,6 +106,16 @@ class Loads:
     _ports: dict[Endpoint, Rate] = field(default_factory=dict)
     _groups: dict[GroupKey, Rate] = field(default_factory=dict)
     _sent: dict[Endpoint, tuple[float, float, float]] = field(default_factory=dict)  # bytes, packets, mean size
+
+    def observe(self, end: Endpoint, sample: PortSample) -> None:
+        """What a sample of a port tells about its load."""
+        if isnan(sample.tx_bytes_total):
+            return
+        self.observe_port(end, sample.tx_bytes_total, sample.time_s)
+        if not isnan(sample.tx_packets_total):
+            self.observe_packets(end, sample.tx_bytes_total, sample.tx_packets_total)
+        if not isnan(sample.rate_bps):
+            self.line_rate[end] = sample.rate_bps
 
     def observe_port(self, end: Endpoint, tx_bytes: float, time_s: float) -> None:
         self._ports.setdefault(end, Rate()).update(tx_bytes, time_s)

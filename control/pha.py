@@ -163,7 +163,7 @@ class HealthAnalyzer:
             if name in PortBank.INPUTS:
                 values[:, PortBank.INPUTS.index(name)] = column
         faults = self._ports.learn_many(rows, time_s, values)
-        self._evaluated_s = -np.inf
+        self._ports_judged_s = -np.inf
         if faults.any() or self._refused:
             for row, bits in zip(rows.tolist(), faults.tolist(), strict=True):
                 self._report(str(self._ends[row]), bits)
@@ -287,7 +287,7 @@ class HealthAnalyzer:
         self._noted: set[tuple[str, str]] = set()
         self._pending_ports: list[Pending] = []
         self._pending_devices: list[Pending] = []
-        self._evaluated_s = -np.inf
+        self._ports_judged_s = self._devices_judged_s = -np.inf
 
     def threshold(self, mode: Mode) -> Threshold:
         """The threshold of a mode: the settings', or the models' own."""
@@ -349,24 +349,34 @@ class HealthAnalyzer:
 
     def _evaluate(self, now_s: float) -> None:
         """Bring the probabilities up to date; free for a moment when nothing came in."""
-        idle = not self._pending_ports and not self._pending_devices
-        if idle and 0.0 <= now_s - self._evaluated_s < IDLE * self.settings.stale_s:
+        ports = bool(self._pending_ports) or self._due(self._ports_judged_s, now_s)
+        devices = bool(self._pending_devices) or self._due(self._devices_judged_s, now_s)
+        if not ports and not devices:
             return
-        self._evaluated_s = now_s
         self._learn()
         self._age(now_s)
-        link, congestion = self._cascade.ports(self._ports)
-        overload = self._cascade.devices(self._devices)
-        self._judged = {Mode.LINK_FAILURE: link, Mode.CONGESTION: congestion, Mode.DEVICE_OVERLOAD: overload}
+        if ports:
+            self._ports_judged_s = now_s
+            self._judge_ports(now_s)
+        if devices:  # what brought nothing new is not judged anew: most samples are of one kind
+            self._devices_judged_s = now_s
+            self._judge_devices(now_s)
         if now_s >= self._drift_due or now_s < self._drift_due - 4.0 * self.unit_s:
             self._drift_due = now_s + self.unit_s
             for mode, item in self._judged.items():
                 self._drift.features[mode].learn(item.x)
+
+    def _due(self, judged_s: float, now_s: float) -> bool:
+        """Whether a judgement is so old that silence may have become news."""
+        return not 0.0 <= now_s - judged_s < IDLE * self.settings.stale_s
+
+    def _judge_ports(self, now_s: float) -> None:
+        self._judged[Mode.LINK_FAILURE], self._judged[Mode.CONGESTION] = self._cascade.ports(self._ports)
         level = self._ports.trend.state[0]  # effective samples of each signal's short line
         beats = self._ports.counters.state[0, :, -1]
         self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
         self._metered = (level[:, 2] + level[:, 3]) > 0.0
-        ends, switches = len(self._ends), len(self._switches)
+        ends = len(self._ends)
         ready = self._ready(self._ports, now_s)[:ends]
         newest = self._ports.newest_of((0, 1))[:ends]  # receive power, margin
         at_ends = np.where(ready & self._sighted[:ends], self._probability(Mode.LINK_FAILURE)[:ends], np.nan)
@@ -377,6 +387,10 @@ class HealthAnalyzer:
         self._watches[Mode.LINK_FAILURE].update(np.where(worse < 0.0, np.nan, worse), seen)
         full = np.where(ready & self._metered[:ends], self._probability(Mode.CONGESTION)[:ends], np.nan)
         self._watches[Mode.CONGESTION].update(full, self._ports.newest_of((2, 3))[:ends])  # load, queue
+
+    def _judge_devices(self, now_s: float) -> None:
+        self._judged[Mode.DEVICE_OVERLOAD] = self._cascade.devices(self._devices)
+        switches = len(self._switches)
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
         newest = self._devices.newest[:switches] * self.unit_s

@@ -10,10 +10,13 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 from control.paths import Disjoint, Hop, Path
-from topo.spec import Host, port_mac
+from topo.spec import Endpoint, Host, Link, port_mac
+
+Place: TypeAlias = Endpoint | Link | str
 
 
 class Table(StrEnum):
@@ -145,7 +148,15 @@ class Plan:
     monitor: Monitor
     monitored: Mapping[str, tuple[int, ...]]  # switch -> ports
     device_ids: Mapping[str, int]
+    carried: dict[GroupKey, tuple[Endpoint, ...]] = field(default_factory=dict, compare=False, repr=False)
+    """By which ports each group's packets travel on their primaries, as far as looked up."""
+    places: dict[Place, list[GroupKey]] = field(default_factory=dict, compare=False, repr=False)
+    """Groups by what their primaries use: the ports on the whole way, the first link, the next switch. As
+    :attr:`carried` it depends on primaries only, so plans that differ in shadows share it."""
     _by_switch: dict[str, list[Group]] = field(default_factory=dict, compare=False, repr=False)
+    _made: dict[GroupKey, tuple[Group, list[tuple[str, Entry]]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # entries of each group; plans that follow from each other share it, and compute the groups that changed
 
     def of(self, switch: str) -> list[Group]:
         """Groups of a switch, by id."""
@@ -172,31 +183,36 @@ class Plan:
             )
             for port in ports:
                 put(switch, Entry(Table.LIVENESS, port, "monitor" if self.monitor.override else "observe", watch))
-        for group in self.groups.values():
-            if not group.reachable:
-                continue
-            switch = group.key.switch
-            target = (("group_id", group.id),)
-            put(switch, Entry(Table.ROUTE4, subnet(group.host.ipv4), "set_group", target))
-            put(switch, Entry(Table.ROUTE6, subnet(group.host.ipv6), "set_group", target))
-            params = self._to_host(group) if group.primary is None else self._over(group.primary)
-            put(switch, Entry(Table.PRIMARY, group.id, "set_nexthop", params))
-            if group.shadow is not None:
-                self._put_shadow(found, group, group.shadow)
+        for key, group in self.groups.items():
+            known = self._made.get(key)
+            if known is None or (known[0] is not group and known[0] != group):
+                known = self._made[key] = (group, list(self._entries_of(group)))
+            for switch, entry in known[1]:
+                put(switch, entry)
         return found
 
-    def _put_shadow(self, found: NetworkEntries, group: Group, shadow: Shadow) -> None:
+    def _entries_of(self, group: Group) -> Iterator[tuple[str, Entry]]:
+        """(switch, entry) of one group."""
+        if not group.reachable:
+            return
+        switch = group.key.switch
+        target = (("group_id", group.id),)
+        yield switch, Entry(Table.ROUTE4, subnet(group.host.ipv4), "set_group", target)
+        yield switch, Entry(Table.ROUTE6, subnet(group.host.ipv6), "set_group", target)
+        params = self._to_host(group) if group.primary is None else self._over(group.primary)
+        yield switch, Entry(Table.PRIMARY, group.id, "set_nexthop", params)
+        if group.shadow is not None:
+            yield from self._shadow_entries(group, group.shadow)
+
+    def _shadow_entries(self, group: Group, shadow: Shadow) -> Iterator[tuple[str, Entry]]:
         first, *rest = shadow.path.hops
         action, params = "set_nexthop", self._over(first)
         if shadow.label:
             action, params = "set_nexthop_label", (*params, ("label", shadow.label))
             for hop in rest:
-                entry = Entry(Table.LABEL, shadow.label, "label_forward", self._over(hop))
-                found[hop.out.switch][entry.key] = entry
-            entry = Entry(Table.LABEL, shadow.label, "label_pop")
-            found[group.tail][entry.key] = entry
-        entry = Entry(Table.SHADOW, group.id, action, params)
-        found[group.key.switch][entry.key] = entry
+                yield hop.out.switch, Entry(Table.LABEL, shadow.label, "label_forward", self._over(hop))
+            yield group.tail, Entry(Table.LABEL, shadow.label, "label_pop")
+        yield group.key.switch, Entry(Table.SHADOW, group.id, action, params)
 
     def _over(self, hop: Hop) -> tuple[tuple[str, int | str], ...]:
         return (
@@ -214,6 +230,7 @@ class Plan:
         )
 
 
+@lru_cache(maxsize=1 << 16)
 def subnet(address: str) -> str:
     """The canonical prefix of an interface address.
 

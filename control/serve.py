@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ import uvicorn
 
 from control import api
 from control.errors import ControlError, InputError, PathError
+from control.priority import raise_priority
 from control.service import Service
 from control.settings import Settings, parse_address
 from topo import userns
@@ -28,8 +28,7 @@ from topo.load import load
 from topo.spec import Topology, TopologyError
 
 LOG = structlog.get_logger("shadowplane.serve")
-SWITCH_INTERVAL_S = 0.0005  # a flip's thread must not wait the interpreter's default 5 ms for the event loop
-PRIORITY = -5  # nice value, where it may be set: a controller that waits for a compiler flips late
+SWITCH_INTERVAL_S = 0.0001  # a flip's thread must not wait the interpreter's default 5 ms for the event loop
 
 
 class _Server(uvicorn.Server):
@@ -96,8 +95,10 @@ def prepare(settings: Settings) -> Service:
         raise InputError(str(error)) from error
 
 
-async def serve(settings: Settings, address: str) -> None:
-    """Serve until SIGINT or SIGTERM."""
+async def serve(settings: Settings, address: str, *, favoured: bool = True) -> None:
+    """Serve until SIGINT or SIGTERM. ``favoured``: the process has priority over others; said where not."""
+    if not favoured:
+        LOG.warning("no priority over other processes: flips may be late on a busy machine", needs="CAP_SYS_NICE")
     sockets = listen(address)
     try:
         service = prepare(settings)
@@ -140,10 +141,9 @@ def run(settings: Settings, address: str) -> int:
     """Blocking; returns the exit code and prints errors for people."""
     code = 0
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, min(PRIORITY, os.getpriority(os.PRIO_PROCESS, 0)))
+    favoured = raise_priority()
     try:
-        asyncio.run(serve(settings, address))
+        asyncio.run(serve(settings, address, favoured=favoured))
     except* InputError as group:
         print(f"shadowplane: {_first(group)}", file=sys.stderr)
         code = 2

@@ -75,6 +75,7 @@ class Program:
     p4info: Path
     p4blob: Path
     schema: P4Schema
+    blob: bytes
 
     @classmethod
     def load(cls, build: Path) -> Program:
@@ -83,9 +84,10 @@ class Program:
         for path in (p4info, p4blob):
             if not path.is_file():
                 raise InputError(f"{path} is missing; `make p4` compiles the P4 program")
-        schema = P4Schema(p4info, p4blob)
+        blob = p4blob.read_bytes()
+        schema = P4Schema(p4info, blob)
         wire.check_schema(schema)
-        return cls(p4info, p4blob, schema)
+        return cls(p4info, p4blob, schema, blob)
 
 
 class _PlainSwitch(Switch):  # type: ignore[misc]
@@ -184,8 +186,8 @@ class SwitchSession:
         failures = 0
         while True:
             options = SwitchOptions(
-                p4info=self._program.p4info,
-                p4blob=self._program.p4blob,
+                p4info=cast("Path", self._program.schema.p4info),  # parsed once; finsy takes it, but does not say so
+                p4blob=cast("Path", self._program.blob),
                 device_id=self.device_id,
                 ready_handler=self._serve,
                 channel_credentials=self._credentials,

@@ -14,13 +14,27 @@ route names it; nothing is removed before the last user is gone and packets in f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from control.capacity import Loads
 from control.errors import CapacityError, PathError
 from control.paths import NOTHING, Avoid, Disjoint, Hop, Network, Path
-from control.plan import Entries, Group, GroupKey, Monitor, NetworkEntries, Op, Plan, Shadow, Stage, Table, Update
+from control.plan import (
+    Entries,
+    Entry,
+    Group,
+    GroupKey,
+    Monitor,
+    NetworkEntries,
+    Op,
+    Place,
+    Plan,
+    Shadow,
+    Stage,
+    Table,
+    Update,
+)
 from topo.spec import Endpoint
 
 GROUPS = 16384  # cells of the failover register; 0 is kept free as the probe cell
@@ -83,11 +97,14 @@ class ShadowManager:
         self.group_ids = groups or IdPool(1, GROUPS, "steering group")
         self.labels = labels or IdPool(FIRST_LABEL, LABELS, "path label")
         self.limits = limits or Limits()
-        self._carrying_of: Mapping[GroupKey, Group] = {}
-        self._carrying: dict[GroupKey, tuple[Endpoint, ...]] = {}
+        self._made: dict[GroupKey, tuple[Group, list[tuple[str, Entry]]]] = {}  # shared by all plans of this network
 
     def build(self, monitor: Monitor, *, avoid: Avoid = NOTHING) -> Plan:
         """Primaries as computed (without ``avoid``) and a shadow for every group that can have one."""
+        return finish(self.building(monitor, avoid=avoid))
+
+    def building(self, monitor: Monitor, *, avoid: Avoid = NOTHING) -> Generator[None, None, Plan]:
+        """As :meth:`build`, in small steps (see :func:`finish`)."""
         topology = self.network.topology
         groups: dict[GroupKey, Group] = {}
         trees = {host.switch: self.network.primaries(host.switch, avoid) for host in topology.hosts}
@@ -98,12 +115,20 @@ class ShadowManager:
                 primary = None if switch == host.switch else trees[host.switch].get(switch)
                 group = Group(key, number, host, primary)
                 groups[key] = replace(group, shadow=self._shadow(group, avoid))
+                yield
         monitored = {
             switch: tuple(sorted(hop.out.port for hop in self.network.hops_from(switch)))
             for switch in self.network.switches
         }
         device_ids = {switch.name: switch.device_id for switch in topology.switches}
-        return Plan(groups, monitor, monitored, device_ids)
+        plan = Plan(groups, monitor, monitored, device_ids, _made=self._made)
+        for group in groups.values():
+            if group.primary is not None:
+                places: list[Place] = [*self.carrying(plan, group), group.primary.link, group.primary.into.switch]
+                for place in places:
+                    plan.places.setdefault(place, []).append(group.key)
+                yield
+        return plan
 
     def reroute(self, plan: Plan, avoid: Avoid) -> Plan:
         """The same groups with primaries (and shadows) recomputed without ``avoid``: what `reactive` does."""
@@ -122,6 +147,17 @@ class ShadowManager:
         With ``loads``, a way around with room for the group's traffic is preferred. A group for which there is no
         way around keeps its old shadow: a threatened one is better than none, and TSE will not flip on to it.
         """
+        return finish(self.replanning(plan, threatened, loads=loads, wanted=wanted))
+
+    def replanning(
+        self,
+        plan: Plan,
+        threatened: Avoid,
+        *,
+        loads: Loads | None = None,
+        wanted: Iterable[GroupKey] = (),
+    ) -> Generator[None, None, Plan]:
+        """As :meth:`replan`, in small steps (see :func:`finish`)."""
         forced = set(wanted)
         groups = dict(plan.groups)
         for key, group in plan.groups.items():
@@ -130,6 +166,7 @@ class ShadowManager:
             hit = group.shadow is None or threatened.hits(group.shadow.path)
             if not (hit or key in forced):
                 continue
+            yield
             current = set(self.carrying(plan, group))
             usable: Callable[[Hop], bool] | None = None
             if loads is not None:
@@ -143,15 +180,13 @@ class ShadowManager:
 
     def carrying(self, plan: Plan, group: Group) -> tuple[Endpoint, ...]:
         """Ports by which the group's packets travel while nothing is flipped; none where the path ends early."""
-        if self._carrying_of is not plan.groups:
-            self._carrying_of, self._carrying = plan.groups, {}
-        known = self._carrying.get(group.key)
+        known = plan.carried.get(group.key)
         if known is None:
             try:
                 known = tuple(hop.out for hop in self.primary_path(plan, group).hops)
             except PathError:
                 known = ()
-            self._carrying[group.key] = known
+            plan.carried[group.key] = known
         return known
 
     def primary_path(self, plan: Plan, group: Group) -> Path:
@@ -188,6 +223,16 @@ class ShadowManager:
                 return None
         label = self.labels.take(path.key) if len(path.hops) > 1 else 0
         return Shadow(path, label, disjoint)
+
+
+def finish(steps: Generator[None, None, Plan]) -> Plan:
+    """Take all steps of a computation of many; who shares a thread with what is urgent takes a few at a time."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            plan: Plan = done.value
+            return plan
 
 
 def _with_room(loads: Loads, group: Group, current: set[Endpoint]) -> Callable[[Hop], bool]:
@@ -245,7 +290,7 @@ def _differing(old: Entries, new: Entries, tables: tuple[Table, ...]) -> tuple[U
         before = old.get(key)
         if before is None:
             found.append(Update(Op.INSERT, entry))
-        elif before != entry:
+        elif before is not entry and before != entry:  # most are the very same object
             found.append(Update(Op.MODIFY, entry))
     return tuple(found)
 

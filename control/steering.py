@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from control import bookkeeping
+from control.background import in_slices, report
 from control.bookkeeping import News
 from control.errors import ControlError, PathError, SwitchUnavailable
 from control.flip import FlipResult
 from control.memory import ACTIVE, STANDBY
 from control.outcomes import SEEN_AFTER_FLIP
-from control.plan import GroupKey, Plan
+from control.plan import GroupKey
 from control.settings import Strategy
 from control.spm import depths
 from control.store import FlipRecord
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 LOG = structlog.get_logger("shadowplane.steering")
 T = TypeVar("T")
 PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
-MAX_GAP_S = 0.008  # rest between two rounds: as long as the round took, at most this
+MAX_GAP_S = 0.004  # rest between two rounds: half as long as the round took, at most this
 REPLAN_PAUSE_S = 0.1
-SLICE_S = 0.0005  # planning leaves the event loop to others after so long
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
 MOST_COMMANDS = 32  # people and scripts; more means that something is stuck
@@ -64,6 +63,7 @@ class Steering:
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
         self._model_rows = service.analyzer.port_rows(service.intake.elements)
+        self._later: list[PortSample | DeviceSample] = []  # samples of this round, to be worked off after it
         self._commands: deque[_Command] = deque()
         self._seen_up: set[tuple[Endpoint, str]] = set()
         self._replanned_s = -1e9
@@ -96,9 +96,16 @@ class Steering:
                 if task.cancelling():
                     raise
                 LOG.exception("a round of steering was cut short by a cancelled call")
+            self._work_off()
             self.rounds += 1
-            # At most half of the loop's time: on a crowded machine or a large network fewer, larger rounds.
-            await asyncio.sleep(min(MAX_GAP_S, time.perf_counter() - began))
+            # At most two thirds of the loop's time: on a crowded machine or a large network fewer, larger rounds.
+            await asyncio.sleep(min(MAX_GAP_S, (time.perf_counter() - began) / 2))
+
+    def _work_off(self) -> None:
+        """What no flip needs: watching for what is odd without being a known failure."""
+        for item in self._later:
+            self.service.anomalies.observe(item)
+        self._later.clear()
 
     async def close(self) -> None:
         """End what goes on in the background; each such task enters its lines when it ends."""
@@ -136,6 +143,11 @@ class Steering:
         if late:
             await asyncio.gather(*late, return_exceptions=True)
         self._waiting.clear()
+
+    @property
+    def planning(self) -> bool:
+        """Whether new shadows are being computed or installed: their labels are taken, and in no plan yet."""
+        return self._replanning is not None
 
     def forget_ports(self, switch: str) -> None:
         """What a switch's heartbeats said before it went away means nothing any more."""
@@ -195,8 +207,9 @@ class Steering:
             return  # measured before the reset, arrived after it
         if not learned:
             service.analyzer.observe(item)
-        service.anomalies.observe(item)
-        self._measure(item)
+        self._later.append(item)
+        if isinstance(item, PortSample):
+            service.loads.observe(endpoint(item.element), item)
         seen = service.detector.observe(item)  # always: it keeps its baselines current
         for evidence in seen:
             service.recorder.failure(item.time_s, evidence.element, evidence.mode, evidence.text)
@@ -228,17 +241,6 @@ class Steering:
             service.recorder.reports(columns)
         for sample in taken.samples:
             self._take(sample, now, learned=True)
-
-    def _measure(self, item: PortSample | DeviceSample) -> None:
-        if not isinstance(item, PortSample) or isnan(item.tx_bytes_total):
-            return
-        loads = self.service.loads
-        end = endpoint(item.element)
-        loads.observe_port(end, item.tx_bytes_total, item.time_s)
-        if not isnan(item.tx_packets_total):
-            loads.observe_packets(end, item.tx_bytes_total, item.tx_packets_total)
-        if not isnan(item.rate_bps):
-            loads.line_rate[end] = item.rate_bps
 
     def _port_event(self, event: PortEvent, now: float) -> None:
         service = self.service
@@ -307,7 +309,7 @@ class Steering:
 
         async def replan() -> None:
             try:
-                plan = await _in_slices(steps)
+                plan = await in_slices(steps)
                 self._changing = {key for key, group in plan.groups.items() if group != service.plan.groups[key]}
                 if not self._changing:
                     return
@@ -327,7 +329,7 @@ class Steering:
                 service.inbox.wake()
 
         self._replanning = asyncio.create_task(replan(), name="replan")
-        self._replanning.add_done_callback(_report)
+        self._replanning.add_done_callback(report)
 
     # -- reactive -----------------------------------------------------------------------------------------
 
@@ -455,24 +457,5 @@ class Steering:
         task: asyncio.Task[None] = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(_report)
+        task.add_done_callback(report)
         return task
-
-
-async def _in_slices(steps: Generator[None, None, Plan]) -> Plan:
-    """A plan, computed a little at a time: samples that arrive meanwhile are judged, and flips leave, in between."""
-    began = time.perf_counter()
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            plan: Plan = done.value
-            return plan
-        if time.perf_counter() - began >= SLICE_S:
-            await asyncio.sleep(0)
-            began = time.perf_counter()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        LOG.error("a task behind steering failed", task=task.get_name(), reason=str(error))

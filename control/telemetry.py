@@ -169,10 +169,14 @@ class Decoder:
                 self.malformed += 1
                 continue
             owner, name = meaning
-            if owner:
-                ports.setdefault(owner, {})[name] = value == "UP" if name == "up" else _speed(value)
+            if type(value) is not float:  # most are
+                value = value == "UP" if name == "up" else _speed(value)
+            if not owner:
+                device[name] = value
+            elif owner in ports:
+                ports[owner][name] = value
             else:
-                device[name] = _speed(value)
+                ports[owner] = {name: value}
         items: list[PortSample | DeviceSample] = [
             PortSample(f"{self.switch}:{port}", time_s, **values) for port, values in ports.items() if values
         ]

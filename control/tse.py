@@ -28,7 +28,7 @@ from enum import StrEnum
 
 from control.capacity import Loads
 from control.paths import NOTHING, Path
-from control.plan import Group, GroupKey, Plan
+from control.plan import Group, GroupKey, Place, Plan
 from control.threats import Cause, Threat, ThreatBook
 from topo.spec import Endpoint
 
@@ -218,12 +218,20 @@ class SteeringEngine:
         """Groups on their primary that the threat hits; for congestion just enough of them to relieve the port."""
         found = [
             group
-            for group in plan.groups.values()
+            for group in self._near(plan, threat)
             if self.side(group.key) is Side.PRIMARY and threat.hits_primary(group, self.carrying(plan, group))
         ]
         if threat.hop is None:
             return sorted(found, key=lambda group: (-self.loads.group_rate(group.key), group.key))
         return self._relief(now, plan, threat, threat.hop, found)
+
+    def _near(self, plan: Plan, threat: Threat) -> Iterable[Group]:
+        """The groups that a threat may hit, without a look at all the others."""
+        if threat.avoid.srlgs:
+            return plan.groups.values()
+        places: list[Place] = [*threat.avoid.links, *threat.avoid.nodes] if threat.hop is None else [threat.hop]
+        keys = dict.fromkeys(key for place in places for key in plan.places.get(place, ()))
+        return [plan.groups[key] for key in keys]
 
     def _relief(self, now: float, plan: Plan, threat: Threat, end: Endpoint, found: list[Group]) -> list[Group]:
         """Which groups to take off a port that fills up.
