@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from bench._common import Result, quantile, write
 from control.pha import HealthAnalyzer
-from ml.cascade import Cascade
+from ml import wide
+from ml.boosted import BoostedModel
+from ml.cascade import PORTS, Cascade, Judgement
 from ml.features import PortBank
 from ml.profiles import PROFILES
-from ml.schema import PortSample
+from ml.schema import Mode, PortSample
 from ml.store import packaged
 from ml.wide import Neighbours
 from topo.builtin import abilene
@@ -74,6 +76,7 @@ def grown(count: int, one_in: int, profile: str) -> tuple[PortBank, Cascade]:
 
 
 def scoring(profile: str, count: int, one_in: int, target: str) -> list[Result]:
+    """All links judged anew: every one of them has a new sample."""
     bank, cascade = grown(count, one_in, profile)
     judged = [len(item.rows) for item in cascade.ports(bank)]
     found = times(lambda: cascade.ports(bank), 2_000 if count == 1_000 else 500)
@@ -81,8 +84,89 @@ def scoring(profile: str, count: int, one_in: int, target: str) -> list[Result]:
     note = f"second stage: {judged[0]} rows for link failure, {judged[1]} for congestion"
     return [
         Result(f"{name}, p99", "ms", quantile(found, 0.99), target, samples=len(found), notes=note),
-        Result(f"{name}, p50", "ms", quantile(found, 0.5), samples=len(found)),
+        Result(f"{name}, p50", "ms", quantile(found, 0.5), samples=len(found), notes=shares(bank, cascade)),
     ]
+
+
+def shares(bank: PortBank, cascade: Cascade) -> str:
+    """Where the time goes: median of each stage for both modes, in per cent of their sum."""
+    parts: dict[str, list[float]] = {"screen": [], "lines": [], "features": [], "models": []}
+    for _ in range(200):
+        marks = [time.perf_counter_ns()]
+        if cascade.screens:
+            columns = dict(zip(PORTS, wide.screen_ports(bank), strict=True))
+            rows = {mode: np.flatnonzero(cascade.screens[mode].score(columns[mode]) >= 0.0) for mode in PORTS}
+            marks.append(time.perf_counter_ns())
+            lines = {mode: bank.lines(rows[mode]) for mode in PORTS if len(rows[mode])}
+            marks.append(time.perf_counter_ns())
+            made = {Mode.LINK_FAILURE: wide.link_ports, Mode.CONGESTION: wide.congestion_ports}
+            x = {mode: made[mode](bank, rows[mode], cascade.neighbours, lines[mode]) for mode in lines}
+        else:
+            marks.append(marks[0])
+            fitted = bank._lines(4)
+            marks.append(time.perf_counter_ns())
+            x = {
+                Mode.LINK_FAILURE: bank.link_features(lines=fitted),
+                Mode.CONGESTION: bank.congestion_features(lines=fitted),
+            }
+        marks.append(time.perf_counter_ns())
+        for mode, own in x.items():
+            cascade.models[mode].probability(own)
+        marks.append(time.perf_counter_ns())
+        for part, start, end in zip(parts.values(), marks, marks[1:], strict=False):
+            part.append(end - start)
+    middle = {name: quantile(part, 0.5) for name, part in parts.items()}
+    whole = sum(middle.values())
+    return ", ".join(f"{name} {100 * part / whole:.0f} %" for name, part in middle.items() if part)
+
+
+def few_news(count: int) -> list[Result]:
+    """One link in a hundred has a new sample: only those, and who shares a risk with them, are judged again."""
+    found = []
+    for profile in STEP_S:
+        bank, cascade = grown(count, 50, profile)
+        before = cascade.ports(bank)
+        changed = np.arange(0, count, 100)
+
+        def again(
+            bank: PortBank = bank,
+            cascade: Cascade = cascade,
+            before: tuple[Judgement, Judgement] = before,
+            changed: NDArray[np.intp] = changed,
+        ) -> None:
+            cascade.ports(bank, before, changed)
+
+        taken = times(again, 500)
+        name = f"{profile}: score {len(changed)} of {count:,} links that have news"
+        found.append(Result(f"{name}, p50", "ms", quantile(taken, 0.5), samples=len(taken)))
+        found.append(Result(f"{name}, p99", "ms", quantile(taken, 0.99), samples=len(taken)))
+    return found
+
+
+def trees() -> list[Result]:
+    """The second stage's trees beside LightGBM's own predictor: same trees, same rows, one thread, same run."""
+    import lightgbm
+
+    bank, cascade = grown(1_000, 50, "operations")
+    link = cascade.ports(bank)[0]
+    model = cascade.models[Mode.LINK_FAILURE]
+    assert isinstance(model, BoostedModel)
+    boosters = [lightgbm.Booster(model_str=text) for text in model.texts]
+    found = []
+    for rows in (1, len(link.rows)):
+        x = np.ascontiguousarray(link.x[:rows])
+
+        def theirs(x: NDArray[np.float64] = x) -> None:
+            for booster in boosters:
+                booster.predict(x, raw_score=True, num_threads=1)
+
+        def ours(x: NDArray[np.float64] = x) -> None:
+            model.raw(x)
+
+        mine, other = quantile(times(ours, 2_000), 0.5), quantile(times(theirs, 500), 0.5)
+        anchor = f"LightGBM's predictor: {1e3 * other / rows:.1f} µs a row ({other / mine:.0f} times ours)"
+        found.append(Result(f"trees for {rows} rows, p50", "µs/row", 1e3 * mine / rows, anchor=anchor, samples=2_000))
+    return found
 
 
 def learning(count: int) -> Result:
@@ -116,11 +200,15 @@ def one_sample() -> list[Result]:
         analyzer.alarms(now)
 
     answered = times(answer, 5_000)
+    name = "lab (abilene): sample in, alarms out"
     return [
         Result("learn one sample, p50", "µs", 1e3 * quantile(learned, 0.5), samples=len(learned)),
         Result("learn one sample, p99", "µs", 1e3 * quantile(learned, 0.99), samples=len(learned)),
-        Result("lab (abilene): sample in, alarms out, p50", "ms", quantile(answered, 0.5), samples=len(answered)),
-        Result("lab (abilene): sample in, alarms out, p99", "ms", quantile(answered, 0.99), samples=len(answered)),
+        Result(
+            "lab (abilene): sample in, alarms out, p50", "ms", quantile(answered, 0.5), "<= 0.15", samples=len(answered)
+        ),
+        Result(f"{name}, p50", "ms", quantile(answered, 0.5), "<= 0.15", samples=len(answered)),
+        Result(f"{name}, p99", "ms", quantile(answered, 0.99), samples=len(answered)),
     ]
 
 
@@ -130,8 +218,9 @@ def main() -> None:
         results += scoring("operations", count, 50, target)
         results += scoring("operations", count, 10, "")
         results += scoring("lab", count, 50, target)
+        results += scoring("lab", count, 10, "")
         results.append(learning(count))
-    write("scoring", results + one_sample())
+    write("scoring", results + few_news(10_000) + trees() + one_sample())
 
 
 if __name__ == "__main__":

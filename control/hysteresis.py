@@ -38,15 +38,18 @@ class Watch:
         """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm."""
         limit = self.threshold
         self.probability = probability
-        judged = ~np.isnan(probability)
-        high = judged & (probability >= limit.raise_at)
-        low = judged & (probability < limit.clear_at)
+        judged = probability == probability  # not nan; nan is neither high nor low
+        high, low = probability >= limit.raise_at, probability < limit.clear_at
         fresh = newest_s != self._seen  # a clock may jump back
-        self._streak = np.where(high, self._streak + fresh, np.where(judged, 0.0, self._streak))
         self._seen = np.array(newest_s)
-        self._above = np.where(high, np.minimum(self._above, newest_s), np.where(judged, np.inf, self._above))
-        self._below = np.where(low, np.minimum(self._below, newest_s), np.where(judged, np.inf, self._below))
+        self._streak += fresh & high
+        for since, holds in ((self._above, high), (self._below, low)):
+            np.minimum(since, newest_s, out=since, where=holds)
+            np.copyto(since, np.inf, where=judged > holds)
+        np.copyto(self._streak, 0.0, where=judged > high)
         # Half a microsecond: times of today in float64 seconds are no more exact.
-        steady = self._streak >= limit.confirm_samples
-        self.raised |= high & steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
-        self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))
+        if np.count_nonzero(high):
+            steady = high & (self._streak >= limit.confirm_samples)
+            self.raised |= steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
+        if np.count_nonzero(self.raised):
+            self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))

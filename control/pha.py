@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from control.hysteresis import Threshold, Watch
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
-from ml.cascade import Judgement
+from ml.cascade import PORTS, Judgement
 from ml.drift import Drift
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
@@ -45,6 +45,7 @@ from topo.spec import Endpoint, Link, Topology
 IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is
 MOST_PENDING = 8192  # samples kept for the next judgement before they are worked off anyway
 Pending: TypeAlias = tuple[int, float, tuple[float, ...]]  # row, time, inputs of the bank
+NOTHING_OUTSIDE = np.zeros(len(CONTEXT))
 FAULTS = {
     ABSURD: "absurd values (out of range or not finite), skipped",
     LATE: "samples that are late or come twice, skipped",
@@ -113,6 +114,7 @@ class HealthAnalyzer:
         self._risks: list[list[int]] = []
         self._ends = [end for link in topology.links for end in (link.a, link.b)]  # row of a port: its place here
         self._switches = [switch.name for switch in topology.switches]
+        self._end_names = [str(end) for end in self._ends]
         self._port_row = {str(end): row for row, end in enumerate(self._ends)}
         self._device_row = {name: row for row, name in enumerate(self._switches)}
         self._ignored = {f"{host.switch}:{host.port}" for host in topology.hosts}
@@ -122,8 +124,8 @@ class HealthAnalyzer:
         for link in topology.links:
             for name in link.srlgs:
                 groups.setdefault(name, []).extend((str(link.a), str(link.b)))
-        self.share_risk(groups.values())
         self.reset()
+        self.share_risk(groups.values())
 
     def observe(self, sample: PortSample | DeviceSample) -> None:
         """Take in one sample; never raises on bad values (see :meth:`notes`). Fields that are nan are skipped,
@@ -178,7 +180,7 @@ class HealthAnalyzer:
                 self._note(item.element, "is nothing of the topology, its conditions are skipped")
             return
         values = np.array([getattr(item, name) for name in CONTEXT], dtype=np.float64)
-        bank.context[row] = np.where(np.isfinite(values) & (values >= 0.0), values, 0.0)
+        bank.told(row, np.where(np.isfinite(values) & (values >= 0.0), values, 0.0))
         self._told[item.element] = item.time_s
 
     def share_risk(self, groups: Iterable[Sequence[str]]) -> None:
@@ -188,6 +190,8 @@ class HealthAnalyzer:
             rows = [self._port_row[name] for name in group if name in self._port_row]
             if len(rows) > 1:
                 self._risks.append(rows)
+        self._ports.touched[:] = True  # all of it anew
+        self._ports_judged_s = -np.inf
         self._cascade = replace(self.model_set.cascade(), neighbours=Neighbours(max(len(self._ends), 1), self._risks))
 
     def outcome(self, mode: Mode, probability: float, struck: bool) -> None:
@@ -308,15 +312,14 @@ class HealthAnalyzer:
         for element in [e for e, at in self._told.items() if now_s - at > self.settings.conditions_stale_s]:
             del self._told[element]
             if element in self._port_row:
-                self._ports.context[self._port_row[element]] = 0.0
+                self._ports.told(self._port_row[element], NOTHING_OUTSIDE)
             else:
-                self._devices.context[self._device_row[element]] = 0.0
+                self._devices.told(self._device_row[element], NOTHING_OUTSIDE)
 
     def _learn(self) -> None:
         """Feed the banks what came in, many elements at a time: a batch costs little more than one sample."""
-        ends = [str(end) for end in self._ends]
         for bank, names, pending in (
-            (self._ports, ends, self._pending_ports),
+            (self._ports, self._end_names, self._pending_ports),
             (self._devices, self._switches, self._pending_devices),
         ):
             while pending:
@@ -371,25 +374,31 @@ class HealthAnalyzer:
         return not 0.0 <= now_s - judged_s < IDLE * self.settings.stale_s
 
     def _judge_ports(self, now_s: float) -> None:
-        self._judged[Mode.LINK_FAILURE], self._judged[Mode.CONGESTION] = self._cascade.ports(self._ports)
+        changed = self._ports.changed()
+        link, congestion = (self._judged.get(mode) for mode in PORTS)
+        before = None if link is None or congestion is None else (link, congestion)
+        if before is None or len(changed):
+            self._judged.update(zip(PORTS, self._cascade.ports(self._ports, before, changed), strict=True))
         level = self._ports.trend.state[0]  # effective samples of each signal's short line
         beats = self._ports.counters.state[0, :, -1]
         self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
         self._metered = (level[:, 2] + level[:, 3]) > 0.0
         ends = len(self._ends)
         ready = self._ready(self._ports, now_s)[:ends]
-        newest = self._ports.newest_of((0, 1))[:ends]  # receive power, margin
+        newest = self._ports.newest_of(0, 1)[:ends]  # receive power, margin
         at_ends = np.where(ready & self._sighted[:ends], self._probability(Mode.LINK_FAILURE)[:ends], np.nan)
-        pairs = np.where(np.isnan(at_ends), -1.0, at_ends).reshape(-1, 2)
-        self._worse_end = pairs.argmax(axis=1)
-        worse = pairs.max(axis=1) if len(pairs) else np.empty(0)
-        seen = newest.reshape(-1, 2)[np.arange(len(pairs)), self._worse_end]
-        self._watches[Mode.LINK_FAILURE].update(np.where(worse < 0.0, np.nan, worse), seen)
+        one, other = at_ends[0::2], at_ends[1::2]
+        worse = np.fmax(other, -1.0) > np.fmax(one, -1.0)
+        self._worse_end = worse.astype(np.intp)
+        seen = np.where(worse, newest[1::2], newest[0::2])
+        self._watches[Mode.LINK_FAILURE].update(np.fmax(one, other), seen)
         full = np.where(ready & self._metered[:ends], self._probability(Mode.CONGESTION)[:ends], np.nan)
-        self._watches[Mode.CONGESTION].update(full, self._ports.newest_of((2, 3))[:ends])  # load, queue
+        self._watches[Mode.CONGESTION].update(full, self._ports.newest_of(2, 3)[:ends])  # load, queue
 
     def _judge_devices(self, now_s: float) -> None:
-        self._judged[Mode.DEVICE_OVERLOAD] = self._cascade.devices(self._devices)
+        changed, before = self._devices.changed(), self._judged.get(Mode.DEVICE_OVERLOAD)
+        if before is None or len(changed):
+            self._judged[Mode.DEVICE_OVERLOAD] = self._cascade.devices(self._devices, before, changed)
         switches = len(self._switches)
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)

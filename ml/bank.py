@@ -88,6 +88,7 @@ class Bank:
         self.counters = CounterRate(rows, counters, tau=taus.quick, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
+        self.touched = np.ones(rows, dtype=bool)  # changed since :meth:`changed` was asked last
         self._late = np.zeros(rows, dtype=np.int64)
         self._resets = np.zeros(rows)
         self._twice, self._thrice = np.tile(np.arange(signals), 2), np.tile(np.arange(signals), 3)
@@ -99,6 +100,7 @@ class Bank:
         """
         time = time_s / self.unit_s
         newest = float(self.newest[row])
+        self.touched[row] = True
         faults = 0
         if not -FAR < time < FAR:
             return ABSURD
@@ -131,6 +133,7 @@ class Bank:
         """Take in one sample of each of ``rows`` (no row twice); ``time_s`` is one or one per row, ``values`` is
         (rows, inputs). Returns the fault bits of each row."""
         time = np.broadcast_to(np.asarray(time_s, dtype=np.float64) / self.unit_s, (len(values),))
+        self.touched[rows] = True
         sane = np.abs(time) < FAR  # False for nan
         bad = (values < self.LOW) | (values > self.HIGH)
         back = sane & (time < self.newest[rows] - BACK)
@@ -202,19 +205,31 @@ class Bank:
         if self.season is not None:
             self.season.forget(rows)
         self.context[rows] = 0.0
+        self.touched[rows] = True
         self.newest[rows] = -np.inf
         self.samples[rows] = 0
         self._late[rows] = 0
         self._resets[rows] = 0
+
+    def told(self, row: int, conditions: Floats) -> None:
+        """What is outside of one element, values as :data:`CONTEXT`."""
+        self.context[row] = conditions
+        self.touched[row] = True
+
+    def changed(self) -> NDArray[np.intp]:
+        """Rows whose state has changed since the last call."""
+        rows = np.flatnonzero(self.touched)
+        self.touched[rows] = False
+        return rows
 
     def silent_s(self, now_s: float) -> Floats:
         """Seconds since the newest sample of each row; :data:`FAR_S` units where there was none."""
         silent: Floats = np.minimum(now_s / self.unit_s - self.newest, FAR_S) * self.unit_s
         return silent
 
-    def newest_of(self, signals: Sequence[int]) -> Floats:
-        """Time (s) of the newest sample that measured one of these signals, per row; of any, where none did."""
-        last = np.fmax.reduce(self.base.clock.last[:, list(signals)], axis=1)
+    def newest_of(self, one: int, other: int) -> Floats:
+        """Time (s) of the newest sample that measured one of two signals, per row; of any, where none did."""
+        last = np.fmax(self.base.clock.last[:, one], self.base.clock.last[:, other])
         newest: Floats = np.where(np.isnan(last), self.newest, last) * self.unit_s
         return newest
 

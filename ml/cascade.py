@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import wide
+from ml.bank import Bank
 from ml.boosted import BoostedModel
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, Lines, PortBank
@@ -23,6 +24,7 @@ from ml.schema import Mode
 
 Model = HazardModel | BoostedModel
 Rows = NDArray[np.intp]
+PORTS = (Mode.LINK_FAILURE, Mode.CONGESTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,48 +88,84 @@ class Cascade:
     screens: Mapping[Mode, Screen] = field(default_factory=dict)
     neighbours: wide.Neighbours | None = None
 
-    def ports(self, bank: PortBank) -> tuple[Judgement, Judgement]:
-        """(link failure, congestion) of all ports."""
-        screened = bool(self.screens)
-        link, congestion = wide.screen_ports(bank) if screened else ([], [])
+    def ports(
+        self, bank: PortBank, before: tuple[Judgement, Judgement] | None = None, changed: Rows | None = None
+    ) -> tuple[Judgement, Judgement]:
+        """(link failure, congestion) of all ports.
+
+        With the judgement ``before`` only what has ``changed`` since then is judged, by the same arithmetic (sums of
+        the linear models may differ in the last bit); ``before`` is brought up to date in place where that does.
+        """
+        rows = self._again(changed, len(bank.newest)) if before is not None and changed is not None else slice(None)
+        link, congestion = wide.screen_ports(bank, rows) if self.screens else ([], [])
         suspects = [
-            self._suspects(mode, columns, len(bank.newest))
-            for mode, columns in ((Mode.LINK_FAILURE, link), (Mode.CONGESTION, congestion))
+            self._suspects(mode, columns, rows, bank) for mode, columns in zip(PORTS, (link, congestion), strict=True)
         ]
-        lines = None if screened else bank._lines(4)  # all rows of both modes: fitted once
+        lines = None if self.screens else bank._lines(4, rows)  # the same rows in both modes: fitted once
         found = []
-        for mode, rows in zip((Mode.LINK_FAILURE, Mode.CONGESTION), suspects, strict=True):
-            found.append(self._judge(mode, rows, len(bank.newest), self._x(mode, bank, rows, lines)))
+        for k, (mode, own) in enumerate(zip(PORTS, suspects, strict=True)):
+            x = self._x(mode, bank, own, lines, rows)
+            found.append(self._judge(mode, own, rows, len(bank.newest), x, None if before is None else before[k]))
         return found[0], found[1]
 
-    def devices(self, bank: DeviceBank) -> Judgement:
+    def devices(self, bank: DeviceBank, before: Judgement | None = None, changed: Rows | None = None) -> Judgement:
+        """As :meth:`ports`, for overload."""
         mode = Mode.DEVICE_OVERLOAD
-        rows = self._suspects(mode, wide.screen_devices(bank) if self.screens else [], len(bank.newest))
+        rows: Rows | slice = slice(None)
+        if before is not None and changed is not None and 2 * len(changed) < len(bank.newest):
+            rows = changed
+        own = self._suspects(mode, wide.screen_devices(bank, rows) if self.screens else [], rows, bank)
         x = np.empty((0, 0))
-        if len(rows):
+        if len(own):
             boosted = isinstance(self.models[mode], BoostedModel)
-            x = wide.devices(bank, rows) if boosted else bank.features(rows)
-        return self._judge(mode, rows, len(bank.newest), x)
+            x = wide.devices(bank, own) if boosted else bank.features(rows if mode not in self.screens else own)
+        return self._judge(mode, own, rows, len(bank.newest), x, before)
 
-    def _x(self, mode: Mode, bank: PortBank, rows: Rows, lines: Lines | None) -> Floats:
+    def _again(self, changed: Rows, count: int) -> Rows | slice:
+        """What has to be judged again when some rows have changed: those that share a risk with them, too."""
+        if self.neighbours is not None and any(isinstance(self.models[mode], BoostedModel) for mode in PORTS):
+            changed = self.neighbours.peers(changed)
+        return changed if 2 * len(changed) < count else slice(None)
+
+    def _x(self, mode: Mode, bank: PortBank, own: Rows, lines: Lines | None, rows: Rows | slice) -> Floats:
         """Features of the suspicious ports; a view of the whole state is cheaper than picking all rows of it."""
-        if not len(rows):
+        if not len(own):
             return np.empty((0, 0))
         link = mode is Mode.LINK_FAILURE
         if isinstance(self.models[mode], BoostedModel):
-            return (wide.link_ports if link else wide.congestion_ports)(bank, rows, self.neighbours)
-        pick = slice(None) if len(rows) == len(bank.newest) else rows
-        own = lines if isinstance(pick, slice) else None
-        return bank.link_features(pick, own) if link else bank.congestion_features(pick, own)
+            return (wide.link_ports if link else wide.congestion_ports)(bank, own, self.neighbours)
+        pick = own if mode in self.screens else rows
+        known = None if mode in self.screens else lines
+        return bank.link_features(pick, known) if link else bank.congestion_features(pick, known)
 
-    def _suspects(self, mode: Mode, columns: Sequence[Floats], count: int) -> Rows:
+    def _suspects(self, mode: Mode, columns: Sequence[Floats], rows: Rows | slice, bank: Bank) -> Rows:
+        """Those of ``rows`` that the screen lets pass."""
         screen = self.screens.get(mode)
-        return np.arange(count) if screen is None else np.flatnonzero(screen.score(columns) >= 0.0)
+        if screen is None:
+            return np.arange(len(bank.newest)) if isinstance(rows, slice) else rows
+        found = np.flatnonzero(screen.score(columns) >= 0.0)
+        return found if isinstance(rows, slice) else rows[found]
 
-    def _judge(self, mode: Mode, rows: Rows, count: int, x: Floats) -> Judgement:
-        if len(rows) == count and count:
-            return Judgement(self.models[mode].probability(x), rows, x)
-        probability = np.full(count, self.screens[mode].floor)
-        if len(rows):
-            probability[rows] = self.models[mode].probability(x)
-        return Judgement(probability, rows, x)
+    def _judge(
+        self, mode: Mode, own: Rows, rows: Rows | slice, count: int, x: Floats, before: Judgement | None
+    ) -> Judgement:
+        fresh = self.models[mode].probability(x) if len(own) else np.empty(0)
+        screen = self.screens.get(mode)
+        if isinstance(rows, slice):
+            if screen is None:
+                return Judgement(fresh, own, x)
+            probability = np.full(count, screen.floor)
+            probability[own] = fresh
+            return Judgement(probability, own, x)
+        assert before is not None
+        if screen is None:
+            if len(own):
+                before.probability[own], before.x[own] = fresh, x
+            return before
+        before.probability[rows] = screen.floor
+        before.probability[own] = fresh
+        other = np.isin(before.rows, rows, invert=True)
+        parts = [part for part in (before.x[other], x) if len(part)]
+        together = np.concatenate((before.rows[other], own))
+        order = np.argsort(together)
+        return Judgement(before.probability, together[order], np.concatenate(parts)[order] if parts else x)

@@ -129,6 +129,20 @@ class Neighbours:
         self.member = np.array([row for group in members for row in group], dtype=np.intp)
         self._others = np.array([len(group) - 1.0 for group in members])[self.group] if members else np.empty(0)
 
+    def peers(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """``rows`` and all that share a risk with one of them, in order.
+
+        >>> Neighbours(6, [[0, 1, 2], [4, 5]]).peers(np.array([1, 3])).tolist()
+        [0, 1, 2, 3]
+        """
+        found = np.zeros(self.rows, dtype=bool)
+        found[rows] = True
+        if len(self.member):
+            struck = np.zeros(int(self.group[-1]) + 1, dtype=bool)
+            struck[self.group[found[self.member]]] = True
+            found[self.member[struck[self.group]]] = True
+        return np.flatnonzero(found)
+
     def others(self, value: Floats) -> Floats:
         """For each row the largest, over its groups, of the mean of the other members; 0 without any.
 
@@ -330,28 +344,29 @@ SCREEN: dict[Mode, tuple[str, ...]] = {
 }
 
 
-def screen_ports(bank: PortBank) -> tuple[list[Floats], list[Floats]]:
+def screen_ports(bank: PortBank, rows: Rows = slice(None)) -> tuple[list[Floats], list[Floats]]:
     """Columns of the screen for link failure and congestion, each (rows,), 0 where unknown."""
-    weight, total, origin = (bank.trend.state[k].T[: BIAS + 1] for k in (0, 3, 6))
-    deep, recent = bank.deep.state[1].T, bank.counters.state[3].T
+    weight, total, origin = (pick_rows(bank.trend.state[k, :, : BIAS + 1], rows).T for k in (0, 3, 6))
+    deep, recent = pick_rows(bank.deep.state[1], rows).T, pick_rows(bank.counters.state[3], rows).T
+    limit = bank.queue_limit[rows]
     mean = total / np.maximum(weight, 1e-9)
     mean += origin
     known = weight > 0.0
     mean *= known
-    link, congestion = np.empty((7, len(bank.newest))), np.empty((4, len(bank.newest)))
+    link, congestion = np.empty((7, len(limit))), np.empty((4, len(limit)))
     np.subtract(7.0, mean[MARGIN], out=link[0])
     np.subtract(deep[MARGIN], mean[MARGIN], out=link[1])
     link[:2] *= known[MARGIN]
     np.subtract(deep[POWER], mean[POWER], out=link[2])
     np.add(recent[0], recent[1], out=link[3])
     link[3] += recent[4]
-    np.subtract(1.0, bank.up, out=link[4])
+    np.subtract(1.0, bank.up[rows], out=link[4])
     np.subtract(mean[BIAS], deep[BIAS], out=link[5])
-    link[6] = bank.context[:, 1]
+    link[6] = bank.context[rows, 1]
     np.subtract(mean[LOAD], 0.5, out=congestion[0])
     np.subtract(mean[LOAD], deep[LOAD], out=congestion[1])
-    room = np.fmax(np.log1p(bank.queue_limit), 1.0)
-    full = np.where(np.isnan(bank.queue_limit), mean[QUEUE] / 6.0, mean[QUEUE] / room)
+    room = np.fmax(np.log1p(limit), 1.0)
+    full = np.where(np.isnan(limit), mean[QUEUE] / 6.0, mean[QUEUE] / room)
     np.subtract(full, QUEUE_CALM, out=congestion[2])
     congestion[3] = recent[3]
     for columns, most in ((link, LINK_MOST), (congestion, CONGESTION_MOST)):
@@ -360,13 +375,13 @@ def screen_ports(bank: PortBank) -> tuple[list[Floats], list[Floats]]:
     return list(link), list(congestion)
 
 
-def screen_devices(bank: DeviceBank) -> list[Floats]:
+def screen_devices(bank: DeviceBank, rows: Rows = slice(None)) -> list[Floats]:
     """Columns of the screen for overload."""
-    weight, total, origin = (bank.trend.state[k].T[:3] for k in (0, 3, 6))
+    weight, total, origin = (pick_rows(bank.trend.state[k, :, :3], rows).T for k in (0, 3, 6))
     mean = total / np.maximum(weight, 1e-9)
     mean += origin
     mean *= weight > 0.0
-    dropped = np.minimum(bank.counters.state[3, :, 0], 1.0)
+    dropped = np.minimum(bank.counters.state[3, rows, 0], 1.0)
     high = np.minimum(np.maximum(mean - DEVICE_CALM, 0.0), 12.0)
-    risen = np.minimum(np.maximum(mean - bank.deep.state[1].T, 0.0), 1.0)
+    risen = np.minimum(np.maximum(mean - pick_rows(bank.deep.state[1], rows).T, 0.0), 1.0)
     return [high[0], high[1], high[2], dropped, risen[0], risen[1]]

@@ -283,3 +283,31 @@ def test_the_verdict_is_written_as_json() -> None:
     verdict = retrain.Verdict(False, ["why"], [("unseen", "congestion", good, None)])
     content = json.loads(json.dumps(verdict.document()))
     assert content["promoted"] is False and content["figures"][0]["candidate"]["recall"] == 0.9
+
+
+@pytest.mark.parametrize("profile", ["lab", "operations"])
+def test_judging_what_has_changed_is_judging_everything(profile: str) -> None:
+    models = packaged(profile)
+    life, count = models.profile, 24
+    cascade = replace(models.cascade(), neighbours=Neighbours(count, [[0, 1, 2], [8, 9], [20, 23]]))
+    bank = PortBank(count, life.unit_s, taus=life.taus)
+    rng = np.random.default_rng(7)
+    before = None
+    step = life.unit_s / 20.0
+    for i in range(150):
+        changed = np.flatnonzero(rng.random(count) < (0.9 if i < 20 else 0.15))
+        fade = 0.15 * max(0, i - 60) * (changed % 5 == 0)
+        for row, lost in zip(changed.tolist(), fade.tolist(), strict=True):
+            sample = PortSample(
+                "s1:1", 0.0, rx_power_dbm=-8.0 - lost, pre_fec_ber=min(1e-8 * 10 ** (0.7 * lost), 0.3),
+                rate_bps=1e9, tx_bytes_total=2.5e6 * step * i * (1 + row), queue_max_packets=float(row),
+            )  # fmt: skip
+            bank.learn_one(row, step * i, PortBank.values(sample))
+        told = bank.changed()
+        assert told.tolist() == (changed.tolist() if i else list(range(count)))
+        before = cascade.ports(bank, before, told)
+        for part, whole in zip(before, cascade.ports(bank), strict=True):
+            np.testing.assert_allclose(part.probability, whole.probability, rtol=1e-12)
+            np.testing.assert_array_equal(part.rows, whole.rows)
+            if len(whole.rows):
+                np.testing.assert_array_equal(part.x, whole.x)
