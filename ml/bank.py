@@ -91,7 +91,6 @@ class Bank:
         self.touched = np.ones(rows, dtype=bool)  # changed since :meth:`changed` was asked last
         self._late = np.zeros(rows, dtype=np.int64)
         self._resets = np.zeros(rows)
-        self._twice, self._thrice = np.tile(np.arange(signals), 2), np.tile(np.arange(signals), 3)
 
     def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
         """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`.
@@ -187,9 +186,10 @@ class Bank:
             score *= known
             self.cusum.step(cusum, known, elapsed, score)
             self.spread.step(spread, ok, elapsed, values)
-            twice, thrice = self._twice, self._thrice
-            self.levels.step(levels, ok[..., twice], elapsed[..., twice], values[..., twice])
-            self.trend.step(trend, ok[..., thrice], elapsed[..., thrice], values[..., thrice])
+            ok3, elapsed3, thrice = (np.concatenate((v, v, v), axis=-1) for v in (ok, elapsed, values))
+            two = 2 * len(self.SIGNALS)
+            self.levels.step(levels, ok3[..., :two], elapsed3[..., :two], thrice[..., :two])
+            self.trend.step(trend, ok3, elapsed3, thrice)
             if self.season is not None:
                 self.season.learn(pick, time, np.where(ok, values, np.nan)[..., list(self.SEASONAL)])
         if isinstance(pick, np.ndarray):

@@ -40,9 +40,12 @@ class Variance(Estimator[Spread]):
         weight *= decay
         weight += ok
         squares *= decay
-        residual = ok * (value - mean)
+        residual = value - mean
+        residual *= ok
         mean += residual / np.maximum(weight, 1.0)
-        squares += residual * ok * (value - mean)
+        residual *= ok
+        residual *= value - mean
+        squares += residual
 
     def score(self, state: Floats) -> Spread:
         weight, mean, squares = state
