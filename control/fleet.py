@@ -118,7 +118,7 @@ class Fleet:
         async def one(name: str) -> FlipResult | ControlError:
             try:
                 result = await self.sessions[name].flip(bits[name])
-                return replace(result, confirmed=time.perf_counter())
+                return result if result.confirmed else replace(result, confirmed=time.perf_counter())
             except ControlError as error:
                 return error
             except KeyError:

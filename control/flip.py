@@ -41,7 +41,7 @@ FLIP_TIMEOUT_S = 1.0  # a switch that takes longer is left, and restored when it
 @dataclass(frozen=True, slots=True)
 class FlipResult:
     """``seconds``: from the start of the write to the switch's confirmation; ``queued_s``: what the write waited for
-    its thread before; ``confirmed``: when the event loop learned of it (``time.perf_counter``; 0: not noted)."""
+    its thread before; ``confirmed``: when the confirmation was here (``time.perf_counter``; 0: not noted)."""
 
     seconds: float
     transport: str
@@ -131,7 +131,8 @@ class RegisterTransport:
             raise translate(error, lambda index: f"failover[{groups[index]}]") from error
         except ValueError as error:  # "Cannot invoke RPC on closed channel!"
             raise SwitchUnavailable(_ENDED) from error
-        return FlipResult(time.perf_counter() - start, self.name, 0.0 if since is None else start - since)
+        stop = time.perf_counter()
+        return FlipResult(stop - start, self.name, 0.0 if since is None else start - since, stop)
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
         loop = asyncio.get_running_loop()

@@ -102,9 +102,13 @@ class Steering:
             await asyncio.sleep(min(MAX_GAP_S, (time.perf_counter() - began) / 2))
 
     def _work_off(self) -> None:
-        """What no flip needs: watching for what is odd without being a known failure."""
+        """What the flips of this round did not wait for: loads, and the watch for what is odd without being a known
+        failure."""
+        service = self.service
         for item in self._later:
-            self.service.anomalies.observe(item)
+            service.anomalies.observe(item)
+            if isinstance(item, PortSample):
+                service.loads.observe(endpoint(item.element), item)
         self._later.clear()
 
     async def close(self) -> None:
@@ -208,8 +212,6 @@ class Steering:
         if not learned:
             service.analyzer.observe(item)
         self._later.append(item)
-        if isinstance(item, PortSample):
-            service.loads.observe(endpoint(item.element), item)
         seen = service.detector.observe(item)  # always: it keeps its baselines current
         for evidence in seen:
             service.recorder.failure(item.time_s, evidence.element, evidence.mode, evidence.text)
