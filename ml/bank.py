@@ -186,7 +186,9 @@ class Bank:
             score *= known
             self.cusum.step(cusum, known, elapsed, score)
             self.spread.step(spread, ok, elapsed, values)
-            ok3, elapsed3, thrice = (np.concatenate((v, v, v), axis=-1) for v in (ok, elapsed, values))
+            ok3 = np.concatenate((ok, ok, ok), axis=-1)
+            elapsed3 = np.concatenate((elapsed, elapsed, elapsed), axis=-1)
+            thrice = np.concatenate((values, values, values), axis=-1)
             two = 2 * len(self.SIGNALS)
             self.levels.step(levels, ok3[..., :two], elapsed3[..., :two], thrice[..., :two])
             self.trend.step(trend, ok3, elapsed3, thrice)
