@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.trace_events import Change, Step, Value
 
+_TEMPORARY = re.compile(r"tmp(_\d+)?")
+_NESTED = re.compile(r"(\w+)\._(\w+?)\d+")
 _COLOURS = {
     "section": "1",
     "hit": "32",
@@ -38,7 +41,7 @@ def shown(value: Value, name: str = "") -> str:
     ('10.0.0.1', '5', '0x0800')
     """
     word = name.rpartition(".")[2].lower()
-    if value.width == 48 and ("time" not in word and "seq" not in word):
+    if value.width == 48 and any(part in word for part in ("addr", "mac", "src", "dst")):
         return ":".join(f"{byte:02x}" for byte in value.number.to_bytes(6, "big"))
     addressed = any(part in word for part in ("addr", "src", "dst", "ip", "nhop", "hop_ip"))
     if value.width == 32 and addressed:
@@ -128,6 +131,23 @@ def _matched(key: dict[str, Any]) -> str:
     return f"exact {text}"
 
 
+def place(header: str, field: str) -> str:
+    """Where a change is, as the P4 source has it; "" for temporaries of p4c.
+
+    p4c keeps metadata and local variables in one header, and writes a struct within metadata as ``_outer_inner7``.
+
+    >>> place("scalars", "metadata_t._intake_now1"), place("scalars", "I.port"), place("ipv4", "ttl")
+    ('metadata_t.intake_now', 'I.port', 'ipv4.ttl')
+    >>> place("scalars", "tmp_12")
+    ''
+    """
+    if header != "scalars":
+        return f"{header}.{field}"
+    if _TEMPORARY.fullmatch(field):
+        return ""
+    return _NESTED.sub(r"\1.\2", field)
+
+
 def _changes(changes: Sequence[Change], style: Style) -> Iterator[str]:
     """Headers that appear come with all their fields in one line."""
     fresh = {c.header for c in changes if not c.field and c.after is not None and c.after.number}
@@ -140,9 +160,9 @@ def _changes(changes: Sequence[Change], style: Style) -> Iterator[str]:
             continue
         if not change.field:
             yield style("change", f"- {change.header}")
-        elif change.after is not None:
+        elif change.after is not None and (name := place(change.header, change.field)):
             before = "" if change.before is None else f"{shown(change.before, change.field)} → "
-            yield f"{style('change', f'{change.header}.{change.field}')}: {before}{shown(change.after, change.field)}"
+            yield f"{style('change', name)}: {before}{shown(change.after, name)}"
 
 
 def as_json(steps: Sequence[Step]) -> list[dict[str, Any]]:

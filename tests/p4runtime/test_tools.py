@@ -19,7 +19,7 @@ from engine.stats import rates, snapshot
 from engine.stats import render as render_stats
 from engine.tools import main, read_pcap
 from engine.trace_events import Value
-from engine.trace_text import as_json, render, shown
+from engine.trace_text import as_json, place, render, shown
 from engine.tracing import OfflineTrace, live
 from tests.engine.engine_support import PROBE, PROGRAMS, STEERING, pack
 from tests.engine.switchd_support import eventually, hello_port, needs_interfaces, numbered, rig
@@ -99,6 +99,14 @@ def test_values_look_like_what_they_are() -> None:
     assert shown(Value(0x020000000001, 48), "hdr.ethernet.dst") == "02:00:00:00:00:01"
     assert shown(Value(1, 128), "src_addr") == "::1"
     assert shown(Value(2**70, 80), "x") == hex(2**70)
+    assert shown(Value(5, 48), "meta.intake_now") == "5"
+
+
+def test_changes_are_named_as_in_the_source() -> None:
+    assert place("ipv4", "ttl") == "ipv4.ttl"
+    assert place("scalars", "metadata_t._intake_now1") == "metadata_t.intake_now"
+    assert place("scalars", "metadata_t.tmp") == "metadata_t.tmp"
+    assert place("scalars", "tmp_12") == ""
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ static uint64_t next_due(struct switchd *sw, uint64_t now)
     uint64_t due = earlier(pktgen_due(&sw->pktgen), device_due(&sw->device));
     due = earlier(due, pipeline_due(sw));
     if (sw->pcap_dirty)
-        due = earlier(due, now + 200 * NS_PER_MS);
+        due = earlier(due, sw->pcap_due);
     for (uint32_t i = 0; i < sw->port_count; i++) {
         struct port *p = sw->ports[i];
         due = earlier(due, queue_due(p));
@@ -170,8 +170,6 @@ static void sleep_until(struct switchd *sw, uint64_t due, uint64_t now)
     struct epoll_event events[64];
     sw->stats.sleeps++;
     int n = wait_for(sw->epoll, events, 64, due == NEVER ? NEVER : due > now ? due - now : 0);
-    if (n == 0 && sw->pcap_dirty)
-        pcap_flush(sw);
     sw->control_quiet = n >= 0 && n < 64;
     for (int i = 0; i < n; i++)
         sw->control_quiet &= events[i].data.u64 != MAX_PORTS;
@@ -264,6 +262,8 @@ void loop_run(struct switchd *sw)
         if (n == BATCH || control_pending(sw->control) || control_unsent(sw->control))
             continue;
         now = mono_ns();
+        if (sw->pcap_dirty && now >= sw->pcap_due)
+            pcap_flush(sw);
         uint64_t due = next_due(sw, now);
         bool spin = fast && now - last_packet < SPIN && !priority_realtime();
         if (due <= now || spin)

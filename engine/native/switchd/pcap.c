@@ -1,7 +1,7 @@
 /* Capture files, named as simple_switch names them: <interface>_in.pcap and <interface>_out.pcap.
  *
- * Frames gather in a buffer that is written when it is full and whenever the switch has nothing else to do. A file that
- * has reached the limit becomes <name>.1 (one older one is kept). What the disk does not take is counted and left out,
+ * Frames gather in a buffer that is written when it is full, and after 200 ms as soon as the switch has nothing else to
+ * do. A file that has reached the limit becomes <name>.1 (one older one is kept). What the disk does not take is counted and left out,
  * whole frames at a time, so that the file stays readable; forwarding goes on. */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +35,9 @@ static bool capture_open(struct capture *c)
         c->size = sizeof head;
         return true;
     }
-    log_error("capture %s: %s", c->path, strerror(errno));
+    if (!c->failing)
+        log_error("capture %s: %s", c->path, strerror(errno));
+    c->failing = true;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -58,7 +60,8 @@ static void capture_flush(struct switchd *sw, struct port *port, struct capture 
 {
     if (!c || !c->len)
         return;
-    ssize_t written = c->fd < 0 ? -1 : write(c->fd, c->buffer, c->len);
+    /* Without a file (the disk was full when it should have started anew) it is tried again each time. */
+    ssize_t written = c->fd < 0 && !capture_open(c) ? -1 : write(c->fd, c->buffer, c->len);
     if (written == (ssize_t)c->len) {
         c->size += c->len;
         c->failing = false;
@@ -127,6 +130,8 @@ void pcap_write(struct switchd *sw, struct port *port, struct capture *c, const 
     memcpy(c->buffer + c->len + sizeof head, data, len);
     c->len += (uint32_t)sizeof head + len;
     c->frames++;
+    if (!sw->pcap_dirty)
+        sw->pcap_due = sw->now + 200 * NS_PER_MS;
     sw->pcap_dirty = true;
 }
 

@@ -350,6 +350,7 @@ struct switchd {
     uint8_t *tx_arena;
     char pcap_directory[256];
     uint64_t pcap_limit; /* bytes of a capture file; 0: none */
+    uint64_t pcap_due;   /* when what waits in captures' buffers is to be written at the latest, unless we never rest */
     bool pcap_dirty, recheck, stop;
     bool control_quiet; /* we have just slept, and nothing of the control sockets woke us */
 };
