@@ -1,7 +1,8 @@
 """Bytes of any known form to announcements: iCalendar, a mail with what it carries, or a saved body.
 
 A mail's Maint-Note calendar is preferred to its words. Otherwise the parsers of the providers whose addresses the mail
-names are tried in order; those that find nothing are passed over, and a mail about something else is
+names are tried in order; those that find nothing are passed over. Of a provider that is not known, the usual labels are
+looked for. A mail about something else is
 :class:`~control.feeds.errors.NotUnderstood`.
 """
 
@@ -16,6 +17,7 @@ from control.feeds.calendar import is_calendar, read_calendar
 from control.feeds.errors import FeedError, NotUnderstood
 from control.feeds.mail import Mail, body_mail, read_mails
 from control.feeds.providers import PROVIDERS, Provider, candidates
+from control.feeds.providers.generic import unproven
 from control.feeds.sheet import decode
 
 _HEADER = re.compile(rb"\A(?:From [^\n]*\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}", re.MULTILINE)
@@ -89,6 +91,9 @@ def understand(mail: Mail, provider: str | None = None) -> list[Announcement]:
     if problem is not None:
         raise problem
     if not known:
+        announced = [unproven(_dated(found, mail)) for found in apply(PROVIDERS["generic"], mail)]
+        if announced:
+            return announced
         raise NotUnderstood(f"{mail.source}: no known provider among {', '.join(mail.domains[:5]) or 'no addresses'}")
     raise NotUnderstood(f"{mail.source}: no notice in a mail that looks like {known[0].name}'s")
 

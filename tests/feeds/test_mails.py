@@ -209,3 +209,52 @@ def test_tables_as_attachments() -> None:
         out.writestr("xl/worksheets/sheet1.xml", b"<a>" + b" " * 5_000_000 + b"</a>")
     with pytest.raises(FeedError, match="more than"):
         from_xlsx(bomb.getvalue())
+
+
+LABELLED = """Dear customer,
+{id_label}: CHG-4711
+{begin_label}: {begin}
+{end_label}: {end}
+{circuit_label}: IC-100, IC-200
+Impact: {impact}
+"""
+WORDS = {"id_label": "Ticket Number", "begin_label": "Start Date/Time", "begin": "1 Mar 2026 01:00 UTC",
+         "end_label": "End Date/Time", "end": "1 Mar 2026 03:30 UTC", "circuit_label": "Affected circuits",
+         "impact": "loss of service"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"id_label": "Wartungsnummer", "begin_label": "Beginn", "begin": "01. März 2026, 02:00 Uhr MEZ",
+         "end_label": "Ende", "end": "01. März 2026, 04:30 Uhr MEZ"},
+        {"begin_label": "Inicio", "begin": "1 de marzo de 2026 01:00 UTC", "end_label": "Fin"},
+        {"begin_label": "Maintenance window", "begin": "2026-03-01 01:00 to 2026-03-01 03:30 UTC",
+         "end_label": "Contact"},
+    ],
+)  # fmt: skip
+def test_a_provider_nobody_knows_is_understood_by_its_labels_and_only_shown(other: dict[str, str]) -> None:
+    sent = mail(LABELLED.format(**{**WORDS, **other}), sender="noc@carrier.example", subject="Planned work").as_bytes()
+    (found,) = read(sent, "x").announcements
+    assert (found.provider, found.maintenance_id, found.status) == ("carrier.example", "CHG-4711", Status.TENTATIVE)
+    assert (found.start, found.end) == (GMT, GMT + 2.5 * 3600)
+    assert found.circuits == (Circuit("IC-100", Impact.OUTAGE), Circuit("IC-200", Impact.OUTAGE))
+    (vouched,) = read(sent, "x", provider="generic").announcements  # the operator says whose form it is
+    assert vouched.status is Status.CONFIRMED
+
+
+def test_an_unknown_provider_may_call_its_work_off_and_must_say_what_is_concerned() -> None:
+    off = mail(LABELLED.format(**WORDS), sender="noc@carrier.example", subject="Cancelled: planned work")
+    assert read(off.as_bytes(), "x").announcements[0].status is Status.CANCELLED
+    vague = {**WORDS, "circuit_label": "Affected", "begin": "soon"}
+    with pytest.raises(NotUnderstood, match="no known provider"):
+        read(mail(LABELLED.format(**vague), sender="noc@carrier.example").as_bytes(), "x")
+
+
+def test_circuits_of_an_unknown_provider_in_a_table_with_their_impact() -> None:
+    body = """<html><body><p>Maintenance ID: M-1</p><p>Start: 2026-03-01 01:00 GMT</p><p>End: 2026-03-01 03:30 GMT</p>
+<table><tr><th>Circuit ID</th><th>Expected Impact</th></tr><tr><td>AB/12</td><td>At risk</td></tr>
+<tr><td>AB/13</td><td>down</td></tr></table></body></html>"""
+    (found,) = read(mail(body, sender="noc@carrier.example", html=True).as_bytes(), "x").announcements
+    assert found.circuits == (Circuit("AB/12", Impact.REDUCED_REDUNDANCY), Circuit("AB/13", Impact.OUTAGE))

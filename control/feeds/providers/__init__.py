@@ -10,6 +10,7 @@ from control.feeds.providers import (
     colt,
     crowncastle,
     equinix,
+    generic,
     globalcloudxchange,
     google,
     gtt,
@@ -31,6 +32,6 @@ from control.feeds.providers import (
 from control.feeds.providers.registry import PROVIDERS, Provider, candidates
 
 __all__ = ["PROVIDERS", "Provider", "candidates"]
-_FORMS = (apple, aquacomms, att, aws, bso, cogent, colt, crowncastle, equinix, globalcloudxchange, google, gtt, hgc,
-          lumen, megaport, momentum, netflix, pccw, seaborn, sparkle, tata, telstra, turkcell, verizon, windstream,
-          zayo)  # fmt: skip
+_FORMS = (apple, aquacomms, att, aws, bso, cogent, colt, crowncastle, equinix, generic, globalcloudxchange, google,
+          gtt, hgc, lumen, megaport, momentum, netflix, pccw, seaborn, sparkle, tata, telstra, turkcell, verizon,
+          windstream, zayo)  # fmt: skip
