@@ -6,8 +6,11 @@ POST /strategy /reset /flip /revert
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
+import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +22,17 @@ from control.metrics import METRICS_TYPE, exposition
 from control.service import Service
 from control.settings import Strategy
 from control.tse import Decision, Kind, Side
+
+
+class Server(uvicorn.Server):
+    """Serves an application; leaves signals to the process, in which one handler ends everything."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class _Body(BaseModel):

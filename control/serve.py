@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-import uvicorn
 
-from control import api
 from control.errors import ControlError, InputError, PathError
 from control.priority import raise_priority
 from control.service import Service
@@ -27,16 +24,11 @@ from topo import userns
 from topo.load import load
 from topo.spec import Topology, TopologyError
 
+if TYPE_CHECKING:
+    from control.api import Server
+
 LOG = structlog.get_logger("shadowplane.serve")
 SWITCH_INTERVAL_S = 0.0001  # a flip's thread must not wait the interpreter's default 5 ms for the event loop
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: one handler ends the whole process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def configure_logs(level: str, *, stream_json: bool) -> None:
@@ -105,8 +97,6 @@ async def serve(settings: Settings, address: str, *, favoured: bool = True) -> N
     except BaseException:
         _close(sockets)
         raise
-    config = uvicorn.Config(api.create(service), log_config=None, access_log=False, lifespan="off")
-    server = _Server(config)
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()
     assert main is not None
@@ -115,7 +105,7 @@ async def serve(settings: Settings, address: str, *, favoured: bool = True) -> N
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(), name="service")
-            group.create_task(server.serve(sockets=sockets), name="api")
+            group.create_task(_answer(service, sockets), name="api")
             group.create_task(_announce(service, address), name="announce")
     except asyncio.CancelledError:
         LOG.info("stopped")
@@ -123,6 +113,19 @@ async def serve(settings: Settings, address: str, *, favoured: bool = True) -> N
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         _close(sockets)
+
+
+async def _answer(service: Service, sockets: list[socket.socket]) -> None:
+    """Task: the API. Its libraries take longer to load than most switches to restore, so both happen at the same time;
+    who asks meanwhile is connected, and gets the answer a moment later."""
+    server = await asyncio.to_thread(_server, service)
+    await server.serve(sockets=sockets)
+
+
+def _server(service: Service) -> Server:
+    from control.api import Server, create
+
+    return Server(create(service))
 
 
 async def _announce(service: Service, address: str) -> None:
