@@ -227,7 +227,7 @@ def test_a_full_disk_keeps_frames_out_of_captures_only(tmp_path: Path) -> None:
             def full() -> bool:
                 for k in range(50):
                     built.host[1].send(numbered(k, 1000))
-                return hello_port(client, 1)["capture_lost"] > 0
+                return int(hello_port(client, 1)["capture_lost"]) > 0
 
             eventually(full, "the disk to be full")
             built.host[2].receive(100_000, quiet=0.2, seconds=2)
