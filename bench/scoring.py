@@ -204,9 +204,6 @@ def one_sample() -> list[Result]:
     return [
         Result("learn one sample, p50", "µs", 1e3 * quantile(learned, 0.5), samples=len(learned)),
         Result("learn one sample, p99", "µs", 1e3 * quantile(learned, 0.99), samples=len(learned)),
-        Result(
-            "lab (abilene): sample in, alarms out, p50", "ms", quantile(answered, 0.5), "<= 0.15", samples=len(answered)
-        ),
         Result(f"{name}, p50", "ms", quantile(answered, 0.5), "<= 0.15", samples=len(answered)),
         Result(f"{name}, p99", "ms", quantile(answered, 0.99), samples=len(answered)),
     ]

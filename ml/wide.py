@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,9 +138,7 @@ class Neighbours:
         found = np.zeros(self.rows, dtype=bool)
         found[rows] = True
         if len(self.member):
-            struck = np.zeros(int(self.group[-1]) + 1, dtype=bool)
-            struck[self.group[found[self.member]]] = True
-            found[self.member[struck[self.group]]] = True
+            found[self.member[self._struck(rows)]] = True
         return np.flatnonzero(found)
 
     def others(self, value: Floats) -> Floats:
@@ -149,13 +147,27 @@ class Neighbours:
         >>> Neighbours(4, [[0, 1, 2]]).others(np.array([1.0, 3.0, 5.0, 9.0])).tolist()
         [4.0, 3.0, 2.0, 0.0]
         """
-        found = np.zeros(self.rows)
+        return self.near(np.arange(self.rows), lambda rows: value[rows])
+
+    def near(self, rows: NDArray[np.intp], value: Callable[[NDArray[np.intp]], Floats]) -> Floats:
+        """:meth:`others` of some rows; ``value`` is asked about those only that share a risk with them."""
         if not len(self.member):
-            return found
-        mine = value[self.member]
-        mean = (np.bincount(self.group, mine).take(self.group) - mine) / self._others
-        np.maximum.at(found, self.member, mean)
-        return found
+            return np.zeros(len(rows))
+        found = np.zeros(self.rows)
+        own = np.flatnonzero(self._struck(rows))
+        member, group = self.member[own], self.group[own]
+        mine = value(member)
+        mean = (np.bincount(group, mine).take(group) - mine) / self._others[own]
+        np.maximum.at(found, member, mean)
+        return found[rows]
+
+    def _struck(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Of each membership whether its group has one of ``rows`` in it."""
+        wanted = np.zeros(self.rows, dtype=bool)
+        wanted[rows] = True
+        struck = np.zeros(int(self.group[-1]) + 1, dtype=bool)
+        struck[self.group[wanted[self.member]]] = True
+        return struck[self.group]
 
 
 def short_mean(bank: Bank, signal: int, rows: Rows = slice(None)) -> Floats:
@@ -237,7 +249,7 @@ def link_ports(
     means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
     margin_base = usual[MARGIN]
     margin, quick = level[MARGIN], means[MARGIN]
-    near = np.zeros(len(rows)) if neighbours is None else neighbours.others(power_lost(bank))[rows]
+    near = np.zeros(len(rows)) if neighbours is None else neighbours.near(rows, lambda own: power_lost(bank, own))
     wide_link = (
         MARGIN_MOST - quick,
         MARGIN_MOST - np.fmin(quick, margin),
@@ -272,7 +284,7 @@ def congestion_ports(
     mean = means[LOAD]
     busy = np.zeros(len(rows))
     if neighbours is not None:
-        busy = neighbours.others(np.nan_to_num(short_mean(bank, LOAD)))[rows]
+        busy = neighbours.near(rows, lambda own: np.nan_to_num(short_mean(bank, LOAD, own)))
     room = np.log1p(bank.queue_limit[rows])
     queue, queue_long = means[QUEUE], level[QUEUE]
     wide_congestion = (
