@@ -11,7 +11,7 @@ An *event* is a fade that begins at least :data:`AHEAD` minutes after the one be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,6 +21,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -44,6 +45,9 @@ ROUNDS = 200
 STRAIGHT = ("excess", "mean_3", "highest_5", "other_now", "ahead_5", "travel_30", "room_10", "near_scaled_5", "near_5",
             "share_3")  # fmt: skip
 STRAIGHT_RANGE = (-20.0, 40.0)  # dB
+# What the channel itself says, with next to nothing to be learned: better than the trees after few fades.
+OWN = ("excess", "mean_3", "highest_5")
+HALF_TRUSTED = 100  # fades after which trees and the channel's own line count the same
 SETTINGS: dict[str, Any] = {
     "objective": "binary",
     "learning_rate": 0.05,
@@ -210,23 +214,32 @@ def forecasts(x: Floats, coming: Floats, parts: list[tuple[Flags, Flags]], say: 
 
 
 def _fitted(x: Floats, y: Floats, weight: Floats, asked: Floats) -> Floats:
-    """Learn from ``x``, ``y`` and say the probabilities of ``asked``: a logistic line, and trees on what it leaves."""
-    names = [NAMES.index(name) for name in STRAIGHT]
-
-    def straight(table: Floats) -> Floats:
-        return np.clip(np.nan_to_num(table[:, names]), *STRAIGHT_RANGE)
-
-    line = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300))
-    line.fit(straight(x), y, logisticregression__sample_weight=weight)
-    start, asked_start = line.decision_function(straight(x)), line.decision_function(straight(asked))
+    """Learn from ``x``, ``y`` and say the probabilities of ``asked``: a logistic line, and trees on what it leaves,
+    shrunk towards a line through the channel's own level as far as there were few fades to learn from."""
+    start, asked_start = _line(STRAIGHT, x, y, weight, asked)
     found = np.zeros(len(asked))
     for seed in SEEDS:
         data = lightgbm.Dataset(x, y, weight=weight, init_score=start)
         model = lightgbm.train({**SETTINGS, "seed": seed}, data, ROUNDS)
         raw = np.asarray(model.predict(asked, raw_score=True, num_threads=1), dtype=np.float64)
-        found += 1.0 / (1.0 + np.exp(-(raw + asked_start)))
-    result: Floats = found / len(SEEDS)
+        found += expit(raw + asked_start) / len(SEEDS)
+    _, plain = _line(OWN, x, y, weight, asked)
+    fades_seen = y.sum() / AHEAD  # each one is foretold by as many rows
+    trust = fades_seen / (fades_seen + HALF_TRUSTED)
+    result: Floats = trust * found + (1.0 - trust) * expit(plain)
     return result
+
+
+def _line(features: Sequence[str], x: Floats, y: Floats, weight: Floats, asked: Floats) -> tuple[Floats, Floats]:
+    """Log odds of a logistic line: (of the rows learned from, of those asked)."""
+    places = [NAMES.index(name) for name in features]
+
+    def table(rows: Floats) -> Floats:
+        return np.clip(np.nan_to_num(rows[:, places]), *STRAIGHT_RANGE)
+
+    line = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=300))
+    line.fit(table(x), y, logisticregression__sample_weight=weight)
+    return line.decision_function(table(x)), line.decision_function(table(asked))
 
 
 def evaluate(path: Path, say: Say = lambda _: None) -> list[Rows]:

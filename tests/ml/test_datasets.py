@@ -190,6 +190,24 @@ def test_microwave_fades_on_links_that_training_has_not_seen(monkeypatch: pytest
     assert found.events > 100
 
 
+@pytest.mark.parametrize(("rows", "most"), [(2_000, 0.12), (40_000, 0.8)])
+def test_after_few_fades_the_channels_own_level_counts_more_than_the_trees(
+    monkeypatch: pytest.MonkeyPatch, rows: int, most: float
+) -> None:
+    monkeypatch.setattr(cml, "SEEDS", (1,))
+    monkeypatch.setattr(cml, "ROUNDS", 20)
+    rng = np.random.default_rng(3)
+    x = rng.normal(3.0, 3.0, (rows, len(cml.NAMES)))
+    y = (x[:, cml.NAMES.index("excess")] + rng.normal(0.0, 2.0, rows) > 9.0).astype(np.float64)
+    weight = np.ones(rows)
+    found = cml._fitted(x, y, weight, x)
+    own = 1.0 / (1.0 + np.exp(-cml._line(cml.OWN, x, y, weight, x)[1]))
+    fades = y.sum() / cml.AHEAD
+    assert fades / (fades + cml.HALF_TRUSTED) < most
+    assert 0.0 < np.abs(found - own).max() <= most
+    assert ((found >= 0.0) & (found <= 1.0)).all()
+
+
 # Router faults
 
 
