@@ -24,6 +24,7 @@ from ml.report import Evaluation, document, duration, held, interval, number, wr
 SETS = ("simulator", "kddi", "cml", "nab", "telemetry")
 PUBLIC = SETS[1:]
 DEFAULT_DATA = Path("../shared/data")
+JUDGED_SEED = 40_000  # not 20,000: the worlds of those seeds guided the choice of features
 Say = Callable[[str], None]
 
 
@@ -50,7 +51,7 @@ def run(
     *,
     repeats: int = 100,
     profiles: Sequence[str] = ("lab", "operations"),
-    seed: int = 20_000,
+    seed: int = JUDGED_SEED,
     elements: int = 2000,
     link_days: int = 2000,
 ) -> Evaluation:
@@ -206,7 +207,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--profile", choices=("lab", "operations"), action="append", help="of the simulator (default: both)"
     )
-    parser.add_argument("--seed", type=int, default=20_000, help="of the simulator; training uses seeds below 10,000")
+    parser.add_argument(
+        "--seed", type=int, default=JUDGED_SEED, help="of the simulator; training uses seeds below 10,000"
+    )
     parser.add_argument("--elements", type=int, default=2000, help="simulated ports; half as many devices")
     parser.add_argument("--link-days", type=int, default=2000, help="of healthy simulated links; 0: leave out")
     parser.add_argument("--repeats", type=int, default=100, help="draws for the intervals")
