@@ -17,7 +17,11 @@ from control.capacity import Loads
 from control.paths import NOTHING, Network
 from control.pha import HealthAnalyzer
 from control.plan import Monitor, Plan, Table
+from control.service import Service
+from control.session import Program
+from control.settings import Settings
 from control.spm import ShadowManager, changes
+from control.store import Store
 from control.threats import Cause, Threat, ThreatBook
 from control.tse import SteeringEngine
 from ml.schema import DeviceSample, PortSample
@@ -133,6 +137,24 @@ def test_what_brought_nothing_new_is_not_judged_anew(monkeypatch: pytest.MonkeyP
     assert len(judged) == 4
     analyzer.alarms(1.5)  # silence may be news by now
     assert judged[4:] == ["_judge_ports", "_judge_devices"]
+
+
+def test_labels_of_shadows_that_are_being_planned_are_not_given_away(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(load("abilene"), Settings(topology="abilene"), store=Store(None), program=program)
+    try:
+        plan = service.spm.replan(service.plan, service.network.elements(["s5"]))
+        new = service.spm.labels_in_use(plan) - service.spm.labels_in_use(service.plan)
+        assert new
+        monkeypatch.setattr(type(service.steering), "planning", property(lambda _: True))
+        service.save()
+        assert new <= service.spm.labels.taken.keys()
+        monkeypatch.undo()
+        service.save()
+        assert not new & service.spm.labels.taken.keys()
+    finally:
+        service.ledger.close()
 
 
 def test_priority_is_raised_where_permitted_and_never_lowered() -> None:
