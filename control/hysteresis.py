@@ -11,9 +11,9 @@ from ml.estimators.base import Floats
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Hysteresis of one mode: an alarm is raised once the probability has been at least ``raise_at`` over
+    """Hysteresis of one mode: an alarm is raised once the flip score has been at least ``raise_at`` over
     ``confirm_s`` seconds of *samples*, ``confirm_samples`` of them (so one odd sample never raises it), and cleared
-    once it has been below ``clear_at`` for ``clear_s``."""
+    once the probability has been below ``clear_at`` for ``clear_s``."""
 
     raise_at: float = 0.8
     clear_at: float = 0.3
@@ -34,12 +34,16 @@ class Watch:
         self._seen = np.full(count, -np.inf)  # sample time of the last update
         self._streak = np.zeros(count)  # samples in a row with a high probability
 
-    def update(self, probability: Floats, newest_s: Floats) -> None:
-        """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm."""
+    def update(self, probability: Floats, newest_s: Floats, flip: Floats | None = None) -> None:
+        """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm. ``flip``: the
+        score that alarms are raised on, where it is another one."""
         limit = self.threshold
         self.probability = probability
         judged = probability == probability  # not nan; nan is neither high nor low
         high, low = probability >= limit.raise_at, probability < limit.clear_at
+        if flip is not None:
+            high = judged & (flip >= limit.raise_at)
+            low &= ~high
         fresh = newest_s != self._seen  # a clock may jump back
         self._seen = np.array(newest_s)
         self._streak += fresh & high

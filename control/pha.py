@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from control.hysteresis import Threshold, Watch
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
+from ml.boosted import BoostedModel
 from ml.cascade import PORTS, Judgement
 from ml.drift import Drift
 from ml.estimators.base import Floats
@@ -223,7 +224,8 @@ class HealthAnalyzer:
         return sorted(found, key=lambda item: -item.probability)
 
     def alarms(self, now_s: float) -> list[Forecast]:
-        """The forecasts that stand above their threshold, hysteresis applied: what steering acts on."""
+        """The forecasts whose flip score stands above its threshold, hysteresis applied: what steering acts on. The
+        others of :meth:`forecasts` are there to be prepared for."""
         self._evaluate(now_s)
         found = self._planned(now_s)
         for mode, watch in self._watches.items():
@@ -391,9 +393,12 @@ class HealthAnalyzer:
         worse = np.fmax(other, -1.0) > np.fmax(one, -1.0)
         self._worse_end = worse.astype(np.intp)
         seen = np.where(worse, newest[1::2], newest[0::2])
-        self._watches[Mode.LINK_FAILURE].update(np.fmax(one, other), seen)
+        flip = self._flip(Mode.LINK_FAILURE, at_ends)
+        soon = None if flip is None else np.maximum(flip[0::2], flip[1::2])
+        self._watches[Mode.LINK_FAILURE].update(np.fmax(one, other), seen, soon)
         full = np.where(ready & self._metered[:ends], self._probability(Mode.CONGESTION)[:ends], np.nan)
-        self._watches[Mode.CONGESTION].update(full, self._ports.newest_of(2, 3)[:ends])  # load, queue
+        newest = self._ports.newest_of(2, 3)[:ends]  # load, queue
+        self._watches[Mode.CONGESTION].update(full, newest, self._flip(Mode.CONGESTION, full))
 
     def _judge_devices(self, now_s: float) -> None:
         changed, before = self._devices.changed(), self._judged.get(Mode.DEVICE_OVERLOAD)
@@ -403,10 +408,16 @@ class HealthAnalyzer:
         ready = self._ready(self._devices, now_s)[:switches]
         busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
         newest = self._devices.newest[:switches] * self.unit_s
-        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest)
+        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest, self._flip(Mode.DEVICE_OVERLOAD, busy))
 
     def _ready(self, bank: Bank, now_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         return (bank.samples >= WARM_UP) & (np.abs(bank.silent_s(now_s)) <= self.settings.stale_s)
+
+    def _flip(self, mode: Mode, judged: Floats) -> Floats | None:
+        """The scores that flips are decided on, 0 where ``judged`` is nan; None where the probability is it."""
+        if not isinstance(self.models[mode], BoostedModel):
+            return None
+        return np.where(np.isnan(judged), 0.0, self._judged[mode].flip[: len(judged)])
 
     def _probability(self, mode: Mode) -> Floats:
         return self._judged[mode].probability
@@ -426,7 +437,7 @@ class HealthAnalyzer:
         model = self.models[mode]
         x = self._judged[mode].features_of(row) if mode in self._judged else None
         if np.isnan(probability):
-            probability = self.threshold(mode).raise_at
+            probability = max(self.threshold(mode).raise_at, self.threshold(mode).clear_at)
             why: tuple[Reason, ...] = (Reason("silence", np.nan, where + "went silent while threatened", 0.0),)
         elif x is None:
             why = (Reason("calm", probability, where + "looks well again, the alarm has yet to clear", 0.0),)

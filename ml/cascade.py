@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ml import wide
 from ml.bank import Bank
-from ml.boosted import BoostedModel
+from ml.boosted import TINY, BoostedModel
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, Lines, PortBank
 from ml.hazard import HazardModel, ModelError
@@ -68,11 +68,13 @@ class Screen:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One mode, one moment. ``probability``: all rows; ``rows`` had the second stage, ``x`` are their features."""
+    """One mode, one moment. ``probability`` within the last horizon and ``flip``, the score that flips are decided on
+    (0..1): all rows; ``rows`` had the second stage, ``x`` are their features."""
 
     probability: Floats
     rows: Rows
     x: Floats
+    flip: Floats
 
     def features_of(self, row: int) -> Floats | None:
         """Features of one row; None when it never was suspicious."""
@@ -149,23 +151,34 @@ class Cascade:
     def _judge(
         self, mode: Mode, own: Rows, rows: Rows | slice, count: int, x: Floats, before: Judgement | None
     ) -> Judgement:
-        fresh = self.models[mode].probability(x) if len(own) else np.empty(0)
+        fresh, soon = _judged(self.models[mode], x) if len(own) else (np.empty(0), np.empty(0))
         screen = self.screens.get(mode)
         if isinstance(rows, slice):
             if screen is None:
-                return Judgement(fresh, own, x)
-            probability = np.full(count, screen.floor)
-            probability[own] = fresh
-            return Judgement(probability, own, x)
+                return Judgement(fresh, own, x, soon)
+            probability, flip = np.full(count, screen.floor), np.zeros(count)
+            probability[own], flip[own] = fresh, soon
+            return Judgement(probability, own, x, flip)
         assert before is not None
         if screen is None:
             if len(own):
-                before.probability[own], before.x[own] = fresh, x
+                before.probability[own], before.flip[own], before.x[own] = fresh, soon, x
             return before
-        before.probability[rows] = screen.floor
-        before.probability[own] = fresh
+        before.probability[rows], before.flip[rows] = screen.floor, 0.0
+        before.probability[own], before.flip[own] = fresh, soon
         other = np.isin(before.rows, rows, invert=True)
         parts = [part for part in (before.x[other], x) if len(part)]
         together = np.concatenate((before.rows[other], own))
         order = np.argsort(together)
-        return Judgement(before.probability, together[order], np.concatenate(parts)[order] if parts else x)
+        return Judgement(before.probability, together[order], np.concatenate(parts)[order] if parts else x, before.flip)
+
+
+def _judged(model: Model, x: Floats) -> tuple[Floats, Floats]:
+    """(probability within the last horizon, flip score). Boosted hazards flip on the product of the odds within the
+    first and the last horizon: it is about to fail, and nothing will stop it. The lab's flip on the probability."""
+    if isinstance(model, BoostedModel):
+        each = model.probabilities(x)
+        first, last = np.clip(each[0], TINY, 1.0 - TINY), np.clip(each[-1], TINY, 1.0 - TINY)
+        return each[-1], first * last / (first * last + (1.0 - first) * (1.0 - last))
+    probability = model.probability(x)
+    return probability, probability

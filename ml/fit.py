@@ -26,7 +26,8 @@ from ml.sim.world import World
 
 # Shares of rows kept: far from events, far but unwell, near, already failing. Rows of one run are much alike: many
 # runs with few rows each teach more than few runs with many.
-CALM, WARM, NEAR, FAILING = 0.01, 0.06, 0.3, 0.03
+CALM, WARM, NEAR, FAILING = 0.01, 0.12, 0.3, 0.03
+LAST = 3.0  # units before an event in which every row is kept: what flips are decided from
 PART = 3_000  # elements simulated at once
 MISSED = 0.005  # share of probable rows that the screen may lose
 PROBABLE = 0.6
@@ -81,6 +82,7 @@ def join(parts: Sequence[Rows]) -> Rows:
 def _kept(rng: np.random.Generator, left: Floats, unwell: Flags, failing: Flags, near: float) -> tuple[Flags, Floats]:
     share = np.where(unwell, WARM, CALM)
     share = np.where(left <= near, NEAR, share)
+    share = np.where(left <= LAST, 1.0, share)
     share = np.where(failing, FAILING, share)
     share = np.where((left <= 0.0) & ~failing, 0.0, share)  # between two blows of one that flaps: nothing to learn
     keep: Flags = rng.random(len(left)) < share

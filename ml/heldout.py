@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import simulate, wide
+from ml.boosted import expit
 from ml.cascade import Cascade
 from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
@@ -22,13 +23,16 @@ from ml.schema import Mode
 from ml.sim import runs as sim
 from ml.sim.world import FAMILIAR, SCALES, UNSEEN, Names, Scale, World
 
+# Thresholds that are tried: even steps of the log odds, for flip scores are small where probabilities are not.
+LIMITS: tuple[float, ...] = tuple(float(v) for v in expit(np.arange(-7.0, 7.01, 0.125)).round(5))
 Scores = Callable[[PortBank | DeviceBank], dict[Mode, Floats]]
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """One mode over many runs. ``time`` (s), ``probability`` (within ``horizon_s``; nan: not judged), ``failing``,
-    ``level`` and ``line`` (what simpler forecasts say) are (steps, elements); ``event`` (s, inf: none), ``kind``
+    """One mode over many runs. ``time`` (s), ``probability`` (within ``horizon_s``; nan: not judged), ``flip`` (the
+    score that alarms are decided on; None: ``probability``), ``failing``, ``level`` and ``line`` (what
+    simpler forecasts say) are (steps, elements); ``event`` (s, inf: none), ``kind``
     and ``foreseeable`` are (elements,)."""
 
     mode: Mode
@@ -47,6 +51,12 @@ class Played:
     act_s: float
     soon_s: float
     confirm_samples: int = 2
+    flip: Floats | None = None
+
+    @property
+    def score(self) -> Floats:
+        """What alarms are decided on."""
+        return self.probability if self.flip is None else self.flip
 
     def rows(self) -> tuple[Floats, Floats, Floats, NDArray[np.intp]]:
         """(score, label, time, element) of the judged rows whose outcome within the horizon is known and that are
@@ -66,7 +76,7 @@ class Played:
     def alarms(self, raise_at: float | None = None) -> Floats:
         """When each element's alarm is raised (s), inf for never."""
         limit = self.raise_at if raise_at is None else raise_at
-        return raised_at(self.time, self.probability, limit, self.confirm_s, self.confirm_samples)
+        return raised_at(self.time, self.score, limit, self.confirm_s, self.confirm_samples)
 
 
 def raised_at(time: Floats, probability: Floats, limit: float, confirm_s: float, samples: int) -> Floats:
@@ -125,9 +135,9 @@ def tally(played: Played, raise_at: float | None = None) -> Tally:
 
 def at_recall(played: Played, recall: float = 0.9) -> Tally:
     """The tally at the highest threshold that reaches a recall of foreseeable events (of any, where none does)."""
-    found = tally(played, 0.02)
-    for limit in (*np.arange(0.99, 0.5, -0.01), *np.arange(0.5, 0.02, -0.02)):
-        found = tally(played, float(limit))
+    found = tally(played, LIMITS[0])
+    for limit in LIMITS[::-1]:
+        found = tally(played, limit)
         if found.recall >= recall:
             break
     return found
@@ -152,6 +162,12 @@ def stream(bank: PortBank | DeviceBank, run: sim.Runs) -> Iterator[int]:
             bank.context[:] = run.context[i]
         bank.learn_many(slice(None), run.time[i], run.raw[i])
         yield i
+
+
+def came(run: sim.Runs, step: int) -> Flags:
+    """Elements whose sample arrived; what was lost confirms nothing."""
+    arrived: Flags = ~np.isnan(run.raw[step]).all(axis=-1)
+    return arrived
 
 
 def port_levels(bank: PortBank, ahead: float) -> tuple[Floats, Floats, Floats, Floats]:
@@ -211,7 +227,7 @@ def _part(
     shape = ports.link.time.shape
     ends = PortBank(shape[1], life.unit_s, taus=life.taus)
     cascade = replace(cascade, neighbours=neighbours(ports.link.groups))
-    found = np.full((6, *shape), np.nan)
+    found = np.full((8, *shape), np.nan)
     ahead = life.edges[-1]
     for i in stream(ends, ports.link):
         if i < WARM_UP:
@@ -220,24 +236,35 @@ def _part(
         ready = ends.samples >= WARM_UP
         found[0, i] = np.where(ready, link.probability, np.nan)
         found[1, i] = np.where(ready, congestion.probability, np.nan)
+        found[6, i], found[7, i] = np.where(ready & came(ports.link, i), (link.flip, congestion.flip), np.nan)
         if baselines:
-            found[2:, i] = port_levels(ends, ahead)
+            found[2:6, i] = port_levels(ends, ahead)
     for k, (mode, run) in enumerate(((Mode.LINK_FAILURE, ports.link), (Mode.CONGESTION, ports.congestion))):
-        yield _played(life, mode, limits[mode], run, found[k], found[2 + 2 * k], found[3 + 2 * k])
+        yield _played(life, mode, limits[mode], run, found[k], found[2 + 2 * k], found[3 + 2 * k], found[6 + k])
     boxes = DeviceBank(devices.time.shape[1], life.unit_s, life.taus)
-    found = np.full((3, *devices.time.shape), np.nan)
+    found = np.full((4, *devices.time.shape), np.nan)
     for i in stream(boxes, devices):
         if i < WARM_UP:
             continue
-        found[0, i] = np.where(boxes.samples >= WARM_UP, cascade.devices(boxes).probability, np.nan)
+        item = cascade.devices(boxes)
+        ready = boxes.samples >= WARM_UP
+        found[0, i] = np.where(ready, item.probability, np.nan)
+        found[3, i] = np.where(ready & came(devices, i), item.flip, np.nan)
         if baselines:
-            found[1:, i] = device_levels(boxes, ahead)
+            found[1:3, i] = device_levels(boxes, ahead)
     mode = Mode.DEVICE_OVERLOAD
     yield _played(life, mode, limits[mode], devices, *found)
 
 
 def _played(
-    life: Profile, mode: Mode, raise_at: float, run: sim.Runs, probability: Floats, level: Floats, line: Floats
+    life: Profile,
+    mode: Mode,
+    raise_at: float,
+    run: sim.Runs,
+    probability: Floats,
+    level: Floats,
+    line: Floats,
+    flip: Floats,
 ) -> Played:
     foreseeable = np.isin(run.kind, simulate.FORESEEABLE) if life is LAB else run.foreseeable
     # Only what belongs to the mode: a port that congests is no undecided link failure.
@@ -245,6 +272,7 @@ def _played(
     return Played(
         mode, life.name, run.time, probability, run.event, run.failing, run.kind, foreseeable & own,
         level, line, life.horizon_s, raise_at, life.confirm_s, life.act_s, life.soon_s, life.confirm_samples,
+        flip,
     )  # fmt: skip
 
 
@@ -272,6 +300,7 @@ def _join(parts: Sequence[Played]) -> Played:
         failing=beside("failing", 0.0) > 0.0,
         level=beside("level", np.nan),
         line=beside("line", np.nan),
+        flip=beside("flip", np.nan),
         event=np.concatenate([part.event for part in parts]),
         kind=np.concatenate([part.kind for part in parts]),
         foreseeable=np.concatenate([part.foreseeable for part in parts]),
@@ -281,7 +310,8 @@ def _join(parts: Sequence[Played]) -> Played:
 @dataclass(frozen=True, slots=True)
 class HealthyDays:
     """False flips on links that never fail. ``low`` and ``high`` bound the rate per 1,000 link-days (95 %, exact for a
-    Poisson count)."""
+    Poisson count). ``strongest``: (link failure and congestion, ends of links with days), the highest threshold at
+    which each would have flipped."""
 
     link_days: float
     false: int
@@ -289,6 +319,24 @@ class HealthyDays:
     per_1000: float
     low: float
     high: float
+    strongest: Floats
+
+
+class Strongest:
+    """The highest threshold that a score has reached over so many judged samples in a row and so long, per element."""
+
+    def __init__(self, shape: tuple[int, ...], samples: int, confirm_s: float) -> None:
+        self.scores, self.times = np.zeros((samples, *shape)), np.full((samples, *shape), np.nan)
+        self.found, self.confirm_s = np.zeros(shape), confirm_s
+
+    def add(self, time: Floats, score: Floats) -> None:
+        """Take in one sample of each element; nan: it did not come."""
+        came = ~np.isnan(score)
+        self.scores = np.where(came, np.concatenate((self.scores[1:], score[None])), self.scores)
+        times = np.broadcast_to(time, score.shape)
+        self.times = np.where(came, np.concatenate((self.times[1:], times[None])), self.times)
+        long = self.times[-1] - self.times[0] >= self.confirm_s
+        self.found = np.where(long, np.maximum(self.found, self.scores.min(axis=0)), self.found)
 
 
 DAY = Scale("day", (600.0, 43_200.0), (18.0, 26.0), 3_900)
@@ -312,24 +360,23 @@ def healthy_days(
     limits = raise_at if raise_at is not None else own.raise_at  # type: ignore[union-attr]
     shares = {name: sim.LINK_KINDS[name] for name in sim.SOUND}
     shares["healthy"] = sum(shares.values())  # half of all
-    false, days, by_kind = 0, 0.0, dict[str, int]()
+    if life.confirm_s > 0.0:
+        raise ValueError("days are counted for profiles that confirm by samples only")
+    false, days, by_kind, strengths = 0, 0.0, dict[str, int](), list[Floats]()
+    bars = np.array([[limits[Mode.LINK_FAILURE]], [limits[Mode.CONGESTION]]])
     world = replace(UNSEEN if unseen else FAMILIAR, stretch=(0.9, 1.1))
     while days < link_days:
         run = sim.ports(world, DAY, seed, 2 * min(500, max(int(link_days - days), 1)), shares).link
         seed += 1
         bank = PortBank(len(run.event), life.unit_s, taus=life.taus)
         ring = replace(cascade, neighbours=neighbours(run.groups))
-        since, streak = np.full((2, len(run.event)), np.inf), np.zeros((2, len(run.event)))
-        raised = np.zeros(len(run.event), dtype=bool)
+        best = Strongest((2, len(run.event)), life.confirm_samples, life.confirm_s)
         for i in stream(bank, run):
-            if i < WARM_UP:
-                continue
-            for k, item in enumerate(ring.ports(bank)):
-                mode = (Mode.LINK_FAILURE, Mode.CONGESTION)[k]
-                high = item.probability >= limits[mode]
-                since[k] = np.where(high, np.minimum(since[k], run.time[i]), np.inf)
-                streak[k] = np.where(high, streak[k] + 1.0, 0.0)
-                raised |= high & (streak[k] >= life.confirm_samples) & (run.time[i] - since[k] >= life.confirm_s)
+            if i >= WARM_UP:
+                flips = np.array([item.flip for item in ring.ports(bank)])
+                best.add(run.time[i], np.where(came(run, i), flips, np.nan))
+        strengths.append(best.found)
+        raised = (best.found >= bars).any(axis=0)
         for name in run.kind[raised].tolist():
             by_kind[name] = by_kind.get(name, 0) + 1
         false += int(raised.sum())
@@ -338,4 +385,5 @@ def healthy_days(
             progress(int(days))
     low = float(chi2.ppf(0.025, 2 * false)) / 2.0 if false else 0.0
     high_ = float(chi2.ppf(0.975, 2 * false + 2)) / 2.0
-    return HealthyDays(days, false, by_kind, 1e3 * false / days, 1e3 * low / days, 1e3 * high_ / days)
+    strongest = np.concatenate(strengths, axis=1)
+    return HealthyDays(days, false, by_kind, 1e3 * false / days, 1e3 * low / days, 1e3 * high_ / days, strongest)

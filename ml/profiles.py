@@ -12,8 +12,8 @@ DEFAULT_TAUS = Taus()
 @dataclass(frozen=True, slots=True)
 class Profile:
     """``unit_s``: the network's unit of time (:mod:`ml.bank`); ``edges``: horizons of the hazards, in units;
-    ``confirm_s``: a probability must be high over this much of time and ``confirm_samples`` samples before it is an
-    alarm; ``act_s``: an alarm
+    ``confirm_s``: a flip score (:class:`ml.cascade.Judgement`) must be high over this much of time and
+    ``confirm_samples`` samples before it is an alarm; ``act_s``: an alarm
     later than this before the first loss comes too late to count; ``soon_s``: an alarm that nothing follows within this
     is false."""
 
@@ -32,16 +32,17 @@ class Profile:
 
 
 LAB = Profile("lab", 1.0, (0.5, 1.0, 1.5), 0.04, 0.3, 10.0)
-# Horizons of 1, 10 and 60 minutes. An alarm needs half a minute and four samples; it
-# must come 10 s early, a thousand decision latencies.
+# Horizons of 1, 10 and 60 minutes. Flips take milliseconds, so they are decided late: from the first horizon together
+# with the last, confirmed by three samples. One must come 10 s early to count: a thousand decision latencies, or the
+# shortest sampling interval and two hundred of them.
 OPERATIONS = Profile(
     "operations",
     60.0,
     (1.0, 10.0, 60.0),
-    confirm_s=30.0,
+    confirm_s=0.0,
     act_s=10.0,
     soon_s=7200.0,
-    confirm_samples=4,
+    confirm_samples=3,
     taus=Taus(quick=0.5, slow=2.0, base=20.0, long=20.0, deep=300.0),
 )
 PROFILES = {profile.name: profile for profile in (LAB, OPERATIONS)}

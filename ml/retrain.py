@@ -30,8 +30,9 @@ from ml.store import LAB_RAISE_AT, ModelSet
 SLACK = 0.01
 CALIBRATED = 0.03
 SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
-THRESHOLDS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-FIND = 0.94
+FIND = 0.92  # share of the foreseeable events that thresholds are to find ...
+FALSE_FLIPS = 0.5  # ... if each mode flips at most this often per 1,000 days of a link that never fails
+DAYS_PER_ELEMENT = 1.0 / 6.0  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
 
@@ -139,8 +140,9 @@ def _lab(seed: int, elements: int, version: str, recordings: Sequence[recorded.P
 
 
 def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> dict[Mode, float]:
-    """The most precise threshold per mode that still finds :data:`FIND` of the foreseeable events (the one with
-    the best F0.5 where none does), on a population that neither fitting nor comparing sees."""
+    """A threshold per mode, on populations that neither fitting nor comparing sees: the highest that finds
+    :data:`FIND` of the foreseeable events, raised until links that never fail flip no more than
+    :data:`FALSE_FLIPS` allows."""
     played = heldout.play(
         profile.name,
         seed,
@@ -151,18 +153,32 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
         baselines=False,
     )
     found = {}
+    if profile is not LAB:
+        days = heldout.healthy_days(
+            max(int(elements * 3 * DAYS_PER_ELEMENT), 10),
+            seed + SEED_SPAN // 2,
+            profile.name,
+            models=cascade,
+            raise_at=dict.fromkeys(cascade.models, 0.5),
+            unseen=False,
+        )
+        allowed = int(FALSE_FLIPS * days.link_days / 1e3)
+        least = np.sort(days.strongest, axis=1)[:, -1 - allowed]  # a threshold has to lie above
+    floors = {Mode.LINK_FAILURE: float(least[0]), Mode.CONGESTION: float(least[1])} if profile is not LAB else {}
     for mode, item in played.items():
-        found[mode] = best([heldout.tally(item, limit) for limit in THRESHOLDS])
+        found[mode] = best([heldout.tally(item, limit) for limit in heldout.LIMITS], floors.get(mode, 0.0))
     return found
 
 
-def best(tallies: Sequence[heldout.Tally]) -> float:
-    """The threshold to use, of those that were tried."""
-    enough = [t for t in tallies if t.recall >= FIND]
+def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
+    """The threshold to use, of those that were tried: the highest above ``floor`` that finds enough, else the one
+    with the best F0.5."""
+    allowed = [t for t in tallies if t.raise_at > floor] or [tallies[-1]]
+    enough = [t for t in allowed if t.recall >= FIND]
     if enough:
-        return max(enough, key=lambda t: (t.precision, t.raise_at)).raise_at
-    score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in tallies]
-    return tallies[int(np.argmax(score))].raise_at
+        return max(enough, key=lambda t: t.raise_at).raise_at
+    score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in allowed]
+    return allowed[int(np.argmax(score))].raise_at
 
 
 def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict[Mode, Figures]:

@@ -33,6 +33,7 @@ from ml.schema import Mode
 
 POWER, MARGIN, LOAD, QUEUE, BIAS, WARM = 0, 1, 2, 3, 5, 6
 CPU, MEMORY, BACKLOG = 0, 1, 2
+SOON = 2.0  # units ahead at which lines are read for the flip
 MARGIN_MOST = 11.0  # dB: what an error ratio too small to be measured stands for (ml.physics.BEST_BER)
 
 WIDE_LINK = (
@@ -59,6 +60,11 @@ WIDE_LINK = (
     Feature("gust", "gust_m_per_s", 60.0, 0),
     Feature("alert", "alert_severity", 4.0, 0),
     Feature("less_redundant", "maintenance_reduced_redundancy", 1.0, 0),
+    Feature("margin_share", "pre_fec_ber", 2.0),  # share of the lasting baseline that is gone, short mean
+    Feature("margin_share_middle", "pre_fec_ber", 2.0),  # the same, middle line
+    Feature("margin_share_long", "pre_fec_ber", 2.0),  # the same, long line
+    Feature("margin_next", "pre_fec_ber", 22.0),  # dB below 11, SOON units ahead on the middle line
+    Feature("margin_next_quick", "pre_fec_ber", 22.0),  # ... on the short line
 )
 WIDE_CONGESTION = (
     *CONGESTION_FEATURES,
@@ -81,6 +87,13 @@ WIDE_CONGESTION = (
     Feature("queue_runs_out", "queue_max_packets", 6.0),  # 1 / units until the room is used up, middle line
     Feature("queue_drifting", "queue_max_packets", 4.0),  # log per unit, long line
     Feature("neighbours_load", "neighbours", 2.0),  # mean load of the others of a shared risk
+    Feature("load_next", "utilization", 3.0),  # SOON units ahead on the middle line
+    Feature("load_next_quick", "utilization", 3.0),  # ... on the short line
+    Feature("load_least", "utilization", 2.0),  # least of short mean, middle and long line
+    Feature("load_sure", "utilization", 2.0),  # middle line less one standard deviation
+    Feature("queue_next", "queue_max_packets", 2.0),  # queue over its room, SOON units ahead on the middle line
+    Feature("queue_packets", "queue_max_packets", 12.0),  # log(1 + packets), middle line: headroom seen by arrivals
+    Feature("queue_packets_long", "queue_max_packets", 12.0),  # ... long line
 )
 WIDE_OVERLOAD = (
     *OVERLOAD_FEATURES,
@@ -100,6 +113,13 @@ WIDE_OVERLOAD = (
     Feature("memory_ahead", "memory_utilization", 2.0),  # one long time constant ahead
     Feature("memory_over_usual", "memory_utilization", 1.0, 0),
     Feature("backlog_now", "backlog_packets", 12.0),  # log(1 + packets), short mean
+    Feature("cpu_next", "cpu_utilization", 3.0),  # SOON units ahead on the middle line
+    Feature("cpu_next_quick", "cpu_utilization", 3.0),  # ... on the short line
+    Feature("cpu_least", "cpu_utilization", 1.5),  # least of short mean, middle and long line
+    Feature("cpu_sure", "cpu_utilization", 1.5),  # middle line less one standard deviation
+    Feature("memory_next", "memory_utilization", 2.0),  # SOON units ahead on the long line
+    Feature("backlog_middle", "backlog_packets", 12.0),  # log(1 + packets), middle line
+    Feature("backlog_long", "backlog_packets", 12.0),  # ... long line
 )
 WIDE: dict[Mode, tuple[Feature, ...]] = {
     Mode.LINK_FAILURE: WIDE_LINK,
@@ -113,7 +133,7 @@ _BOUNDS = {mode: bounds(features[_NARROW[mode] :]) for mode, features in WIDE.it
 def wide_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
     jumps = [[bank.JUMP, bank.JUMP_RATE, bank.SEASONAL] for bank in (PortBank, DeviceBank)]
-    settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, jumps]
+    settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, SOON, jumps]
     content = [settings, [[f.name, f.signal, f.bound, f.direction] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
@@ -225,6 +245,12 @@ def _closing(rising: Floats, left: Floats, least: float) -> Floats:
     return closing
 
 
+def _share(base: Floats, now: Floats) -> Floats:
+    """Share of a baseline that is gone; a baseline of less than 1 counts as 1."""
+    share: Floats = (base - now) / np.fmax(base, 1.0)
+    return share
+
+
 def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
     """Usual value of the seasonal signal some units after each row's newest sample; nan where unknown."""
     if bank.season is None:
@@ -245,6 +271,7 @@ def link_ports(
     lines = lines or bank.lines(rows)
     level, slope = bank._line(2, rows, lines)
     middle, moving = bank._line(1, rows, lines)
+    brief, quickly = bank._line(0, rows, lines)
     outside = bank.context[rows].T
     means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
     margin_base = usual[MARGIN]
@@ -269,6 +296,11 @@ def link_ports(
         means[WARM] - usual[WARM],
         near,
         *outside,
+        _share(margin_base, quick),
+        _share(margin_base, middle[MARGIN]),
+        _share(margin_base, margin),
+        MARGIN_MOST - (middle[MARGIN] + SOON * moving[MARGIN]),
+        MARGIN_MOST - (brief[MARGIN] + SOON * quickly[MARGIN]),
     )
     return _pack(bank.link_features(rows, bank._lines(4, rows, lines)), Mode.LINK_FAILURE, wide_link)
 
@@ -281,6 +313,7 @@ def congestion_ports(
     level, slope = bank._line(2, rows, lines)
     middle, moving = bank._line(1, rows, lines)
     means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    brief, quickly = bank._line(0, rows, lines)
     mean = means[LOAD]
     busy = np.zeros(len(rows))
     if neighbours is not None:
@@ -309,6 +342,13 @@ def congestion_ports(
         ),
         slope[QUEUE],
         busy,
+        middle[LOAD] + SOON * moving[LOAD],
+        brief[LOAD] + SOON * quickly[LOAD],
+        np.minimum(np.minimum(mean, middle[LOAD]), level[LOAD]),
+        middle[LOAD] - noise[LOAD],
+        np.exp(np.minimum(middle[QUEUE] + SOON * np.maximum(moving[QUEUE], 0.0) - room, 1.0)),
+        middle[QUEUE],
+        queue_long,
     )
     narrow = bank.congestion_features(rows, bank._lines(4, rows, lines))
     return _pack(narrow, Mode.CONGESTION, wide_congestion)
@@ -321,6 +361,7 @@ def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     level, slope = bank._line(2, rows, lines)
     middle, moving = bank._line(1, rows, lines)
     means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    brief, quickly = bank._line(0, rows, lines)
     cpu, memory = means[CPU], level[MEMORY]
     columns = (
         cpu,
@@ -339,6 +380,13 @@ def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
         memory + bank.taus.long * np.maximum(slope[MEMORY], 0.0),
         means[MEMORY] - usual[MEMORY],
         means[BACKLOG],
+        middle[CPU] + SOON * moving[CPU],
+        brief[CPU] + SOON * quickly[CPU],
+        np.minimum(np.minimum(cpu, middle[CPU]), level[CPU]),
+        middle[CPU] - noise[CPU],
+        memory + SOON * np.maximum(slope[MEMORY], 0.0),
+        middle[BACKLOG],
+        level[BACKLOG],
     )
     return _pack(narrow, Mode.DEVICE_OVERLOAD, columns)
 

@@ -308,6 +308,7 @@ def test_judging_what_has_changed_is_judging_everything(profile: str) -> None:
         before = cascade.ports(bank, before, told)
         for part, whole in zip(before, cascade.ports(bank), strict=True):
             np.testing.assert_allclose(part.probability, whole.probability, rtol=1e-12)
+            np.testing.assert_allclose(part.flip, whole.flip, rtol=1e-12)
             np.testing.assert_array_equal(part.rows, whole.rows)
             if len(whole.rows):
                 np.testing.assert_array_equal(part.x, whole.x)

@@ -1,0 +1,77 @@
+"""Flips are decided late: the score, its confirmation, thresholds from links that never fail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from control.hysteresis import Threshold, Watch
+from ml import heldout, retrain
+from ml.profiles import OPERATIONS
+from ml.schema import Mode
+from ml.sim import runs
+from ml.sim.world import FAMILIAR, SCALES
+from ml.store import packaged
+
+
+def test_a_flip_needs_the_minute_and_the_hour() -> None:
+    """The packaged models on a ramp: the score comes after the forecast, and is never above what both say."""
+    shares = {"congestion": 0.6, "ramp_within": 0.4}
+    run = runs.ports(FAMILIAR, SCALES[0], 21, 24, shares).congestion
+    bank = heldout.PortBank(24, OPERATIONS.unit_s, taus=OPERATIONS.taus)
+    models = packaged("operations")
+    cascade = models.cascade()
+    bar = models.raise_at[Mode.CONGESTION]
+    first, flip = np.full((2, 24), np.inf)
+    for i in heldout.stream(bank, run):
+        if i < 8 or i % 2:
+            continue
+        judged = cascade.ports(bank)[1]
+        assert ((judged.flip >= 0.0) & (judged.flip <= 1.0)).all()
+        assert (judged.flip <= judged.probability + 1e-9)[judged.probability < 0.5].all()
+        first = np.where(judged.probability >= 0.5, np.minimum(first, run.time[i]), first)
+        flip = np.where(judged.flip >= bar, np.minimum(flip, run.time[i]), flip)
+    struck = np.isfinite(run.event) & np.isfinite(flip)
+    assert struck.sum() >= 5
+    assert (flip >= first)[struck].all() and (flip > first)[struck].mean() > 0.5  # forecast early, flipped late
+    assert np.isfinite(flip[~np.isfinite(run.event)]).sum() <= np.isfinite(first[~np.isfinite(run.event)]).sum()
+
+
+def test_the_strongest_threshold_is_the_one_that_would_have_raised() -> None:
+    rng = np.random.default_rng(4)
+    time = np.cumsum(rng.uniform(5.0, 12.0, (300, 40)), axis=0)
+    score = rng.random((300, 40)) ** 3
+    score[rng.random(score.shape) < 0.1] = np.nan  # samples that did not come
+    for confirm_s in (0.0, 30.0):
+        best = heldout.Strongest((40,), 3, confirm_s)
+        for now, s in zip(time, score, strict=True):
+            best.add(now, s)
+        if confirm_s == 0.0:  # over a time, more samples than three may be needed: the bound is from above
+            for limit in (0.2, 0.4, 0.6, 0.8):
+                raised = np.isfinite(heldout.raised_at(time, score, limit, confirm_s, 3))
+                assert np.array_equal(best.found >= limit, raised)
+        assert (best.found <= np.nanmax(score, axis=0)).all()
+
+
+def test_an_alarm_is_raised_on_the_flip_and_cleared_on_the_probability() -> None:
+    watch = Watch(1, Threshold(raise_at=0.4, clear_at=0.3, confirm_s=0.0, clear_s=60.0, confirm_samples=3))
+
+    def feed(probability: float, flip: float, at: float) -> bool:
+        watch.update(np.array([probability]), np.array([at]), np.array([flip]))
+        return bool(watch.raised[0])
+
+    assert not any(feed(0.99, 0.1, 10.0 * i) for i in range(10))  # certain within the hour, but not yet
+    assert [feed(0.99, 0.5, 100.0 + 10.0 * i) for i in range(3)] == [False, False, True]
+    assert not any(not feed(0.2, 0.5, 130.0 + 10.0 * i) for i in range(10))  # the flip score stands: no clearing
+    assert feed(0.5, 0.1, 240.0) and feed(0.2, 0.1, 250.0)
+    assert not feed(0.2, 0.1, 320.0)
+    assert not feed(float("nan"), 0.9, 330.0) and not feed(float("nan"), 0.9, 340.0)  # what is not judged
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.6), (0.7, 0.8)])
+def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: float) -> None:
+    def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
+        return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
+
+    tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.9), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
+    assert retrain.best(tried, floor) == expected
