@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from engine.p4rt.stubs import p4i, p4r
 
-_BYTES = (FieldDescriptor.TYPE_BYTES,)
+ELECTION = (1 << 64) - 1  # both halves: no message of the fuzzer's can take the mastership away
 _SMALL = (0, 1, 1, 1, 2, 3, 7, 255, 510, 511, 512, 65_535, (1 << 31) - 1)
 
 
@@ -138,7 +138,7 @@ class Messages:
 
     def write(self) -> p4r.WriteRequest:
         request = p4r.WriteRequest(device_id=1, atomicity=self.chance.choice((0, 0, 1, 2)))
-        request.election_id.low = 1
+        request.election_id.high = request.election_id.low = ELECTION
         for _ in range(self.chance.choice((0, 1, 1, 2, 5))):
             request.updates.add(type=self.chance.choice((1, 1, 1, 2, 3, 0)), entity=self.entity())
         return request

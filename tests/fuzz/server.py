@@ -31,7 +31,7 @@ from tests.engine.engine_support import STEERING
 from tests.engine.test_sanitized import PROGRAM_FILES
 from tests.fuzz.common import SANITIZER_ENVIRONMENT, Budget, Finding, Report
 from tests.fuzz.loader import damage
-from tests.fuzz.messages import Messages, damaged
+from tests.fuzz.messages import ELECTION, Messages, damaged
 
 P4INFO = STEERING.with_name("shadowplane.p4info.txtpb")
 P4RT, GNMI = "/p4.v1.P4Runtime/", "/gnmi.gNMI/"
@@ -112,7 +112,7 @@ class _Target:
         request = p4r.SetForwardingPipelineConfigRequest(
             device_id=1, action=p4r.SetForwardingPipelineConfigRequest.Action.Value(action)
         )
-        request.election_id.low = 1
+        request.election_id.high = request.election_id.low = ELECTION
         request.config.p4_device_config = config
         if p4info is not None:
             request.config.p4info.CopyFrom(p4info)
@@ -197,7 +197,7 @@ class _Primary:
 
     def _open(self) -> None:
         arbitration = p4r.MasterArbitrationUpdate(device_id=1)
-        arbitration.election_id.low = 1
+        arbitration.election_id.high = arbitration.election_id.low = ELECTION
         self._out = queue.Queue()
         self._out.put(p4r.StreamMessageRequest(arbitration=arbitration).SerializeToString())
         self._call = self._channel.stream_stream(P4RT + "StreamChannel")(iter(self._out.get, None))
