@@ -174,6 +174,11 @@ class _Loader:
             default_const = bool(chosen.get("action_entry_const")) or bool(chosen.get("action_const"))
         meter = item.get("direct_meters")
         entries = tuple(self.entries(item, name, keys, ternary))
+        for chosen_action in (*(entry.action for entry in entries), *(default[:1] if default else ())):
+            if chosen_action not in actions:
+                malformed(
+                    f"{name}: an entry with the action {self.actions[chosen_action].name}, which it does not have"
+                )
         profile = None
         if kind != "simple":
             profile = self.names.lookup(self.profile, item.get("action_profile"), "action profile")

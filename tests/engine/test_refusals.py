@@ -145,7 +145,15 @@ def break_hex(data: Json) -> None:
     next(t for t in data["pipelines"][0]["tables"] if t.get("entries"))["entries"][0]["match_key"][0]["key"] = "0xzz"
 
 
-@pytest.mark.parametrize("damage", [set_version, drop_headers, break_width, break_next, break_action, break_hex])
+def foreign_default(data: Json) -> None:
+    table = next(t for t in data["pipelines"][0]["tables"] if t["default_entry"]["action_id"] in t["action_ids"])
+    kept = [i for i in table["action_ids"] if i != table["default_entry"]["action_id"]]
+    table["action_ids"] = kept or [next(a["id"] for a in data["actions"] if a["id"] not in table["action_ids"])]
+
+
+@pytest.mark.parametrize(
+    "damage", [foreign_default, set_version, drop_headers, break_width, break_next, break_action, break_hex]
+)
 def test_malformed_programs(damage: Callable[[Json], None]) -> None:
     data = source("tables")
     damage(data)
