@@ -30,8 +30,8 @@ from ml.store import LAB_RAISE_AT, ModelSet
 SLACK = 0.01
 CALIBRATED = 0.03
 SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
-FIND = 0.92  # share of the foreseeable events that thresholds are to find ...
-FALSE_FLIPS = 0.5  # ... if each mode flips at most this often per 1,000 days of a link that never fails
+PRECISE = 0.97  # share of alarms that have to be right, where two fifths of the elements fail ...
+FALSE_FLIPS = 0.5  # ... and each mode flips at most this often per 1,000 days of a link that never fails
 DAYS_PER_ELEMENT = 1.0 / 6.0  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
@@ -140,9 +140,8 @@ def _lab(seed: int, elements: int, version: str, recordings: Sequence[recorded.P
 
 
 def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> dict[Mode, float]:
-    """A threshold per mode, on populations that neither fitting nor comparing sees: the highest that finds
-    :data:`FIND` of the foreseeable events, raised until links that never fail flip no more than
-    :data:`FALSE_FLIPS` allows."""
+    """A threshold per mode, on populations that neither fitting nor comparing sees: the one that finds
+    most while alarms are :data:`PRECISE` and links that never fail flip no more than :data:`FALSE_FLIPS` allows."""
     played = heldout.play(
         profile.name,
         seed,
@@ -171,12 +170,12 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
 
 
 def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
-    """The threshold to use, of those that were tried: the highest above ``floor`` that finds enough, else the one
-    with the best F0.5."""
+    """The threshold to use, of those that were tried: above ``floor``, the one that finds most and is precise, else the
+    one with the best F0.5."""
     allowed = [t for t in tallies if t.raise_at > floor] or [tallies[-1]]
-    enough = [t for t in allowed if t.recall >= FIND]
-    if enough:
-        return max(enough, key=lambda t: t.raise_at).raise_at
+    precise = [t for t in allowed if t.precision >= PRECISE]
+    if precise:
+        return max(precise, key=lambda t: (t.recall, t.raise_at)).raise_at
     score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in allowed]
     return allowed[int(np.argmax(score))].raise_at
 

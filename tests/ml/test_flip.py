@@ -68,10 +68,10 @@ def test_an_alarm_is_raised_on_the_flip_and_cleared_on_the_probability() -> None
     assert not feed(float("nan"), 0.9, 330.0) and not feed(float("nan"), 0.9, 340.0)  # what is not judged
 
 
-@pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.6), (0.7, 0.8)])
+@pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.6), (0.7, 0.8), (0.85, 0.9)])
 def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: float) -> None:
     def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
         return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
 
-    tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.9), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
+    tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.98), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
     assert retrain.best(tried, floor) == expected
