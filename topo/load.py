@@ -30,7 +30,6 @@ from topo.builtin import BUILTIN, numbered_host
 from topo.document import DocumentError, Item, parse_yaml, read
 from topo.spec import MAX_DEVICE_ID, MAX_PORT, MEDIA, Endpoint, Host, Link, Switch, Topology, TopologyError
 
-
 _LINK_KEYS = ("a", "b", "delay_ms", "rate_mbps", "cost", "srlgs", "medium", "frequency_ghz", "polarization", "circuits")
 
 
