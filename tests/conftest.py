@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 HERE = Path(__file__).resolve().parent
 #: Tests of live processes, real interfaces and their heartbeats. On a shared machine with few cores a process may
@@ -27,3 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = item.path.relative_to(HERE).as_posix()
         if place.startswith(LIVE):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+
+
+@pytest.fixture(autouse=True)
+def usual_logging() -> Iterator[None]:
+    """What a test of a command sets up ends with it: pytest closes the stream that it logs to."""
+    yield
+    structlog.reset_defaults()

@@ -22,7 +22,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small worlds and small models: the routine is tested, not the skill."""
     monkeypatch.setattr(heldout, "SCALES", SHORT)
     monkeypatch.setattr(fit, "TREES", 3)
-    monkeypatch.setattr(retrain, "THRESHOLDS", (0.5, 0.9))
+    monkeypatch.setattr(heldout, "LIMITS", (0.5, 0.9))
+    monkeypatch.setattr(retrain, "DAYS_PER_ELEMENT", 0.01)
 
 
 def run(store: Path, *arguments: str) -> tuple[int, str]:
