@@ -193,6 +193,7 @@ def start_another(directory: Path, topology: str = "diamond") -> subprocess.Pope
 
 
 def stay(directory: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
     with StandInLab(load("diamond"), run_dir=directory):
         print("running", flush=True)
         signal.pause()
