@@ -19,6 +19,7 @@ from control import views
 from control.errors import ControlError, InputError, SwitchUnavailable
 from control.fleet import Outcome
 from control.metrics import METRICS_TYPE, exposition
+from control.recommend import Recommendation
 from control.service import Service
 from control.settings import Strategy
 from control.tse import Decision, Kind, Side
@@ -62,25 +63,6 @@ class MoveBody(_Body):
     dry_run: bool = False
 
 
-class RecommendationView(BaseModel):
-    """One flow that should leave its primary path; see :class:`control.recommend.Recommendation`."""
-
-    flow: str
-    switch: str
-    destination: str
-    priority: int
-    element: str
-    mode: str
-    probability: float
-    horizon_s: float
-    rate_bps: float
-    expected_loss_bytes: float
-    expected_loss_packets: float | None
-    shadow: str
-    state: str
-    reasons: list[str]
-
-
 def create(service: Service) -> FastAPI:
     """The application around a running service."""
     app = FastAPI(title="Shadowplane", version="0.1")
@@ -104,7 +86,7 @@ def create(service: Service) -> FastAPI:
     async def status() -> dict[str, Any]:
         return views.status(service)
 
-    @app.get("/recommendations", response_model=list[RecommendationView])
+    @app.get("/recommendations", response_model=list[Recommendation])
     async def recommendations() -> list[dict[str, Any]]:
         return views.recommendations(service)
 

@@ -53,7 +53,7 @@ class Ledger:
         def done() -> None:
             try:
                 work(*args)
-            except Exception as error:
+            except Exception as error:  # this thread also does what was submitted after it
                 LOG.error("the state database refused a write", reason=str(error))
             finally:
                 with self._count:

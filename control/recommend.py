@@ -26,7 +26,9 @@ MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """``flow``: steering group as ``switch>host``; ``state``: "recommended" (below the threshold of steering), "due",
+    """One flow that should leave its primary path; also the API's answer to ``GET /recommendations``.
+
+    ``flow``: steering group as ``switch>host``; ``state``: "recommended" (below the threshold of steering), "due",
     "moved", "withheld" (control share) or "refused: why"."""
 
     flow: str

@@ -34,6 +34,7 @@ import numpy as np
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.physics import FEC_LIMIT_BER, ber, q_factor
+from ml.queueing import queue
 
 LINK_KINDS: dict[str, float] = {
     "healthy": 0.24,
@@ -136,22 +137,6 @@ def _noise(rng: np.random.Generator, count: int, kind: np.ndarray[tuple[int], np
     return noise
 
 
-def _fluid(
-    offered: Floats, elapsed: Floats, service: Floats, room: Floats, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """A queue of ``room`` packets served at ``service`` packets per unit: (longest queue, drops) per interval."""
-    depth = np.zeros(offered.shape[1])
-    longest, dropped = np.empty_like(offered), np.empty_like(offered)
-    for i in range(len(offered)):
-        load = np.minimum(offered[i], 0.98)
-        ripple = rng.exponential(1.0, len(depth)) * load**2 / (1.0 - load)
-        depth = depth + (offered[i] - 1.0) * service * elapsed[i]
-        dropped[i] = np.maximum(depth - room, 0.0)
-        depth = np.clip(depth, 0.0, room)
-        longest[i] = np.minimum(np.round(np.maximum(depth, ripple)), room)
-    return longest, dropped
-
-
 def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> PortRuns:
     """Simulate ``count`` ports; the same seed gives the same runs."""
     rng = np.random.default_rng(seed)
@@ -208,7 +193,7 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
     pps = 10 ** rng.uniform(3.2, 5.0, count)  # line rate in packets per unit
     packets = rng.poisson(np.maximum(load * pps * elapsed, 0.0))
     offered = packets / np.maximum(pps * elapsed, 1e-9)
-    longest, dropped = _fluid(offered, elapsed, pps, np.full(count, 256.0), rng)
+    longest, dropped = queue(offered, elapsed, pps, np.full(count, 256.0), rng)
     overflows = np.isin(kind, ("congestion", "surge"))
     dropped = np.where(overflows, dropped, 0.0)
     carried = np.minimum(packets, np.ceil(pps * elapsed * 1.001))
@@ -277,7 +262,7 @@ def devices(seed: int, count: int, shares: Mapping[str, float] = DEVICE_KINDS) -
     noise = rng.uniform(0.003, 0.04, count)
     shown = np.clip(load + rng.normal(0.0, 1.0, shape) * noise, 0.0, None)
     pps = 10 ** rng.uniform(3.5, 5.3, count)
-    longest, dropped = _fluid(shown, elapsed, pps, np.full(count, 1024.0), rng)
+    longest, dropped = queue(shown, elapsed, pps, np.full(count, 1024.0), rng)
     dropped = np.where(kind == "overload", dropped, 0.0)
     memory = rng.uniform(0.1, 0.8, count) + rng.normal(0.0, 0.003, shape)
     leaking = kind == "leak"

@@ -29,7 +29,10 @@ _WRITTEN = p4r.WriteResponse()
 
 
 def abort(context: grpc.ServicerContext, error: Exception) -> Any:
-    """End the RPC with the status that belongs to ``error``; never returns."""
+    """End the RPC with the status that belongs to ``error``; never returns.
+
+    Handlers bring whatever they caught: an exception that leaves one would reach the client as UNKNOWN, without a word.
+    """
     if isinstance(error, BatchError):
         status = error.status()
         if status is not None:

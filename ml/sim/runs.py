@@ -39,6 +39,7 @@ from ml.bank import CONTEXT
 from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
 from ml.physics import FEC_LIMIT_BER, ber, q_factor
+from ml.queueing import queue
 from ml.sim import abrupt, device, fibre, optics, quiet, radio, traffic
 from ml.sim.world import Draw, Names, Scale, World, clock, dropouts, kinds
 
@@ -118,24 +119,6 @@ def _draws(
         own = np.flatnonzero(kind == name)
         found[name] = own, Draw(rng, world, true[:, own], onset[own], length[own], margin[own])
     return found
-
-
-def _fluid(
-    offered: Floats, elapsed: Floats, service: Floats, room: Floats, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """A queue of ``room`` packets served at ``service`` packets per second: (longest queue, drops) per interval.
-
-    Below the line rate it holds the ripple of random arrivals (M/M/1, mean load^2 / (1 - load))."""
-    depth = np.zeros(offered.shape[1])
-    longest, dropped = np.empty_like(offered), np.empty_like(offered)
-    for i in range(len(offered)):
-        load = np.minimum(offered[i], 0.98)
-        ripple = rng.exponential(1.0, len(depth)) * load**2 / (1.0 - load)
-        depth = depth + (offered[i] - 1.0) * service * elapsed[i]
-        dropped[i] = np.maximum(depth - room, 0.0)
-        depth = np.clip(depth, 0.0, room)
-        longest[i] = np.minimum(np.round(np.maximum(depth, ripple)), room)
-    return longest, dropped
 
 
 def _restart(rng: np.random.Generator, world: World, totals: Floats) -> None:
@@ -225,7 +208,7 @@ def ports(world: World, scale: Scale, seed: int, count: int, shares: Mapping[str
     offered = packets / np.maximum(really * pps * elapsed, 1e-9)
     room = np.floor(rng.uniform(*world.queue_packets, count))
     overflows = np.isin(kind, ("congestion", "surge"))
-    longest, dropped = _fluid(np.where(overflows, offered, np.minimum(offered, 0.98)), elapsed, really * pps, room, rng)
+    longest, dropped = queue(np.where(overflows, offered, np.minimum(offered, 0.98)), elapsed, really * pps, room, rng)
     longest = np.maximum(longest, np.round(np.minimum(burst, 1.0) * room))
     dropped = np.where(overflows, dropped, 0.0)
     dropped += np.where(kind == "incast", np.maximum(burst - 1.0, 0.0) * room, 0.0)
@@ -282,7 +265,7 @@ def devices(world: World, scale: Scale, seed: int, count: int, shares: Mapping[s
     creeping = kind == "creep"
     room = np.floor(rng.uniform(*world.backlog_packets, count))
     offered = np.where(creeping, load, np.minimum(load, 0.98))
-    longest, dropped = _fluid(offered, elapsed, 10 ** rng.uniform(3.5, 5.3, count), room, rng)
+    longest, dropped = queue(offered, elapsed, 10 ** rng.uniform(3.5, 5.3, count), room, rng)
     dropped = np.where(creeping, dropped, 0.0)
     failing = (dropped > 0.0) | full | dead
     raw = np.empty((*shape, len(DeviceBank.INPUTS)))

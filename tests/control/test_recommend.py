@@ -156,7 +156,7 @@ def test_status_metrics_and_api_show_it(fakes: dict[str, FakeSwitch], program: P
                 assert (await client.get("/recommendations")).json() == []
                 page = (await client.get("/metrics")).text
                 schema = (await client.get("/openapi.json")).json()
-            assert "expected_loss_bytes" in schema["components"]["schemas"]["RecommendationView"]["properties"]
+            assert "expected_loss_bytes" in schema["components"]["schemas"]["Recommendation"]["properties"]
             lines = page.splitlines()
             assert "shadowplane_groups_flipped 1" in lines
             assert 'shadowplane_switch_ready{switch="s1"} 1' in lines
