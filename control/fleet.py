@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -136,7 +137,7 @@ class Fleet:
         for name, task in tasks.items():
             if task in waiting:
                 self.late[name] = task
-                task.add_done_callback(lambda done, name=name: self._answered(name, done))  # type: ignore[misc]
+                task.add_done_callback(partial(self._answered, name))
         return {name: task.result() for name, task in tasks.items() if task not in waiting}
 
     def _answered(self, name: str, task: asyncio.Task[FlipResult | ControlError]) -> None:

@@ -65,6 +65,8 @@ class BoostedModel:
     texts: tuple[str, ...]
     calibration: tuple[Beta, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
+    _forest: Forest = field(init=False, repr=False, compare=False)  # made of ``texts``
+    _betas: Betas = field(init=False, repr=False, compare=False)  # ``calibration`` as columns
 
     def __post_init__(self) -> None:
         if not (len(self.edges) == len(self.texts) == len(self.calibration) > 0):
@@ -93,15 +95,13 @@ class BoostedModel:
 
     def raw(self, x: Floats) -> Floats:
         """Uncalibrated probabilities of failing until each edge, shape (edges, rows)."""
-        forest: Forest = self._forest  # type: ignore[attr-defined]
-        hazard = expit(forest(x))
+        hazard = expit(self._forest(x))
         survival = np.cumprod(1.0 - hazard, axis=0)
         return np.asarray(1.0 - survival, dtype=np.float64)
 
     def probabilities(self, x: Floats) -> Floats:
         """Calibrated probabilities until each edge, shape (edges, rows): a longer horizon is never less probable."""
-        betas: Betas = self._betas  # type: ignore[attr-defined]
-        each = corrected(self.raw(x), betas)
+        each = corrected(self.raw(x), self._betas)
         return np.asarray(np.maximum.accumulate(each, axis=0), dtype=np.float64)
 
     def probability(self, x: Floats) -> Floats:

@@ -202,18 +202,26 @@ def worlds(profile: Profile, world: World, seed: int, count: int) -> Iterator[tu
         yield sim.ports(world, scale, seed, part), sim.devices(world, scale, seed, max(part // 2, 4))
 
 
+def _given_or_packaged(
+    profile: str, models: Cascade | None, raise_at: dict[Mode, float] | None
+) -> tuple[Cascade, dict[Mode, float]]:
+    """Models and thresholds to play; what is not given is the packaged set's, which is read only then."""
+    from ml.store import packaged
+
+    if models is not None and raise_at is not None:
+        return models, raise_at
+    own = packaged(profile)
+    return (own.cascade() if models is None else models), (own.raise_at if raise_at is None else raise_at)
+
+
 def play(
     profile: str, seed: int, count: int, *, unseen: bool = True, models: Cascade | None = None,
     raise_at: dict[Mode, float] | None = None, baselines: bool = True,
 ) -> dict[Mode, Played]:  # fmt: skip
     """Play models over ``count`` ports and half as many devices. ``unseen`` chooses the world that training never
     saw (of the lab's simulator there is one only). Seeds below 10,000 belong to training."""
-    from ml.store import packaged
-
     life = PROFILES[profile]
-    own = packaged(profile) if models is None or raise_at is None else None
-    cascade = models if models is not None else own.cascade()  # type: ignore[union-attr]
-    limits = raise_at if raise_at is not None else own.raise_at  # type: ignore[union-attr]
+    cascade, limits = _given_or_packaged(profile, models, raise_at)
     parts: dict[Mode, list[Played]] = {}
     for ports, devices in worlds(life, UNSEEN if unseen else FAMILIAR, seed, count):
         for played in _part(life, cascade, limits, ports, devices, baselines):
@@ -350,14 +358,10 @@ def healthy_days(
     bursts and by ramps that stop. Both ends of a link count, and each end at most once a day."""
     from scipy.stats import chi2
 
-    from ml.store import packaged
-
     life = PROFILES[profile]
     if life is LAB:
         raise ValueError("the lab's compressed time has no days; use the operations profile")
-    own = packaged(profile) if models is None or raise_at is None else None
-    cascade = models if models is not None else own.cascade()  # type: ignore[union-attr]
-    limits = raise_at if raise_at is not None else own.raise_at  # type: ignore[union-attr]
+    cascade, limits = _given_or_packaged(profile, models, raise_at)
     shares = {name: sim.LINK_KINDS[name] for name in sim.SOUND}
     shares["healthy"] = sum(shares.values())  # half of all
     if life.confirm_s > 0.0:
