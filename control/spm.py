@@ -139,6 +139,7 @@ class ShadowManager:
         plan: Plan,
         threatened: Avoid,
         *,
+        broken: Avoid = NOTHING,
         loads: Loads | None = None,
         wanted: Iterable[GroupKey] = (),
     ) -> Plan:
@@ -146,14 +147,17 @@ class ShadowManager:
 
         With ``loads``, a way around with room for the group's traffic is preferred. A group for which there is no
         way around keeps its old shadow: a threatened one is better than none, and TSE will not flip on to it.
+        A shadow through ``broken`` links, dead for certain, is worse than none as long as the primary is sound: a
+        neighbour that is held up for a moment would send packets to their end. It is withdrawn until there is a way.
         """
-        return finish(self.replanning(plan, threatened, loads=loads, wanted=wanted))
+        return finish(self.replanning(plan, threatened, broken=broken, loads=loads, wanted=wanted))
 
     def replanning(
         self,
         plan: Plan,
         threatened: Avoid,
         *,
+        broken: Avoid = NOTHING,
         loads: Loads | None = None,
         wanted: Iterable[GroupKey] = (),
     ) -> Generator[None, None, Plan]:
@@ -174,7 +178,11 @@ class ShadowManager:
             found = self._shadow(group, threatened, usable)
             if found is None and usable is not None and hit:
                 found = self._shadow(group, threatened)
-            if found is not None and (group.shadow is None or found.path != group.shadow.path):
+            if found is None and group.shadow is None:
+                found = self._shadow(group, broken)
+            if found is None and group.shadow is not None and _leads_nowhere(group, group.shadow, broken):
+                groups[key] = replace(group, shadow=None)
+            elif found is not None and (group.shadow is None or found.path != group.shadow.path):
                 groups[key] = replace(group, shadow=found)
         return replace(plan, groups=groups, _by_switch={})
 
@@ -233,6 +241,11 @@ def finish(steps: Generator[None, None, Plan]) -> Plan:
         except StopIteration as done:
             plan: Plan = done.value
             return plan
+
+
+def _leads_nowhere(group: Group, shadow: Shadow, broken: Avoid) -> bool:
+    """Whether the shadow crosses what is dead, while the group's own next link is not."""
+    return broken.hits(shadow.path) and group.primary is not None and not broken.hits_link(group.primary.link)
 
 
 def _with_room(loads: Loads, group: Group, current: set[Endpoint]) -> Callable[[Hop], bool]:

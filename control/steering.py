@@ -280,7 +280,7 @@ class Steering:
             if record.struck is not None and (record.kind == Kind.WITHHOLD.value or record.mode in SEEN_AFTER_FLIP):
                 service.analyzer.outcome(Mode(record.mode), record.probability, record.struck)
         self._wanted_replan |= raised or changed
-        if not service.book.threats and not service.tse.states:
+        if not service.book.threats and not service.tse.states and not self._wanted_replan:
             return
         decisions = service.tse.decide(now, service.plan, self._away(), self._changing)
         news = None
@@ -305,7 +305,8 @@ class Steering:
         self._replanned_s, self._wanted_replan = now, False
         if service.book.threats or service.book.suspects or service.tse.flipped():
             avoid, wanted = service.book.avoid(), frozenset(service.tse.wanting)
-            steps = service.spm.replanning(service.plan, avoid, loads=service.loads, wanted=wanted)
+            broken = service.book.broken()
+            steps = service.spm.replanning(service.plan, avoid, broken=broken, loads=service.loads, wanted=wanted)
         else:
             steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from control.errors import PathError
-from control.paths import Avoid, Hop, Network, Path
+from control.paths import NOTHING, Avoid, Hop, Network, Path
 from control.plan import Group
 from ml.schema import Forecast, Mode
 from topo.spec import Endpoint, Link
@@ -32,6 +32,7 @@ class Cause(StrEnum):
 
 
 PARTIAL = 0.6  # of the packets: what errors, drops or gaps stand for, as opposed to a dead port
+_LINK_FAILURE = "link_failure"
 _BY_LOAD = ("congestion", "device_overload")
 
 
@@ -133,6 +134,7 @@ class ThreatBook:
     threats: dict[tuple[str, str, str], Threat] = field(default_factory=dict)
     suspects: dict[Endpoint, float] = field(default_factory=dict)  # ports declared dead, and since when
     confirmed: set[Endpoint] = field(default_factory=set)  # those that stayed dead
+    _broken: Avoid = NOTHING  # at the last tick
     unknown: dict[str, str] = field(default_factory=dict)  # element -> why a forecast of it was not used
 
     def predictions(self, now: float, alarms: Iterable[Forecast]) -> bool:
@@ -185,7 +187,7 @@ class ThreatBook:
         hop = self.network.hop_at(end)
         if hop is None or self.suspected(hop.link):
             return
-        threat = self.threats.get((link_label(self.network, hop.link), "link_failure", Cause.DEGRADATION.value))
+        threat = self.threats.get((link_label(self.network, hop.link), _LINK_FAILURE, Cause.DEGRADATION.value))
         if threat is not None:
             threat.seen_s, threat.active = now, False
 
@@ -197,7 +199,7 @@ class ThreatBook:
         """Confirm deaths, age evidence, strike out what has been quiet; returns whether anything changed."""
         changed = False
         for end in self.confirmed:
-            changed |= self.degradation(now, str(end), "link_failure", f"port {end} is dead", 1.0)
+            changed |= self.degradation(now, str(end), _LINK_FAILURE, f"port {end} is dead", 1.0)
         for key, threat in list(self.threats.items()):
             if threat.active:
                 if threat.cause is Cause.DEGRADATION and now - threat.seen_s > self.evidence_s:
@@ -206,6 +208,9 @@ class ThreatBook:
             elif now - threat.seen_s >= self.stable_s:
                 del self.threats[key]
                 changed = True
+        broken = self.broken()
+        changed |= broken != self._broken
+        self._broken = broken
         return changed
 
     def active(self) -> list[Threat]:
@@ -228,6 +233,20 @@ class ThreatBook:
                 hop = self.network.hop_at(threat.hop)
                 total |= Avoid(links=frozenset({hop.link})) if hop is not None else Avoid()
         return total
+
+    def broken(self) -> Avoid:
+        """Links through which nothing or little gets, unlike through what is only threatened.
+
+        Those that are dead for certain, and those whose predicted failure has begun to show as loss.
+        """
+        hops = [self.network.hop_at(end) for end in self.confirmed]
+        links = {hop.link for hop in hops if hop is not None}
+        for (name, mode, cause), threat in self.threats.items():
+            if mode == _LINK_FAILURE and cause == Cause.DEGRADATION.value:
+                foreseen = self.threats.get((name, mode, Cause.PREDICTION.value))
+                if foreseen is not None and foreseen.active:
+                    links |= threat.avoid.links
+        return Avoid(links=frozenset(links))
 
     def unhealthy(self, path: Path, *, confirmed: bool = False) -> str | None:
         """Why a path must not be relied upon, or None.

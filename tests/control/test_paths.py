@@ -136,6 +136,27 @@ def test_replan_moves_only_shadows_that_cross_the_threat(abilene_net: Network) -
     assert crossing - moved == {key for key in crossing if _only_way(abilene_net, plan.groups[key], link)}
 
 
+@pytest.mark.parametrize("index", range(14))
+def test_a_shadow_through_a_dead_link_is_withdrawn_until_it_leads_somewhere(abilene_net: Network, index: int) -> None:
+    spm = ShadowManager(abilene_net)
+    plan = spm.build(MONITOR)
+    link = abilene_net.topology.links[index]
+    dead = Avoid(links=frozenset({link}))
+    kept = spm.replan(plan, dead)  # only threatened: better than none
+    after = spm.replan(plan, dead, broken=dead)
+    for key, group in plan.groups.items():
+        if group.primary is None or group.shadow is None:
+            continue
+        expected = kept.groups[key]
+        if dead.hits(group.shadow.path) and _only_way(abilene_net, group, link) and group.primary.link != link:
+            assert after.groups[key].shadow is None
+            expected = plan.groups[key]
+            assert spm.replan(after, dead).groups[key] == expected  # heard again, still threatened: better than none
+        else:
+            assert after.groups[key] == expected
+        assert spm.replan(after, Avoid()).groups[key].shadow is not None
+
+
 def _only_way(net: Network, group: object, link: Link) -> bool:
     return net.shadow(group.primary, group.tail, Avoid(links=frozenset({link}))) is None
 

@@ -412,3 +412,27 @@ def test_whatever_happens_the_rules_hold(events: list[tuple[str, float, bool]]) 
 def test_the_virtual_clock_does_not_run_backwards(step: float) -> None:
     with pytest.raises(ValueError, match="backwards"):
         VirtualClock().advance(step)
+
+
+def test_a_link_is_broken_when_dead_for_certain_or_when_its_predicted_failure_shows_as_loss() -> None:
+    rig = Rig()
+    book, now = rig.book, rig.clock.time()
+    port = rig.port("s1", "s2")
+    end = Endpoint("s1", int(port.split(":")[1]))
+    (link,) = rig.net.resolve("s1-s2")
+    book.degradation(now, port, "link_failure", "3 frames lost to bit errors")
+    book.tick(now)
+    assert not book.broken(), "loss alone may be a passing trouble"
+    forecast = Forecast(port, Mode.LINK_FAILURE, 0.9, 1.5, now)
+    book.predictions(now, [forecast])
+    assert book.broken().links == {link} and book.tick(now)
+    assert not book.tick(now), "told once"
+    book.predictions(now, [])
+    assert not book.broken() and book.tick(now)
+
+    book.dead(now, end)
+    assert not book.broken(), "one report may come from a switch that was held up"
+    book.dead(now + 0.2, end)
+    assert book.broken().links == {link} and book.tick(now + 0.2)
+    book.alive(now + 0.3, end)
+    assert not book.broken() and book.tick(now + 0.3), "its shadows are wanted back at once"
