@@ -6,6 +6,7 @@ TOPO ?= diamond
 SCENARIO ?=
 STRATEGY ?=
 SEED ?= 1
+RATE ?=
 BENCH ?=
 MINUTES ?= 10
 SWITCH ?= s1
@@ -16,8 +17,8 @@ export TARGET
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: setup ## play every failure scenario under every strategy and print the scoreboard (SCENARIO= STRATEGY= TOPO= TARGET= SEED=)
-	@$(PY) -m control.scoreboard --topology $(TOPO) --target $(TARGET) --seed $(SEED) \
+run: setup ## play every failure scenario under every strategy and print the scoreboard (SCENARIO= STRATEGY= TOPO= TARGET= SEED= RATE=)
+	@$(PY) -m control.scoreboard --topology $(TOPO) --target $(TARGET) --seed $(SEED) $(if $(RATE),--rate $(RATE)) \
 	  $(foreach s,$(SCENARIO),--scenario $(s)) $(foreach s,$(STRATEGY),--strategy $(s))
 
 test: setup ## run all tests

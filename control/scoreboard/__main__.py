@@ -92,6 +92,7 @@ def _run(console: Console, topology: Topology, game: Game, options: argparse.Nam
         heartbeat_us=round(options.heartbeat_ms * 1000),
         api=options.api,
         pcap=options.pcap,
+        rate_pps=options.rate,
         extra=("--config", str(options.config)) if options.config is not None else (),
         on_step=lambda text: console.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {text}"),
     ) as experiment:
@@ -207,6 +208,13 @@ def _game(options: argparse.Namespace) -> Game:
     return Game(tuple(chosen), strategies, options.seed)
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 1 <= rate <= 1e6:
+        raise argparse.ArgumentTypeError("between 1 and 1,000,000 packets/s")
+    return rate
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make run", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -217,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--strategy", action="append", choices=[item.value for item in Strategy])
     parser.add_argument("--seed", type=int, default=1, help="draws place, onset and slope of every fault")
     parser.add_argument("--heartbeat-ms", type=float, help="interval (default: 10; bmv2: 20, ordered by packet-out)")
+    parser.add_argument("--rate", type=_rate, help="packets/s of the protected flows (default: 3000; bmv2: 800)")
     parser.add_argument("--api", default="127.0.0.1:8080", help="address of the control plane's API")
     parser.add_argument("--out", type=Path, default=Path("build/run"))
     parser.add_argument("--pcap", action="store_true", help="capture every port")

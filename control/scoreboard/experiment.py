@@ -51,14 +51,13 @@ class Experiment:
     lab: Lab
     service: ServiceProcess
     run_dir: Path
-    flows: Sequence[FlowSpec] = ()
+    flows: Sequence[FlowSpec]
     paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
     primaries: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # (switch, host) to switches
 
     def prepare(self) -> None:
-        """Wait for the control plane, choose the flows and learn their paths."""
+        """Wait for the control plane and learn the flows' paths."""
         self.service.wait_ready()
-        self.flows = self.flows or protected.choose(self.lab.topology)
         lines = self.service.get("/paths")
         self.primaries = {(line["switch"], line["destination"]): tuple(line["primary"].split("-")) for line in lines}
         hosts = self.lab.hosts
@@ -178,13 +177,14 @@ def session(
     heartbeat_us: int = 10_000,
     api: str = "127.0.0.1:8080",
     pcap: bool = False,
-    flows: Sequence[FlowSpec] = (),
+    rate_pps: float | None = None,
     extra: tuple[str, ...] = (),
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Experiment]:
     """A running lab with its control plane, both ended on leaving.
 
     ``source``: the topology's name or file as the control plane shall load it; ``extra``: more options for it.
+    ``rate_pps``: of the protected flows together; None: what is usual for the target.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     lab = Lab(topology, target=target, run_dir=run_dir / "lab", heartbeat_interval_us=heartbeat_us, pcap=pcap)
@@ -197,6 +197,8 @@ def session(
         with lab:
             try:
                 on_step("pushing the pipeline, tables and standby paths")
+                usual = protected.RATE_PPS[target]
+                flows = protected.choose(topology, rate_pps=usual if rate_pps is None else rate_pps)
                 experiment = Experiment(lab, service, run_dir, flows)
                 experiment.prepare()
                 yield experiment

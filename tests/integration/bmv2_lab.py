@@ -24,7 +24,7 @@ from topo.load import load
 from topo.traffic import Traffic
 
 ELEMENT = "s1-s2"
-RATE_PPS = 200.0
+RATE_PPS = 800.0
 LONGEST_S = 60.0
 
 

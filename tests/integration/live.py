@@ -28,7 +28,7 @@ from topo.load import load
 from topo.traffic import FlowReport, Traffic
 
 GROUPS = 64  # more than the diamond has steering groups
-RATE_PPS = 250.0
+RATE_PPS = 1000.0
 LONGEST_S = 60.0
 
 
