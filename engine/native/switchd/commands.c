@@ -4,10 +4,10 @@
  *   LOAD          path of a shared object   -> -
  *   PORTS         JSON {"add": [{"port": 1, "name": "s1-eth1"}], "remove": [2], "enabled": {"3": false}}
  *   DEVICE_STATE  [u8 keep: queue maxima]   -> struct device_record, n * struct port_record
- *   IMPAIR        JSON, see impair_command
+ *   IMPAIR        JSON, see impair_command.c
  *   PACKET_OUT    frame with controller header, processed as coming from the CPU port
  *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs, 32 traces
- *   STATE_PUT     u8 length, key, value     (empty value: forget it)
+ *   STATE_PUT     u8 length, key, value     (empty value: forget it), see kept.c
  *   STATE_GET     key                       -> value; NOT_FOUND
  *   PKTGEN        JSON {"interval_us": 10000, "port_down": true}
  *   PCAP          directory; empty: stop
@@ -40,7 +40,6 @@ enum {
     OP_TRACE,
     OP_QUEUE,
 };
-enum { STATE_TOTAL = 64 << 20 };
 
 struct __attribute__((packed)) device_record {
     uint64_t time;
@@ -94,114 +93,11 @@ bool command_keys(const struct json *object, const char *const *known, struct bu
     return true;
 }
 
-static bool is_true(const struct json *v) { return v && v->type == JSON_BOOL && v->boolean; }
-
 struct port *command_port(struct switchd *sw, const struct json *v)
 {
     if (!v || v->type != JSON_NUMBER || v->number < 0 || v->number >= MAX_PORTS || v->number != floor(v->number))
         return NULL;
     return sw->by_number[(int)v->number];
-}
-
-/* ---- impairments ---- */
-
-static struct point *read_points(const struct json *list, enum parameter p, uint64_t now, const char **why)
-{
-    if (list->type != JSON_ARRAY || list->count == 0 || list->count > SCHEDULE_POINTS) {
-        *why = "must be a list of 1 to 4096 pairs [seconds from now, value]";
-        return NULL;
-    }
-    struct point *points = calloc(list->count, sizeof *points);
-    uint32_t n = 0;
-    *why = points ? NULL : "out of memory";
-    for (const struct json *pair = list->first; pair && !*why; pair = pair->next, n++) {
-        const struct json *t = pair->first, *v = t ? t->next : NULL;
-        if (pair->type != JSON_ARRAY || pair->count != 2 || t->type != JSON_NUMBER || v->type != JSON_NUMBER)
-            *why = "has an element that is no pair [seconds from now, value]";
-        else if (!(t->number >= 0 && t->number <= 1e6))
-            *why = "has a time outside 0..1e6 s";
-        else
-            *why = parameter_check(p, v->number);
-        if (*why)
-            break;
-        points[n] = (struct point){now + (uint64_t)(t->number * 1e9), v->number};
-        if (n > 0 && points[n].time < points[n - 1].time)
-            *why = "is not in time order";
-    }
-    if (!*why)
-        return points;
-    free(points);
-    return NULL;
-}
-
-/* {"port": N or null (device), "schedule": {parameter: [[seconds, value], ...] or null}, "clear": bool,
- *  "base": bool, "seed": N}: `clear` comes first; `base` names the layer below faults, which only
- * {"clear": true, "base": true} empties. Nothing is changed when anything is wrong. */
-static int impair_command(struct switchd *sw, const struct json *request, struct buffer *out)
-{
-    static const char *const known[] = {"port", "schedule", "clear", "base", "seed", NULL};
-    uint64_t now = mono_ns();
-    struct point *points[PARAMETERS] = {0};
-    uint32_t counts[PARAMETERS] = {0};
-    bool unset[PARAMETERS] = {0};
-    const struct json *number = json_get(request, "port"), *seed = json_get(request, "seed");
-    const struct json *schedule = json_get(request, "schedule");
-    bool of_port = number && number->type != JSON_NULL;
-    struct port *port = of_port ? command_port(sw, number) : NULL;
-    int code = SP_INVALID_ARGUMENT;
-    if (!command_keys(request, known, out))
-        return code;
-    if (of_port && !port)
-        return command_refuse(out, SP_NOT_FOUND, "no such port", NULL);
-    if ((schedule && schedule->type != JSON_OBJECT) ||
-        (seed && (seed->type != JSON_NUMBER || !(fabs(seed->number) < 0x1p53))) ||
-        (!schedule && !seed && !is_true(json_get(request, "clear"))))
-        return command_refuse(out, code, "needs schedule (an object), clear or seed (a number)", NULL);
-    for (const struct json *m = schedule ? schedule->first : NULL; m; m = m->next) {
-        int p = parameter_by_name(m->key);
-        const char *why = NULL;
-        if (p < 0)
-            why = "is no parameter";
-        else if (parameter_of_device((enum parameter)p) == of_port)
-            why = of_port ? "belongs to the device, not to a port" : "belongs to a port, not to the device";
-        else if (points[p] || unset[p])
-            why = "is given twice";
-        else if (m->type == JSON_NULL)
-            unset[p] = true;
-        else
-            points[p] = read_points(m, (enum parameter)p, now, &why);
-        if (why) {
-            buffer_printf(out, "%s %s", m->key, why);
-            goto cleanup;
-        }
-        counts[p] = (uint32_t)m->count;
-    }
-    struct impairment *target = is_true(json_get(request, "base")) ? (port ? &port->base : &sw->device.base)
-                                                                  : (port ? &port->fault : &sw->device.fault);
-    if (port)
-        stage_optics(port, now); /* what was in force until now counts */
-    if (is_true(json_get(request, "clear")))
-        impairment_clear(target);
-    for (int p = 0; p < PARAMETERS; p++) {
-        if (unset[p])
-            schedule_clear(&target->schedules[p]);
-        if (points[p])
-            schedule_set(&target->schedules[p], points[p], counts[p], now);
-        points[p] = NULL;
-    }
-    if (seed && port) {
-        rng_seed(&port->fate, (uint64_t)(int64_t)seed->number);
-        rng_seed(&port->optics.rng, ~(uint64_t)(int64_t)seed->number);
-    }
-    if (port)
-        stage_configure(port, now);
-    else
-        device_configure(sw, now);
-    code = SP_OK;
-cleanup:
-    for (int p = 0; p < PARAMETERS; p++)
-        free(points[p]);
-    return code;
 }
 
 /* ---- ports ---- */
@@ -286,56 +182,6 @@ static int state_command(struct switchd *sw, bool keep, struct buffer *out)
     return ok ? SP_OK : SP_RESOURCE_EXHAUSTED;
 }
 
-/* ---- values that the server keeps here, so that they outlive it ---- */
-
-struct blob {
-    struct blob *next;
-    uint32_t key_len, len;
-    uint8_t data[]; /* key, value */
-};
-static struct blob *blobs;
-static size_t blob_bytes;
-
-static struct blob **find_blob(const uint8_t *key, uint32_t len)
-{
-    struct blob **at = &blobs;
-    while (*at && ((*at)->key_len != len || memcmp((*at)->data, key, len) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-static int blob_put(const uint8_t *data, uint32_t len, struct buffer *out)
-{
-    uint32_t key_len = len ? data[0] : 0;
-    if (key_len == 0 || len < 1 + key_len)
-        return command_refuse(out, SP_INVALID_ARGUMENT, "needs a key", NULL);
-    uint32_t size = len - 1 - key_len;
-    struct blob **at = find_blob(data + 1, key_len), *old = *at, *fresh = NULL;
-    size_t before = old ? old->len : 0;
-    if (blob_bytes - before + size > STATE_TOTAL)
-        return command_refuse(out, SP_RESOURCE_EXHAUSTED, "more than 64 MiB of state", NULL);
-    if (size > 0) {
-        fresh = malloc(sizeof *fresh + key_len + size);
-        if (!fresh)
-            return command_refuse(out, SP_RESOURCE_EXHAUSTED, "out of memory", NULL);
-        *fresh = (struct blob){.next = old ? old->next : NULL, .key_len = key_len, .len = size};
-        memcpy(fresh->data, data + 1, key_len + size);
-    }
-    if (old || fresh)
-        *at = fresh ? fresh : old->next;
-    free(old);
-    blob_bytes = blob_bytes - before + size;
-    return SP_OK;
-}
-
-static int blob_get(const uint8_t *key, uint32_t len, struct buffer *out)
-{
-    const struct blob *b = *find_blob(key, len);
-    if (!b)
-        return command_refuse(out, SP_NOT_FOUND, "no such key", NULL);
-    return buffer_append(out, b->data + b->key_len, b->len) ? SP_OK : SP_RESOURCE_EXHAUSTED;
-}
-
 /* ---- the rest ---- */
 
 static int hello_command(struct switchd *sw, struct buffer *out)
@@ -406,14 +252,17 @@ static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
     if (code != SP_OK)
         return code;
     memcpy(sw->pcap_directory, directory, sizeof directory);
+    bool started = true;
     for (uint32_t i = 0; i < sw->port_count; i++) {
         pcap_stop(sw, sw->ports[i]);
-        if (directory[0] && !pcap_start(sw, sw->ports[i], directory)) {
-            sw->pcap_directory[0] = '\0';
-            return command_refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
-        }
+        started = started && (!directory[0] || pcap_start(sw, sw->ports[i], directory));
     }
-    return SP_OK;
+    if (started)
+        return SP_OK;
+    sw->pcap_directory[0] = '\0';
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        pcap_stop(sw, sw->ports[i]);
+    return command_refuse(out, SP_INVALID_ARGUMENT, directory, "no capture files can be written there");
 }
 
 static int pktgen_command(struct switchd *sw, const struct json *request, struct buffer *out)
@@ -480,9 +329,9 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
         control_subscribe(sw, client, mask);
         return SP_OK;
     case OP_STATE_PUT:
-        return blob_put(data, len, out);
+        return kept_put(data, len, out);
     case OP_STATE_GET:
-        return blob_get(data, len, out);
+        return kept_get(data, len, out);
     case OP_PCAP:
         return pcap_command(sw, data, len, out);
     case OP_SHUTDOWN:

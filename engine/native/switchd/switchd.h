@@ -259,7 +259,7 @@ int pipeline_trace(struct switchd *sw, const struct json *request, struct buffer
 uint64_t pipeline_due(const struct switchd *sw);
 void pipeline_tick(struct switchd *sw, uint64_t now);
 
-/* ---- control.c, commands.c ---- */
+/* ---- control.c, commands.c, impair_command.c, kept.c ---- */
 
 enum { WATCH_LISTENER = 1, WATCH_SIGNALS, WATCH_LINKS };
 enum { /* bits of the subscription mask, in the order of the event kinds from EVENT_DIGEST */
@@ -291,6 +291,10 @@ void control_statistics(const struct control *c, struct buffer *out);
 int command_refuse(struct buffer *out, int code, const char *what, const char *detail);
 bool command_keys(const struct json *object, const char *const *known, struct buffer *out);
 struct port *command_port(struct switchd *sw, const struct json *v);
+int impair_command(struct switchd *sw, const struct json *request, struct buffer *out);
+/* u8 length of a key, key, value (empty: forget it); the value of a key. */
+int kept_put(const uint8_t *data, uint32_t len, struct buffer *out);
+int kept_get(const uint8_t *key, uint32_t len, struct buffer *out);
 
 /* ---- trace.c ---- */
 
