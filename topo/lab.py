@@ -14,27 +14,26 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, ClassVar
 
 from engine.api import DeviceState
-from topo import marks, network, userns
+from topo import marks, network, userns, wiring
 from topo.agents import PORT_OFFSET, Agents, Device
 from topo.fronts import Fronts, device_schedule, of_switch
 from topo.impairments import Impairments, Schedule, constant
-from topo.mininet_nodes import Bmv2Switch, LabError, LabHost, LabInterface, LabLink, LabNet, P4Switch, ShadowplaneSwitch
-from topo.spec import Endpoint, Host, Link, Topology, interface_name, port_mac
+from topo.interrupts import Termination, no_interrupt
+from topo.mininet_nodes import Bmv2Switch, LabError, LabHost, LabLink, LabNet, P4Switch, ShadowplaneSwitch
+from topo.spec import Endpoint, Host, Link, Topology
 
 __all__ = ["Lab", "LabError"]
 
 TARGETS = ("engine", "bmv2")
-LINK_MTU = 2000  # between switches: room for labels and telemetry headers on full-size packets
 
 
 class Lab:
@@ -73,7 +72,7 @@ class Lab:
         self._fronts: Fronts | None = None  # bmv2: its ports have no impairments of their own
         self._agents: Agents | None = None  # bmv2: it has no gNMI of its own
         self._lock = threading.RLock()
-        self._old_handler: Any = None
+        self._termination = Termination()
 
     # --- life ---
 
@@ -83,7 +82,7 @@ class Lab:
         self.id = marks.new_id()
         self._socket_dir = marks.state_dir().parent / "run" / self.id
         self._socket_dir.mkdir(parents=True, mode=0o700)
-        self._install_handler()
+        self._termination.install()
         try:
             self._register()
             began = time.monotonic()
@@ -108,7 +107,7 @@ class Lab:
 
         A second Ctrl-C does not interrupt it.
         """
-        with self._lock, _no_interrupt():
+        with self._lock, no_interrupt():
             if not self.id:
                 return
             if self._impairments is not None:
@@ -130,7 +129,7 @@ class Lab:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
             marks.unregister(self.id)
             self.id = ""
-            self._restore_handler()
+            self._termination.restore()
 
     def __enter__(self) -> Lab:
         return self.start()
@@ -166,7 +165,7 @@ class Lab:
         return self._socket_dir / f"{name}.sock" if self._fronts is None else self._fronts.socket(name)
 
     def interface(self, end: Endpoint) -> str:
-        return interface_name(end.switch, end.port)
+        return wiring.interface(end)
 
     def node(self, name: str) -> Any:
         """Mininet's node (a :class:`~topo.mininet_nodes.LabHost` or a switch), with ``cmd``, ``popen``, ``pid``."""
@@ -292,17 +291,12 @@ class Lab:
                 raise LabError(f"{tool} is not on the PATH: `apt install --no-install-recommends {package}`")
         if self.target == "bmv2" and not Bmv2Switch.available():
             raise LabError("TARGET=bmv2 needs simple_switch_grpc on the PATH; the default target is `engine`")
-        taken = network.existing(self._interface_names())
+        taken = network.existing(wiring.interface_names(self.topology))
         if taken:
             raise LabError(
                 f"interface {taken[0]} exists already: another lab is running, "
                 "or one crashed (`make clean` repairs that)"
             )
-
-    def _interface_names(self) -> list[str]:
-        ends = [host.endpoint for host in self.topology.hosts]
-        ends += [end for link in self.topology.links for end in (link.a, link.b)]
-        return [self.interface(end) for end in ends]
 
     def _own_interfaces(self) -> list[str]:
         return list(network.interfaces_with_alias(marks.ALIAS + self.id))
@@ -343,63 +337,17 @@ class Lab:
             cls = self.switch_classes[self.target]
             self.net.addSwitch(switch.name, cls=cls, device_id=switch.device_id, **special, **common)
 
+    def _host_pids(self) -> dict[str, int]:
+        return {host.name: self.node(host.name).pid for host in self.topology.hosts}
+
     def _make_links(self) -> None:
-        create = []
-        names = self._interface_names()
-        plug = self.interface
         if self.target == "bmv2":
             self._fronts = Fronts(self.topology, self._socket_dir, self.run_dir, self.id)
-            names += self._fronts.interfaces()
-            plug = self._fronts.line
-            for end in self._fronts.ends():
-                create.append(f"link add name {self.interface(end)} type veth peer name {self._fronts.inside(end)}")
-        for host in self.topology.hosts:
-            pid = self.node(host.name).pid
-            create.append(f"link add name {plug(host.endpoint)} type veth peer name {host.name}-eth0 netns {pid}")
-        for link in self.topology.links:
-            create.append(f"link add name {plug(link.a)} type veth peer name {plug(link.b)}")
-        create += [f"link set dev {name} alias {marks.ALIAS}{self.id}" for name in names]
-        network.ip_batch(create)
-        network.quiet_ipv6(names)
-        network.offloads_off(names)
-        network.ip_batch(f"link set dev {name} mtu {LINK_MTU} up" for name in names)
-        for host in self.topology.hosts:
-            self.net.addLink(
-                self.node(host.switch),
-                self.node(host.name),
-                port1=host.port,
-                port2=0,
-                cls1=LabInterface,
-                cls2=LabInterface,
-                params2={"ip": host.ipv4},
-                addr2=host.mac,
-            )
-        for link in self.topology.links:
-            self.net.addLink(
-                self.node(link.a.switch),
-                self.node(link.b.switch),
-                port1=link.a.port,
-                port2=link.b.port,
-                cls1=LabInterface,
-                cls2=LabInterface,
-            )
+        wiring.lay_cables(self.topology, self.id, self._host_pids(), self._fronts)
+        wiring.tell_mininet(self.net, self.topology)
 
     def _configure_hosts(self) -> None:
-        failures: list[BaseException] = []
-
-        def configure(host: Host) -> None:
-            try:
-                network.in_namespace(self.node(host.name).pid, lambda: _configure_host(self.topology, host))
-            except BaseException as exc:
-                failures.append(exc)
-
-        threads = [threading.Thread(target=configure, args=(host,)) for host in self.topology.hosts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failures:
-            raise failures[0]
+        wiring.configure_hosts(self.topology, self._host_pids())
 
     def _start_switches(self) -> None:
         if self._fronts is not None:
@@ -459,51 +407,3 @@ class Lab:
         if not isinstance(node, P4Switch):
             raise LabError(f"{name} is not a switch")
         return node
-
-    def _install_handler(self) -> None:
-        """SIGTERM ends the lab in order, unless the program has its own plans for it."""
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._old_handler = signal.signal(signal.SIGTERM, _exit_on_signal)
-
-    def _restore_handler(self) -> None:
-        if self._old_handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._old_handler)
-            self._old_handler = None
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
-
-
-def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-def _configure_host(topology: Topology, host: Host) -> None:
-    """Addresses, routes and static neighbours, run inside the host's namespace."""
-    name = f"{host.name}-eth0"
-    gateway_mac = port_mac(topology.switch(host.switch).device_id, host.port)
-    network.host_settings(name)
-    network.offloads_off([name])
-    network.ip_batch(_host_lines(host, name, gateway_mac))
-
-
-def _host_lines(host: Host, name: str, gateway_mac: str) -> Iterator[str]:
-    yield "link set dev lo up"
-    yield f"link set dev {name} address {host.mac} addrgenmode none"
-    yield f"link set dev {name} up"
-    for address, gateway, anywhere, flags in (
-        (host.ipv4, host.gateway_ipv4, "0.0.0.0/0", ""),
-        (host.ipv6, host.gateway_ipv6, "::/0", " nodad"),
-    ):
-        yield f"address add {address} dev {name}{flags}"
-        yield f"neighbor replace {gateway} lladdr {gateway_mac} dev {name} nud permanent"
-        yield f"route add {anywhere} via {gateway} dev {name}"
