@@ -21,15 +21,15 @@ class Client:
 
     role: str | None = None
     election: Election = None
-    config: bytes = b""  # the role's config (a packed Any), as given
 
 
 @dataclass(slots=True)
 class _Role:
+    name: str
     clients: list[Client] = field(default_factory=list)
     highest: int = -1
     primary: Client | None = None
-    config: p4r.Role | None = None
+    given: p4r.Role | None = None  # as the latest primary gave it
 
 
 Notice = tuple[Client, p4r.MasterArbitrationUpdate]
@@ -54,14 +54,15 @@ class Arbiter:
     def update(self, client: Client, message: p4r.MasterArbitrationUpdate) -> list[Notice]:
         """Handle an arbitration message; the first notice answers ``client``. Errors end the stream."""
         if message.device_id != self.device_id:
-            raise P4Error(Rpc.NOT_FOUND, f"device id {message.device_id} is unknown; this is {self.device_id}")
+            code = Rpc.NOT_FOUND if client.role is None else Rpc.FAILED_PRECONDITION  # the stream has a device already
+            raise P4Error(code, f"device id {message.device_id} is unknown; this is {self.device_id}")
         if message.role.id:
             raise P4Error(Rpc.UNIMPLEMENTED, "Role.id is deprecated: use Role.name")
         name = message.role.name
         if client.role is not None and client.role != name:
             raise P4Error(Rpc.FAILED_PRECONDITION, f"the stream belongs to role {client.role!r}, not {name!r}")
         election = election_of(message)
-        role = self._roles.setdefault(name, _Role())
+        role = self._roles.setdefault(name, _Role(name))
         if election is not None and any(o.election == election for o in role.clients if o is not client):
             self._tidy(name)
             raise invalid(f"Election id {_text(election)} already used by another client of the role")
@@ -70,11 +71,10 @@ class Arbiter:
             role.clients.append(client)
             client.role = name
         client.election = election
-        if message.HasField("role"):
-            role.config = message.role
         if election is not None and election >= role.highest:
             role.highest = election
             role.primary = client
+            role.given = message.role if message.HasField("role") else None
         elif role.primary is client:
             role.primary = None  # it lowered its own id
         notices = [self._notice(role, client)]
@@ -105,9 +105,11 @@ class Arbiter:
         return client.role is not None and self.primary(client.role) is client
 
     def check(self, role: str, election: Election) -> None:
-        """PERMISSION_DENIED unless ``election`` is that of the role's current primary."""
+        """PERMISSION_DENIED unless ``election`` is that of the role's primary now; NOT_FOUND for an unknown role."""
         primary = self.primary(role)
         if primary is None or primary.election != election:
+            if role and role not in self._roles:
+                raise P4Error(Rpc.NOT_FOUND, f"role {role!r} is unknown: no client has it")
             named = f"role {role!r}" if role else "the default role"
             raise P4Error(Rpc.PERMISSION_DENIED, f"not the primary of {named} (election id {_text(election)})")
 
@@ -118,8 +120,10 @@ class Arbiter:
 
     def _notice(self, role: _Role, client: Client) -> Notice:
         update = p4r.MasterArbitrationUpdate(device_id=self.device_id)
-        if role.config is not None:
-            update.role.CopyFrom(role.config)
+        if role.given is not None:
+            update.role.CopyFrom(role.given)
+        elif role.name:
+            update.role.name = role.name
         if role.highest >= 0:
             update.election_id.high = role.highest >> 64
             update.election_id.low = role.highest & (1 << 64) - 1

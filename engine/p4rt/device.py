@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,9 +14,11 @@ from engine.api import DatapathError, Digest, EngineError, Event, IdleTimeout, P
 from engine.p4rt import pipeline as pipelines
 from engine.p4rt.arbitration import Arbiter, Client, Notice, election_of
 from engine.p4rt.backend import Backend
+from engine.p4rt.budget import Budget
 from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
 from engine.p4rt.outbox import Outbox, stream_error
 from engine.p4rt.pipeline import Pipeline
+from engine.p4rt.reader import is_of_cells
 from engine.p4rt.roles import RoleRules
 from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
 from engine.p4rt.stubs import p4r
@@ -23,6 +26,7 @@ from engine.p4rt.stubs import p4r
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 256
+MOST_KEPT = 256 << 20  # bytes of the data plane's state that reads keep for their clients
 NO_PIPELINE = "No forwarding pipeline config set"
 _SetRequest = p4r.SetForwardingPipelineConfigRequest
 _FLUSH_S = 0.2  # until a large set of extras is kept
@@ -43,6 +47,7 @@ class Device:
         self._outboxes: dict[Client, Outbox] = {}
         self._streams_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        self._kept = Budget(MOST_KEPT)
         self._pipeline: Pipeline | None = None
         self._saved: p4r.ForwardingPipelineConfig | None = None
         self._wake = threading.Condition(threading.Lock())
@@ -124,8 +129,12 @@ class Device:
         if kind == "arbitration":
             rules = RoleRules.of(message.arbitration.role)
             with self._streams_lock:
-                self._send(self.arbiter.update(client, message.arbitration))
-                self._rules[message.arbitration.role.name] = rules
+                if client not in self._outboxes:  # its stream has ended meanwhile: nobody would ever remove it again
+                    return
+                notices = self.arbiter.update(client, message.arbitration)
+                if self.arbiter.is_primary(client):
+                    self._rules[message.arbitration.role.name] = rules
+                self._send(notices)
             return
         box = self._outboxes.get(client)
         if box is None:
@@ -138,7 +147,10 @@ class Device:
             elif kind == "digest_ack":
                 if not self.arbiter.is_primary(client):
                     raise P4Error(Rpc.PERMISSION_DENIED, "only the primary acknowledges digests")
-                self.pipeline.digests.ack(message.digest_ack)
+                running = self.pipeline
+                if message.digest_ack.digest_id not in running.schema.digests:
+                    raise invalid(f"the P4Info has no digest of id 0x{message.digest_ack.digest_id:08x}")
+                running.digests.ack(message.digest_ack)
             else:
                 raise invalid(f"stream message {kind or 'without content'} is not supported")
         except (P4Error, EngineError) as error:
@@ -185,7 +197,7 @@ class Device:
             return
         complete = running.digests.add(schema.id, event.values, time.time_ns())
         if complete is not None:
-            self._broadcast(p4r.StreamMessageResponse(digest=complete))
+            self._broadcast(p4r.StreamMessageResponse(digest=complete), complete.digest_id)
         else:
             with self._wake:
                 self._wake.notify()
@@ -201,15 +213,15 @@ class Device:
         if extra is not None:
             entry.metadata, entry.controller_metadata = extra
         notice = p4r.IdleTimeoutNotification(table_entry=[entry], timestamp=time.time_ns())
-        self._broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice))
+        self._broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice), table.id)
 
-    def _broadcast(self, message: p4r.StreamMessageResponse) -> None:
-        """To the primary of every role that is entitled to it."""
+    def _broadcast(self, message: p4r.StreamMessageResponse, about: int = 0) -> None:
+        """To the primary of every role that is entitled to it; ``about``: id of its digest or table."""
         packet = message.HasField("packet")
         with self._streams_lock:
             for client in self.arbiter.primaries():
                 rules = self._rules.get(client.role or "")
-                if packet and rules is not None and not rules.wants(message.packet):
+                if rules is not None and not (rules.wants(message.packet) if packet else rules.has(about)):
                     continue
                 box = self._outboxes.get(client)
                 if box is not None and not box.put(message) and box.dropped in (1, 1000, 1_000_000):
@@ -233,7 +245,7 @@ class Device:
             if running is None:
                 continue
             for ready in running.digests.due(time.time_ns()):
-                self._broadcast(p4r.StreamMessageResponse(digest=ready))
+                self._broadcast(p4r.StreamMessageResponse(digest=ready), ready.digest_id)
             if running.extras.dirty:
                 with self._write_lock:
                     self._keep_extras(force=True)
@@ -321,14 +333,19 @@ class Device:
                 self._keep_extras()
 
     def read(self, request: p4r.ReadRequest) -> Iterator[bytes]:
-        """The Read RPC: serialized responses."""
+        """The Read RPC: serialized responses, all of one state that no Write has half changed."""
         self.check_device(request.device_id)
-        running = self.pipeline
+        rules = self._rules.get(request.role)
+        covers = None if rules is None else rules.covers
         try:
-            for message in running.reader.read(request):
-                if self._pipeline is not running:
-                    raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
-                yield message
+            with contextlib.nullcontext() if is_of_cells(request) else self._write_lock:
+                running = self.pipeline
+                held, messages = running.reader.read(request, covers)
+            with self._kept.hold(held):
+                for message in messages:
+                    if self._pipeline is not running:
+                        raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+                    yield message
         except DatapathError as error:
             raise P4Error(int(error.code), str(error)) from None
 
@@ -358,7 +375,7 @@ class Device:
                 self._commit(request.config, reconcile=True)
             elif action == _SetRequest.COMMIT:
                 if self._saved is None:
-                    raise P4Error(Rpc.FAILED_PRECONDITION, "no config was saved with VERIFY_AND_SAVE")
+                    raise P4Error(Rpc.NOT_FOUND, "no config was saved with VERIFY_AND_SAVE")
                 pipelines.verify(self._saved, self.backend)
                 self._commit(self._saved, reconcile=False)
 
@@ -386,23 +403,10 @@ class Device:
         log.info("pipeline committed (cookie %d)", config.cookie.cookie)
 
     def get_config(self, request: p4r.GetForwardingPipelineConfigRequest) -> p4r.GetForwardingPipelineConfigResponse:
-        """The GetForwardingPipelineConfig RPC."""
+        """The GetForwardingPipelineConfig RPC; the answer has no config while there is none."""
         self.check_device(request.device_id)
-        config = self.pipeline.config
-        kind = request.response_type
-        types = p4r.GetForwardingPipelineConfigRequest
-        out = p4r.GetForwardingPipelineConfigResponse()
-        if kind not in types.ResponseType.values():
-            raise invalid(f"unknown response type {kind}")
-        if config.HasField("cookie"):
-            out.config.cookie.CopyFrom(config.cookie)
-        else:
-            out.config.SetInParent()
-        if kind in (types.ALL, types.P4INFO_AND_COOKIE):
-            out.config.p4info.CopyFrom(config.p4info)
-        if kind in (types.ALL, types.DEVICE_CONFIG_AND_COOKIE):
-            out.config.p4_device_config = config.p4_device_config
-        return out
+        running = self._pipeline
+        return pipelines.answer(running.config if running is not None else None, request.response_type)
 
     def install(self, config: p4r.ForwardingPipelineConfig) -> None:
         """Load a config without a controller (the program named on the command line)."""

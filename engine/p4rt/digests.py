@@ -6,7 +6,9 @@ Pure state with the clock passed in; :mod:`engine.p4rt.events` drives it.
   server then sends at 1,024.
 * ``max_timeout_ns``: a list is sent when its oldest message has waited that long; 0: every message at once.
 * ``ack_timeout_ns``: a message equal to one in a list that is neither acknowledged nor older than this is suppressed
-  (counted). 0: nothing is suppressed. An absent acknowledgement never stops further, different messages.
+  (counted). 0: no list is remembered. An absent acknowledgement never stops further, different messages.
+
+The messages of one list are distinct: one that waits already is suppressed, too.
 """
 
 from __future__ import annotations
@@ -103,20 +105,20 @@ class DigestBuffer:
         if channel is None:
             return None
         config = channel.config
+        if values in channel.waiting_set:
+            self.suppressed += 1
+            return None
         if config.ack_timeout_ns:
-            if values in channel.waiting_set:
-                self.suppressed += 1
-                return None
             earlier = channel.unacked.get(values)
             if earlier is not None:
                 if earlier[1] > now_ns:
                     self.suppressed += 1
                     return None
                 del channel.unacked[values]
-            channel.waiting_set.add(values)
         if not channel.waiting:
             channel.due_ns = now_ns + config.max_timeout_ns
         channel.waiting.append(values)
+        channel.waiting_set.add(values)
         if not config.max_timeout_ns or len(channel.waiting) >= channel.limit:
             return self._flush(channel, now_ns)
         return None

@@ -47,6 +47,26 @@ class Pipeline:
         return Pipeline(config, schema, extras, digests, writer, reader, Decoder(schema))
 
 
+def answer(
+    config: p4r.ForwardingPipelineConfig | None, kind: int
+) -> p4r.GetForwardingPipelineConfigResponse:
+    """The parts of a config that a client asked for; without one the answer is empty."""
+    types = p4r.GetForwardingPipelineConfigRequest
+    if kind not in types.ResponseType.values():
+        raise invalid(f"unknown response type {kind}")
+    out = p4r.GetForwardingPipelineConfigResponse()
+    if config is None:
+        return out
+    out.config.SetInParent()
+    if config.HasField("cookie"):
+        out.config.cookie.CopyFrom(config.cookie)
+    if kind in (types.ALL, types.P4INFO_AND_COOKIE):
+        out.config.p4info.CopyFrom(config.p4info)
+    if kind in (types.ALL, types.DEVICE_CONFIG_AND_COOKIE):
+        out.config.p4_device_config = config.p4_device_config
+    return out
+
+
 def verify(config: p4r.ForwardingPipelineConfig, backend: Backend) -> Schema:
     """Compile the program and bind the P4Info to it, without touching what runs."""
     if not config.HasField("p4info"):

@@ -7,10 +7,10 @@ which no client may use or sees; they are found again in the data plane itself a
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from engine.api import DatapathError, GroupMember, Op
+from engine.api import ActionCall, DatapathError, GroupMember, Op
 from engine.codec import Command, group_members
 from engine.commands import Commands
 from engine.p4rt.actions import GROUP
@@ -18,7 +18,7 @@ from engine.p4rt.errors import P4Error, Rpc, invalid, not_found
 from engine.p4rt.schema import ProfileSchema, Schema, unknown
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.tables import ONE_SHOT_BASE, TableSchema
+from engine.p4rt.tables import ONE_SHOT_BASE, RawEntry, TableSchema
 from engine.p4rt.values import delimited, encode, port_number
 
 _SET = p4r.TableAction.ACTION_PROFILE_ACTION_SET_FIELD_NUMBER
@@ -209,30 +209,45 @@ class Profiles:
         for member in members:
             self._member(Op.DELETE, profile, member.member, b"\0")
 
-    def one_shot_reader(self) -> Callable[[TableSchema, int], bytes]:
-        """A function (table, hidden group) -> TableAction in wire form; reads each profile at most once."""
-        cache: dict[int, tuple[dict[int, list[GroupMember]], dict[int, Any]]] = {}
+    def everything(self, profile: ProfileSchema) -> tuple[dict[int, list[GroupMember]], dict[int, ActionCall]]:
+        """(groups, members) of a profile, the hidden ones too."""
+        return self._commands.group_read(profile.index), self._commands.member_read(profile.index)
 
-        def wire(table: TableSchema, group: int) -> bytes:
-            if table.profile is None:
-                raise not_found(f"table {table.name} refers to group {group} without an action profile")
-            profile = self.profile(table.profile)
-            if profile.id not in cache:
-                cache[profile.id] = (
-                    self._commands.group_read(profile.index),
-                    self._commands.member_read(profile.index),
-                )
-            groups, members = cache[profile.id]
-            out = p4r.ActionProfileActionSet()
-            for member in groups.get(group, []):
-                call = members[member.member]
-                item = out.action_profile_actions.add(weight=0 if profile.weights_disallowed else member.weight)
-                item.action.CopyFrom(profile.by_index[call.action].message(call.params))
-                if member.watch_port is not None:
-                    item.watch_port = encode(member.watch_port)
-            return delimited(_SET, out.SerializeToString())
 
-        return wire
+class OneShots:
+    """The action sets behind hidden groups, of one read: each profile is read at most once."""
+
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
+        self._known: dict[int, tuple[dict[int, list[GroupMember]], dict[int, ActionCall]]] = {}
+
+    def take(self, table: TableSchema) -> ProfileSchema:
+        """Read the table's profile now, if that was not done before."""
+        if table.profile is None:
+            raise not_found(f"table {table.name} has no action profile")
+        profile = self._profiles.profile(table.profile)
+        if profile.id not in self._known:
+            self._known[profile.id] = self._profiles.everything(profile)
+        return profile
+
+    def wire(self, table: TableSchema, group: int) -> bytes:
+        """The TableAction for a hidden group, in wire form."""
+        profile = self.take(table)
+        groups, members = self._known[profile.id]
+        out = p4r.ActionProfileActionSet()
+        for member in groups.get(group, []):
+            call = members[member.member]
+            item = out.action_profile_actions.add(weight=0 if profile.weights_disallowed else member.weight)
+            item.action.CopyFrom(profile.by_index[call.action].message(call.params))
+            if member.watch_port is not None:
+                item.watch_port = encode(member.watch_port)
+        return delimited(_SET, out.SerializeToString())
+
+
+def is_hidden(entry: RawEntry) -> bool:
+    """Whether an entry's action is a one-shot set."""
+    kind, number = struct.unpack_from("<BI", entry.action)
+    return bool(kind == GROUP and number >= ONE_SHOT_BASE)
 
 
 def member_weight(profile: ProfileSchema, weight: int, what: str) -> int:

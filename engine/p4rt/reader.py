@@ -1,13 +1,15 @@
 """The Read RPC: entities in protobuf's wire format, in messages of limited size.
 
-Large reads go straight from the data plane's bytes to the client's, in slices, so that neither side holds a whole
-table and packets are never kept waiting for long.
+P4Runtime wants a read to show a state that no Write has half changed. So what tables, profiles and the like hold is
+taken from the data plane at once, while no Write runs, in its own compact bytes and in slices between which packets
+pass; it becomes messages when the client takes them. Cells of registers, counters and meters change with every packet
+anyway: they are read as the client takes them.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engine.api import DatapathError
@@ -15,12 +17,12 @@ from engine.codec import Command, octets
 from engine.commands import Commands
 from engine.p4rt.digests import DigestBuffer
 from engine.p4rt.errors import Rpc, invalid, unimplemented
-from engine.p4rt.profiles import Profiles
+from engine.p4rt.profiles import OneShots, Profiles, is_hidden
 from engine.p4rt.replication import Replication
 from engine.p4rt.schema import ArraySchema, Schema, unknown
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
-from engine.p4rt.tables import OneShot, RawEntry, TableSchema, Want, counter_wire
+from engine.p4rt.tables import Metadata, RawEntry, TableSchema, Want, counter_wire
 from engine.p4rt.tablewriter import read_meter
 from engine.p4rt.values import delimited, varint
 from engine.p4rt.wire import READ_ENTITIES, cell_data, check_index, meter_config
@@ -36,7 +38,10 @@ _DIRECT_METER = p4r.Entity.DIRECT_METER_ENTRY_FIELD_NUMBER
 _METER_CONFIG = p4r.TableEntry.METER_CONFIG_FIELD_NUMBER
 _DATA = p4r.DirectCounterEntry.DATA_FIELD_NUMBER
 
+_CELLS = frozenset({"register_entry", "counter_entry", "meter_entry"})
+
 Bodies = Iterator[bytes]  # serialized Entity messages
+Slices = list[tuple[bytes, int]]  # TABLE_READ replies, with the number of entries in each
 Selection = tuple[TableSchema, bytes | None, int]  # table, key (None: all entries), priority
 
 
@@ -52,6 +57,7 @@ class Reader:
         self._digests = digests
         self._profiles = profiles
         self._replication = Replication(commands, extras)
+        self._held = 0  # bytes taken, over all reads
         self._readers: dict[str, Callable[[Any], Bodies]] = {
             "table_entry": self._table_entry,
             "direct_counter_entry": self._direct_counter,
@@ -67,18 +73,32 @@ class Reader:
             "extern_entry": self._extern,
         }
 
-    def read(self, request: p4r.ReadRequest) -> Iterator[bytes]:
-        """Serialized ReadResponse messages; at least one."""
+    def read(
+        self, request: p4r.ReadRequest, covers: Callable[[p4r.Entity], bool] | None = None
+    ) -> tuple[int, Iterator[bytes]]:
+        """(bytes of state that are kept until the end, serialized ReadResponse messages; at least one).
+
+        ``covers``: which entities to show. Nobody may write before this returns, except where :func:`is_of_cells`.
+        """
         bodies: list[Bodies] = []
+        before = self._held
         for entity in request.entities:
             kind = entity.WhichOneof("entity")
             if kind is None:
                 raise invalid("the read has an entity without a kind")
             bodies.append(self._readers[kind](getattr(entity, kind)))
+        held = 0 if is_of_cells(request) else self._held - before
+        chosen = _chained(bodies)
+        if covers is not None:
+            chosen = (body for body in chosen if covers(p4r.Entity.FromString(body)))
+        return held, self._messages(chosen)
+
+    @staticmethod
+    def _messages(bodies: Bodies) -> Iterator[bytes]:
         sent = False
         parts: list[bytes] = []
         size = 0
-        for body in _chained(bodies):
+        for body in bodies:
             parts.append(READ_ENTITIES + varint(len(body)))
             parts.append(body)
             size += len(body)
@@ -89,6 +109,12 @@ class Reader:
                 sent = True
         if parts or not sent:
             yield b"".join(parts)
+
+    def _keep(self, bodies: Iterable[bytes]) -> Bodies:
+        """The bodies, taken now."""
+        kept = list(bodies)
+        self._held += sum(map(len, kept))
+        return iter(kept)
 
     # -- tables ----------------------------------------------------------------------------------------------------
 
@@ -103,32 +129,24 @@ class Reader:
             raise unimplemented("meters do not count by colour")
         if want.since_hit and entry.table_id and not tables[0].idle:
             raise invalid(f"table {tables[0].name} does not support idle time-outs")
-        one_shot = self._profiles.one_shot_reader()
+        one_shot, metadata = OneShots(self._profiles), dict(self._extras.metadata)
         if entry.is_default_action:
-            return (delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
-        if len(entry.match):
-            key = tables[0].key(entry.match)
-            return self._table(tables[0], want, one_shot, key, tables[0].priority(entry.priority))
-        if not entry.priority and not entry.metadata and not entry.action.WhichOneof("type"):
-            return _chained([self._table(table, want, one_shot) for table in tables])
-        return self._filtered(entry, _chained([self._table(table, want, one_shot) for table in tables]))
+            found = self._keep(delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
+        elif len(entry.match):
+            key, priority = tables[0].key(entry.match), tables[0].priority(entry.priority)
+            found = self._table(tables[0], want, one_shot, metadata, key, priority)
+        else:
+            found = _chained([self._table(table, want, one_shot, metadata) for table in tables])
+        if entry.priority or entry.metadata or entry.controller_metadata or entry.action.WhichOneof("type"):
+            return _filtered(entry, found)
+        return found
 
-    def _filtered(self, wanted: p4r.TableEntry, bodies: Bodies) -> Bodies:
-        for body in bodies:
-            entry = p4r.Entity.FromString(body).table_entry
-            if wanted.priority and entry.priority != wanted.priority:
-                continue
-            if wanted.metadata and entry.metadata != wanted.metadata:
-                continue
-            if wanted.action.WhichOneof("type") and entry.action != wanted.action:
-                continue
-            yield body
-
-    def _default(self, table: TableSchema, one_shot: OneShot) -> bytes:
+    def _default(self, table: TableSchema, one_shot: OneShots) -> bytes:
         action = self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index))
-        return table.default_wire(action, one_shot, self._extras.metadata.get((table.index, b"", 0)))
+        return table.default_wire(action, one_shot.wire, self._extras.metadata.get((table.index, b"", 0)))
 
-    def _slices(self, table: TableSchema, key: bytes | None, priority: int) -> Iterator[tuple[bytes, int]]:
+    def _slices(self, table: TableSchema, key: bytes | None, priority: int) -> Slices:
+        out: Slices = []
         cursor = 0
         while True:
             request = struct.pack("<IIIB", table.index, cursor, SLICE, key is not None)
@@ -138,27 +156,37 @@ class Reader:
                 reply = self._commands.command(Command.TABLE_READ, request)
             except DatapathError as error:
                 if key is not None and int(error.code) == Rpc.NOT_FOUND:
-                    return
+                    return out
                 raise
             cursor, count = struct.unpack_from("<II", reply)
-            yield reply, count
+            out.append((reply, count))
+            self._held += len(reply)
             if not cursor or key is not None:
-                return
+                return out
 
     def _table(
-        self, table: TableSchema, want: Want, one_shot: OneShot, key: bytes | None = None, priority: int = 0
+        self,
+        table: TableSchema,
+        want: Want,
+        one_shot: OneShots,
+        metadata: Metadata,
+        key: bytes | None = None,
+        priority: int = 0,
     ) -> Bodies:
-        tag = varint(_TABLE_ENTRY << 3 | 2)
-        for reply, count in self._slices(table, key, priority):
-            bodies = table.wires(reply, 8, count, want, self._extras.metadata, one_shot)
-            if want.meter and table.meter is not None:
-                entries = table.raw_entries(reply, 8, count)
-                bodies = [
-                    body + self._meter_part(table, raw, _METER_CONFIG)
-                    for body, raw in zip(bodies, entries, strict=True)
-                ]
-            for body in bodies:
-                yield tag + varint(len(body)) + body
+        slices = self._slices(table, key, priority)
+        entries = (raw for reply, count in slices for raw in table.raw_entries(reply, 8, count))
+        if table.profile is not None and any(map(is_hidden, entries)):
+            one_shot.take(table)
+        configs = self._meters_of(table, slices, _METER_CONFIG) if want.meter and table.meter is not None else None
+
+        def bodies() -> Bodies:
+            tag = varint(_TABLE_ENTRY << 3 | 2)
+            for reply, count in slices:
+                for body in table.wires(reply, 8, count, want, metadata, one_shot.wire):
+                    whole = body if configs is None else body + next(configs)
+                    yield tag + varint(len(whole)) + whole
+
+        return bodies()
 
     def _direct(self, wanted: p4r.TableEntry, has: Callable[[TableSchema], bool], what: str) -> list[Selection]:
         """The entries whose direct counters or meters (``what``) a read asks for."""
@@ -179,40 +207,39 @@ class Reader:
         request = struct.pack("<IIIB", table.index, 0, 1, 1) + key + struct.pack("<i", priority)
         self._commands.command(Command.TABLE_READ, request)  # NOT_FOUND
 
-    def _entries(self, chosen: list[Selection]) -> Iterator[tuple[TableSchema, RawEntry, bytes]]:
-        """(table, entry, the ``table_entry`` field of a direct resource) for all that was chosen."""
-        for table, key, priority in chosen:
-            for reply, count in self._slices(table, key, priority):
-                for raw in table.raw_entries(reply, 8, count):
-                    yield table, raw, delimited(1, table.match_wire(raw.key, raw.priority))
+    def _taken(self, chosen: list[Selection]) -> list[tuple[TableSchema, Slices]]:
+        return [(table, self._slices(table, key, priority)) for table, key, priority in chosen]
 
     def _direct_counter(self, entry: p4r.DirectCounterEntry) -> Bodies:
         chosen = self._direct(entry.table_entry, lambda table: table.counter is not None, "counter")
         return (
             delimited(_DIRECT_COUNTER, head + delimited(_DATA, counter_wire(raw.packets, raw.octets)))
-            for _table, raw, head in self._entries(chosen)
+            for raw, head in _heads(self._taken(chosen))
         )
 
     def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
         if entry.HasField("counter_data"):
             raise unimplemented("meters do not count by colour")
         chosen = self._direct(entry.table_entry, lambda table: table.meter is not None, "meter")
+        taken = self._taken(chosen)
         tag = p4r.DirectMeterEntry.CONFIG_FIELD_NUMBER
-        return (
-            delimited(_DIRECT_METER, head + self._meter_part(table, raw, tag))
-            for table, raw, head in self._entries(chosen)
-        )
+        configs = _chained([self._meters_of(table, slices, tag) for table, slices in taken])
+        return (delimited(_DIRECT_METER, head + next(configs)) for _raw, head in _heads(taken))
 
-    def _meter_part(self, table: TableSchema, raw: RawEntry, tag: int) -> bytes:
-        """The field ``tag`` with the configuration of an entry's meter; nothing when it is the default one."""
-        config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
-        return b"" if config is None else delimited(tag, config.SerializeToString())
+    def _meters_of(self, table: TableSchema, slices: Slices, tag: int) -> Bodies:
+        """For each entry the field ``tag`` with its meter's configuration, nothing when that is the default one."""
+
+        def part(raw: RawEntry) -> bytes:
+            config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
+            return b"" if config is None else delimited(tag, config.SerializeToString())
+
+        return self._keep(part(raw) for reply, count in slices for raw in table.raw_entries(reply, 8, count))
 
     # -- action profiles -------------------------------------------------------------------------------------------
 
     def _member(self, entry: p4r.ActionProfileMember) -> Bodies:
         profiles = self._profile_list(entry.action_profile_id)
-        return (
+        return self._keep(
             p4r.Entity(action_profile_member=member).SerializeToString()
             for profile in profiles
             for member in self._profiles.members(profile, entry.member_id)
@@ -220,7 +247,7 @@ class Reader:
 
     def _group(self, entry: p4r.ActionProfileGroup) -> Bodies:
         profiles = self._profile_list(entry.action_profile_id)
-        return (
+        return self._keep(
             p4r.Entity(action_profile_group=group).SerializeToString()
             for profile in profiles
             if profile.with_selector
@@ -298,7 +325,7 @@ class Reader:
 
     def _replicate(self, entry: p4r.PacketReplicationEngineEntry) -> Bodies:
         found = self._replication.read(entry)
-        return (p4r.Entity(packet_replication_engine_entry=item).SerializeToString() for item in found)
+        return self._keep(p4r.Entity(packet_replication_engine_entry=item).SerializeToString() for item in found)
 
     def _value_set(self, entry: p4r.ValueSetEntry) -> Bodies:
         known = self._schema.value_sets
@@ -306,7 +333,7 @@ class Reader:
             unknown("value set", entry.value_set_id, [v.array for v in known.values()])
         ids = [entry.value_set_id] if entry.value_set_id else list(known)
         kept = self._extras.value_sets
-        return (
+        return self._keep(
             p4r.Entity(value_set_entry=kept.get(id_, p4r.ValueSetEntry(value_set_id=id_))).SerializeToString()
             for id_ in ids
         )
@@ -319,6 +346,37 @@ class Reader:
 
     def _extern(self, entry: p4r.ExternEntry) -> Bodies:
         raise unimplemented(f"extern type 0x{entry.extern_type_id:08x} is unknown: v1model has no such externs")
+
+
+def is_of_cells(request: p4r.ReadRequest) -> bool:
+    """Whether a read asks for nothing but cells of registers, counters and meters."""
+    return all(entity.WhichOneof("entity") in _CELLS for entity in request.entities)
+
+
+def _filtered(wanted: p4r.TableEntry, bodies: Bodies) -> Bodies:
+    """Those that have what ``wanted`` says; of a direct action only its id counts."""
+    kind = wanted.action.WhichOneof("type")
+    for body in bodies:
+        entry = p4r.Entity.FromString(body).table_entry
+        if wanted.priority and entry.priority != wanted.priority:
+            continue
+        if wanted.metadata and entry.metadata != wanted.metadata:
+            continue
+        if wanted.controller_metadata and entry.controller_metadata != wanted.controller_metadata:
+            continue
+        if kind == "action" and entry.action.action.action_id != wanted.action.action.action_id:
+            continue
+        if kind not in (None, "action") and entry.action != wanted.action:
+            continue
+        yield body
+
+
+def _heads(taken: list[tuple[TableSchema, Slices]]) -> Iterator[tuple[RawEntry, bytes]]:
+    """(entry, the ``table_entry`` field of its direct resource) for all entries."""
+    for table, slices in taken:
+        for reply, count in slices:
+            for raw in table.raw_entries(reply, 8, count):
+                yield raw, delimited(1, table.match_wire(raw.key, raw.priority))
 
 
 def _index_wire(index: int) -> bytes:

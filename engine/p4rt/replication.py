@@ -13,6 +13,7 @@ from engine.p4rt.stubs import p4r
 from engine.p4rt.values import port_number
 
 MAX_CLASS = 7  # priority queues
+MAX_NUMBER = 0xFFFF  # of a multicast group and of a replica's instance: bit<16> mcast_grp, egress_rid
 
 
 def _port(replica: Any, what: str) -> int:
@@ -30,6 +31,8 @@ def _replicas(entry: Any, what: str) -> list[tuple[int, int]]:
     def add(port: int, instance: int, mark: int) -> None:
         if (port, instance) in seen:
             raise invalid(f"{what}: port {port}, instance {instance} is listed twice")
+        if instance > MAX_NUMBER:
+            raise invalid(f"{what}: instance {instance} is above {MAX_NUMBER}")
         seen.add((port, instance))
         out.append((port | mark, instance))
 
@@ -65,6 +68,8 @@ class Replication:
         what = f"multicast group {number}"
         kept = self._extras.multicast
         _check(op, number, number in kept, what)
+        if number > MAX_NUMBER:
+            raise invalid(f"{what}: its id is above {MAX_NUMBER}")
         pairs = [] if op is Op.DELETE else _replicas(entry, what)
         self._send(what, lambda: self._commands.multicast_write(op, number, pairs))
         self._keep(kept, op, number, entry)

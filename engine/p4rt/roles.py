@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid, unimplemented
+from google.protobuf.message import DecodeError
+
+from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
 from engine.p4rt.stubs import p4r, stratum
 
 _ID_FIELDS = {
@@ -41,20 +43,37 @@ class RoleRules:
             raise invalid("the default role has full access: a config is not allowed")
         config = stratum.P4RoleConfig()
         if not role.config.Is(config.DESCRIPTOR):
-            raise unimplemented(f"role config {role.config.type_url}: only stratum's P4RoleConfig is known")
-        role.config.Unpack(config)
+            raise invalid(f"role config {role.config.type_url}: only stratum's P4RoleConfig is known")
+        try:
+            role.config.Unpack(config)
+        except DecodeError:
+            raise invalid("the role's config is no P4RoleConfig, whatever its type says") from None
         return RoleRules(config)
+
+    def has(self, id_: int) -> bool:
+        """Whether an object of the P4Info is within the role."""
+        return not self._ids or id_ in self._ids
+
+    def covers(self, entity: p4r.Entity) -> bool:
+        """Whether an entity is within the role; what belongs to no object of the P4Info always is."""
+        return self._outside(entity) is None
 
     def check(self, entity: p4r.Entity) -> None:
         """PERMISSION_DENIED for an update of something outside the role."""
+        outside = self._outside(entity)
+        if outside is not None:
+            raise P4Error(Rpc.PERMISSION_DENIED, f"the role may not write {outside}")
+
+    def _outside(self, entity: p4r.Entity) -> str | None:
+        """What an entity outside of the role is; None when it is inside."""
         kind = entity.WhichOneof("entity") or ""
         message: Any = getattr(entity, kind) if kind else None
         if kind in ("direct_counter_entry", "direct_meter_entry"):
             message, kind = message.table_entry, "table_entry"
-        if kind in _ID_FIELDS and self._ids:
-            id_ = getattr(message, _ID_FIELDS[kind])
-            if id_ not in self._ids:
-                raise P4Error(Rpc.PERMISSION_DENIED, f"the role may not write {kind} of id 0x{id_:08x}")
+        if kind not in _ID_FIELDS:
+            return None
+        id_ = getattr(message, _ID_FIELDS[kind])
+        return None if self.has(id_) else f"{kind} of id 0x{id_:08x}"
 
     def check_all(self, request: p4r.WriteRequest) -> None:
         """BatchError when an update is outside the role; then none may be applied."""

@@ -112,10 +112,10 @@ class TableSchema:
         if self.const:
             raise const_entries(self)
         key = self.key(entry.match)
-        idle = entry.idle_timeout_ns
-        if idle and (idle < 0 or not self.idle):
-            raise self._bad_idle(idle)
-        action = b"\0" if op is Op.DELETE else self.action(entry.action)
+        if op is Op.DELETE:  # nothing but the key counts
+            return self._heads[op] + key + _TAIL.pack(self.priority(entry.priority), 0) + b"\0"
+        idle = self.idle_timeout(entry.idle_timeout_ns)
+        action = self.action(entry.action)
         return self._heads[op] + key + _TAIL.pack(self.priority(entry.priority), idle) + action
 
     def keyed(self, op: Op, key: bytes, priority: int, idle: int, action: bytes) -> bytes:
@@ -195,9 +195,9 @@ class TableSchema:
                 raise invalid(f"table {self.name} has no action with id {call.action_id}")
             if default:
                 if schema.id in self._table_only:
-                    raise invalid(f"table {self.name}: action {schema.name} is @tableonly")
+                    raise P4Error(Rpc.PERMISSION_DENIED, f"table {self.name}: action {schema.name} is @tableonly")
             elif schema.id in self.default_only:
-                raise invalid(f"table {self.name}: action {schema.name} is @defaultonly")
+                raise P4Error(Rpc.PERMISSION_DENIED, f"table {self.name}: action {schema.name} is @defaultonly")
             return schema.encode(call)
         if kind is None:
             raise invalid(f"table {self.name}: the action is missing")
@@ -214,10 +214,13 @@ class TableSchema:
             raise P4Error(Rpc.NOT_FOUND, f"table {self.name}: {what} {number} does not exist")
         return number
 
-    def _bad_idle(self, idle: int) -> P4Error:
+    def idle_timeout(self, idle: int) -> int:
+        """Check that an idle time-out (ns) is given only where the table has them."""
         if idle < 0:
-            return invalid(f"table {self.name}: idle time-out {idle} is negative")
-        return invalid(f"table {self.name} does not support idle time-outs")
+            raise invalid(f"table {self.name}: idle time-out {idle} is negative")
+        if idle and not self.idle:
+            raise invalid(f"table {self.name} does not support idle time-outs")
+        return idle
 
     # -- from the data plane ---------------------------------------------------------------------------------------
 

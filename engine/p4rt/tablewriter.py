@@ -59,11 +59,11 @@ class TableWriter:
             return None
         if entry.controller_metadata or self._extras.metadata:
             return None
-        if entry.HasField("time_since_last_hit") or entry.HasField("meter_counter_data"):
+        if entry.HasField("time_since_last_hit") or entry.HasField("meter_counter_data") or entry.is_const:
             return None
         if entry.is_default_action:
             return table.default_update(op, entry)
-        if table.profile is not None or table.const:
+        if table.profile is not None or table.const or _keeps_action(op, entry):
             return None
         return table.update(op, entry)
 
@@ -101,6 +101,9 @@ class TableWriter:
             self._const(table, op, entry)
             return
         group = None
+        if _keeps_action(op, entry):
+            self._keep_action(table, entry)
+            return
         if op is not Op.DELETE and entry.action.HasField("action_profile_action_set"):
             plain = p4r.TableEntry()
             plain.CopyFrom(entry)
@@ -124,6 +127,16 @@ class TableWriter:
             self._profiles.release(table, old.action)
         self._write_extras(table, op, key, entry)
 
+    def _keep_action(self, table: TableSchema, entry: p4r.TableEntry) -> None:
+        """A MODIFY of everything but the action."""
+        key, priority = table.key(entry.match), table.priority(entry.priority)
+        idle = table.idle_timeout(entry.idle_timeout_ns)
+        old = self.find(table, key, priority)
+        if old is None:
+            raise refusal(table, Op.MODIFY, Rpc.NOT_FOUND)
+        self._one(table, Op.MODIFY, table.keyed(Op.MODIFY, key, priority, idle, old.action))
+        self._write_extras(table, Op.MODIFY, key, entry)
+
     def _const(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
         """Of an entry that the program fixes only the direct resources can be modified, without naming its action."""
         if op is not Op.MODIFY or entry.action.WhichOneof("type") is not None:
@@ -145,6 +158,8 @@ class TableWriter:
             raise refusal(table, op, code)
 
     def _check_extras(self, table: TableSchema, op: Op, entry: p4r.TableEntry) -> None:
+        if entry.is_const:
+            raise invalid(f"table {table.name}: is_const cannot be written")
         if op is Op.DELETE:
             return
         if entry.HasField("meter_counter_data"):
@@ -195,3 +210,8 @@ class TableWriter:
             self._commands.command(Command.DIRECT_WRITE, struct.pack("<I", table.index) + key + tail)
         except DatapathError as error:
             raise P4Error(int(error.code), f"table {table.name}: direct counter: {error}") from None
+
+
+def _keeps_action(op: Op, entry: p4r.TableEntry) -> bool:
+    """Whether an update leaves the action as it is: a MODIFY of an entry (not the default one) that names none."""
+    return op is Op.MODIFY and not entry.is_default_action and entry.action.WhichOneof("type") is None

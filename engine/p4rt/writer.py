@@ -18,7 +18,7 @@ from engine.commands import Commands
 from engine.p4rt import valuesets
 from engine.p4rt.decoder import Decoded
 from engine.p4rt.digests import DigestBuffer
-from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid, unimplemented
+from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid, not_found, unimplemented
 from engine.p4rt.profiles import Profiles
 from engine.p4rt.replication import Replication
 from engine.p4rt.schema import ArraySchema, Schema, unknown
@@ -231,11 +231,12 @@ class Writer:
         array = self._schema.counters.get(entry.counter_id)
         if array is None:
             unknown("counter", entry.counter_id, self._schema.counters.values())
-        data = entry.data
+        data, cells = entry.data, self._cells(array, entry, "counter")
         if data.packet_count < 0 or data.byte_count < 0:
             raise invalid(f"counter {array.name}: a counter cannot be negative")
-        for index in self._cells(array, entry, "counter"):
-            self._commands.counter_write(array.index, index, data.packet_count, data.byte_count)
+        if entry.HasField("data"):  # without: nothing is modified
+            for index in cells:
+                self._commands.counter_write(array.index, index, data.packet_count, data.byte_count)
 
     def _direct_counter(self, op: Op, entry: p4r.DirectCounterEntry) -> None:
         _modify_only(op, "DirectCounterEntry")
@@ -246,7 +247,10 @@ class Writer:
             raise unimplemented(f"table {table.name}: v1model counts no misses, the default entry has no counter")
         key = table.key(entry.table_entry.match)
         priority = table.priority(entry.table_entry.priority)
-        self.tables.write_counter(table, key, priority, entry.data)
+        if entry.HasField("data"):
+            self.tables.write_counter(table, key, priority, entry.data)
+        elif self.tables.find(table, key, priority) is None:
+            raise not_found(f"table {table.name}: direct counter: no such entry")
 
     def _meter(self, op: Op, entry: p4r.MeterEntry) -> None:
         _modify_only(op, "MeterEntry")

@@ -136,11 +136,14 @@ class RawClient:
         )
 
     def get_config(self, kind: str = "ALL") -> p4r.ForwardingPipelineConfig:
+        return self.get_config_response(kind).config
+
+    def get_config_response(self, kind: str = "ALL") -> p4r.GetForwardingPipelineConfigResponse:
         request = p4r.GetForwardingPipelineConfigRequest(
             device_id=1, response_type=p4r.GetForwardingPipelineConfigRequest.ResponseType.Value(kind)
         )
         method = self.call("GetForwardingPipelineConfig", "unary_unary", p4r.GetForwardingPipelineConfigResponse)
-        return method(request, timeout=TIMEOUT_S).config
+        return method(request, timeout=TIMEOUT_S)
 
     def write(self, *updates: tuple[int, dict[str, Any]], atomicity: int = 0, **more: Any) -> None:
         """Each update: (type, {entity kind: message})."""
@@ -155,8 +158,8 @@ class RawClient:
     def insert(self, *entries: p4r.TableEntry) -> None:
         self.write(*((INSERT, {"table_entry": entry}) for entry in entries))
 
-    def read(self, **entity: Any) -> list[p4r.Entity]:
-        request = p4r.ReadRequest(device_id=1, entities=[p4r.Entity(**entity)])
+    def read(self, role: str = "", **entity: Any) -> list[p4r.Entity]:
+        request = p4r.ReadRequest(device_id=1, role=role, entities=[p4r.Entity(**entity)])
         out: list[p4r.Entity] = []
         for response in self.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=3 * TIMEOUT_S):
             out += response.entities

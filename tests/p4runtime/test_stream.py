@@ -146,7 +146,9 @@ def test_equal_digests_are_suppressed_until_acknowledged(raw: RawClient, primary
 
 def test_an_ack_for_an_unknown_digest(raw: RawClient, primary: Stream) -> None:
     primary.send(digest_ack=p4r.DigestListAck(digest_id=5, list_id=1))
-    assert primary.next("error").canonical_code == 5
+    assert primary.next("error").canonical_code == 3, "not in the P4Info"
+    primary.send(digest_ack=p4r.DigestListAck(digest_id=DIGEST, list_id=1))
+    assert primary.next("error").canonical_code == 5, "not configured"
 
 
 def test_idle_notifications(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:

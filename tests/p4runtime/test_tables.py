@@ -188,7 +188,7 @@ def test_default_entries(raw: RawClient, backend: FakeBackend) -> None:
 
 def test_action_scopes(raw: RawClient) -> None:
     entry = exact(1, action=p4r.TableAction(action=p4r.Action(action_id=NOACTION)))
-    fails(raw, entry, INVALID, "NoAction", "defaultonly")
+    fails(raw, entry, DENIED, "NoAction", "defaultonly")
 
 
 def test_const_tables_are_refused(raw: RawClient) -> None:
