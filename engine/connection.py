@@ -14,6 +14,7 @@ from engine.api import Code, DatapathError
 
 MESSAGE_MAX = 64 << 20  # bytes
 _HEADER = struct.Struct("<IIHH")
+_TIMEVAL = struct.Struct("@ll")  # of SO_RCVTIMEO: seconds and microseconds, both 0 for ever
 
 
 class Connection:
@@ -29,6 +30,14 @@ class Connection:
         except OSError as error:
             self._socket.close()
             raise DatapathError(Code.UNAVAILABLE, f"no switch process at {path}: {error}") from error
+        self._limit(timeout)
+
+    def _limit(self, timeout: float | None) -> None:
+        """The kernel's time-outs: with Python's each ``send`` and ``recv`` is two system calls."""
+        self._socket.settimeout(None)
+        limit = _TIMEVAL.pack(*divmod(max(1, int(timeout * 1e6)) if timeout else 0, 1_000_000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def send(self, op: int, payload: bytes) -> int:
         self._id = self._id % 0xFFFFFFFF + 1
@@ -46,7 +55,10 @@ class Connection:
     def _take(self, count: int) -> bytes:
         data = self._received
         while len(data) < count:
-            chunk = self._socket.recv(max(65536, min(count - len(data), 1 << 20)))
+            try:
+                chunk = self._socket.recv(max(65536, min(count - len(data), 1 << 20)))
+            except BlockingIOError:
+                raise TimeoutError("no answer in time") from None
             if not chunk:
                 raise ConnectionError("the switch process closed the connection")
             data += chunk
@@ -56,7 +68,7 @@ class Connection:
 
     def wait_forever(self) -> None:
         """From now on :meth:`receive` waits as long as it takes."""
-        self._socket.settimeout(None)
+        self._limit(None)
 
     def shutdown(self) -> None:
         """Ends a :meth:`receive` that waits in another thread."""

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,10 @@ from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend, device_json
 from engine.p4rt.device import MAX_STREAMS, Device
 from engine.p4rt.errors import P4Error
-from engine.p4rt.fastpath import Pool
-from engine.p4rt.service import P4RuntimeService
+from engine.p4rt.fastpath import ShortWay, available
+from engine.p4rt.service import WRITE, P4RuntimeService
 from engine.p4rt.stubs import p4i, p4r
+from engine.priority import raise_priority
 from engine.process import spawn
 
 log = logging.getLogger("engine")
@@ -61,6 +63,14 @@ class Serving:
     device: Device
     gnmi: GnmiService
     port: int
+    short_way: ShortWay | None
+
+    def start(self) -> None:
+        """Answer from now on."""
+        if self.short_way is not None:
+            self.short_way.start()
+        else:
+            self.grpc.start()
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
         self.gnmi.close()
@@ -74,8 +84,8 @@ class Listener:
     def __init__(self, address: str, tls: Tls | None = None) -> None:
         threading.stack_size(_STACK_BYTES)
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        self.pool = Pool(_WORKERS)
-        self.server = grpc.server(self.pool, options=_OPTIONS, maximum_concurrent_rpcs=_WORKERS)
+        pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="grpc")
+        self.server = grpc.server(pool, options=_OPTIONS, maximum_concurrent_rpcs=_WORKERS)
         try:
             if tls is None:
                 self.port = self.server.add_insecure_port(address)
@@ -92,9 +102,11 @@ class Listener:
         gnmi = GnmiService(lambda keep: backend.device_state(keep_maxima=keep), backend.enable_ports)
         device.on_port.append(gnmi.on_port)
         service = P4RuntimeService(device)
-        self.pool.serve_quickly(service.write, device.write_quickly)
         self.server.add_generic_rpc_handlers((service.handler(), gnmi.handler()))
-        return Serving(self.server, device, gnmi, self.port)
+        short_way = None
+        if available():
+            short_way = ShortWay(self.server, WRITE, device.write_quickly, service.writing())
+        return Serving(self.server, device, gnmi, self.port, short_way)
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
@@ -268,6 +280,7 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    raise_priority()  # for all threads to come
     _configure_logging(settings)
     _check_interfaces(settings)
     _check_captures(settings)
@@ -284,7 +297,7 @@ def run(settings: Settings) -> int:
             _generate(settings, plane.client, plane.client.program)
         if settings.trace is not None:
             _start_trace(settings, plane.client, backend, serving.device)
-        serving.grpc.start()
+        serving.start()
         log.info("serving P4Runtime and gNMI on %s, device id %d", settings.address, settings.device_id)
         return _wait(stop, plane)
     finally:

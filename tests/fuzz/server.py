@@ -145,7 +145,7 @@ def served(folder: Path) -> Iterator[tuple[str, Client]]:
     client = Client(folder / "switch.sock")
     listener = Listener("127.0.0.1:0")
     serving = listener.serve(_Sanitized(client), 1)
-    serving.grpc.start()
+    serving.start()
     try:
         yield f"127.0.0.1:{listener.port}", client
         if process.poll() is not None:

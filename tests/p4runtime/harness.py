@@ -40,7 +40,7 @@ def served(backend: FakeBackend, device_id: int = 1) -> Iterator[tuple[Serving, 
     """The backend behind a real gRPC server on loopback: (server, address)."""
     listener = Listener("127.0.0.1:0")
     serving = listener.serve(backend, device_id)
-    serving.grpc.start()
+    serving.start()
     try:
         yield serving, f"127.0.0.1:{listener.port}"
     finally:

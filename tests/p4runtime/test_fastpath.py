@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -13,6 +15,14 @@ from engine.p4rt import fastpath
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
 from tests.p4runtime.harness import INSERT, MODIFY, SAMPLE, RawClient, config_of, errors_of, exact, register, served
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("not within 10 s")
 
 
 def test_gRPC_has_what_the_short_way_needs() -> None:
@@ -26,7 +36,7 @@ def counted(backend: FakeBackend) -> Any:
         raw = RawClient(address)
         raw.become_primary()
         raw.set_config(config_of(SAMPLE))
-        yield raw, lambda: serving.grpc._state.thread_pool.short_ways
+        yield raw, lambda: serving.short_way.short_ways
         raw.close()
 
 
@@ -123,3 +133,53 @@ def test_many_clients_at_once_and_cancelled_calls(counted: Any, backend: FakeBac
     assert [int.from_bytes(backend.switch.registers[0][n], "big") for n in range(8)] == [1] * 8
     raw.write((MODIFY, register(1, b"\0")))
     assert backend.switch.registers[0][1] == b"\0"
+
+
+def half_open(raw: RawClient, count: int) -> tuple[list[Any], threading.Event]:
+    """Calls of Write that send no message until the event is set."""
+    go_on = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        go_on.wait(60)
+        yield from ()
+
+    call = raw.channel.stream_unary("/p4.v1.P4Runtime/Write", None, None)
+    return [call.future(nothing(), timeout=60) for _ in range(count)], go_on
+
+
+def test_calls_without_a_message_are_counted_and_limited(backend: FakeBackend) -> None:
+    with served(backend) as (serving, address):
+        raw = RawClient(address)
+        raw.become_primary()
+        raw.set_config(config_of(SAMPLE))
+        state = serving.grpc._state  # type: ignore[attr-defined]
+        before = 1  # the stream
+        eventually(lambda: state.active_rpc_count == before)
+        state.maximum_concurrent_rpcs = before + 5
+        calls, go_on = half_open(raw, 5)
+        eventually(lambda: state.active_rpc_count == before + 5)
+        with pytest.raises(grpc.RpcError) as caught:
+            raw.write((MODIFY, register(1, b"\1")))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for call in calls[:3]:
+            call.cancel()
+        eventually(lambda: state.active_rpc_count == before + 2)
+        raw.write((MODIFY, register(1, b"\1")))
+        go_on.set()
+        assert [call.code() for call in calls[3:]] == [grpc.StatusCode.UNIMPLEMENTED] * 2
+        eventually(lambda: state.active_rpc_count == before)
+        assert not [item for item in state.rpc_states if type(item).__module__ == fastpath.__name__]
+        raw.close()
+
+
+def test_the_server_stops_while_calls_wait_for_their_message(backend: FakeBackend) -> None:
+    with served(backend) as (serving, address):
+        raw = RawClient(address)
+        state = serving.grpc._state  # type: ignore[attr-defined]
+        calls, go_on = half_open(raw, 3)
+        eventually(lambda: state.active_rpc_count == 3)
+        serving.stop(0)
+        assert serving.grpc.wait_for_termination(10) is False  # False: terminated, no time-out
+        assert all(call.code() is not grpc.StatusCode.OK for call in calls)
+        go_on.set()
+        raw.close()

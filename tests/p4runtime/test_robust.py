@@ -213,7 +213,7 @@ def secured(folder: Path, *, server: str = "server", mutual: bool = True) -> Ite
     tls = Tls(folder / f"{server}.pem", folder / f"{server}.key", folder / "ca.pem" if mutual else None)
     listener = Listener("127.0.0.1:0", tls)
     serving = listener.serve(FakeBackend(), 1)
-    serving.grpc.start()
+    serving.start()
     try:
         yield f"127.0.0.1:{listener.port}"
     finally:
