@@ -13,10 +13,18 @@
 // older than dead_interval, the neighbour does not hear us and the port is dead. It counts from a request
 // really sent, so a switch that was held up itself (and sent nothing) blames nobody.
 //
+// A whole machine may stand still, with all of its switches. After such a pause everybody's last sign of life
+// is old, and every port would look dead at once. Ticks tell of the pause: if the one before is more than half a
+// dead interval ago, a neighbour that lived then is excused, and its time begins anew. It is excused once, until
+// it is really heard of; so a neighbour that died meanwhile is found a dead interval later, not never. What
+// arrived before the pause and is looked at after it does not turn the time back.
+//
 //   register                 meaning
 //   liveness_last_seen       us, 0 = never or carrier lost
 //   liveness_dead_interval   us, what steering goes by; 0 = never dead
 //   liveness_waiting_since   us, 0 = answered
+//   liveness_last_tick       us, 0 = none yet
+//   liveness_excused         1 = last_seen is an excuse and not a sign of life
 //   liveness_tx_seq, _rx_seq numbers of the last request sent, received
 //   liveness_lost            requests of the neighbour that did not arrive
 //   liveness_rtt             us
@@ -38,6 +46,9 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     WaitingStart() waiting_start;
     WaitingEnd() waiting_end;
     WaitingRead() waiting_read;
+    NextTick() next_tick;
+    ExcusedRead() excused_read;
+    ExcusedWrite() excused_write;
     NextRequest() next_request;
     PeerRequest() peer_request;
     LostAdd() lost_add;
@@ -102,6 +113,18 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
         if (meta.live.event == LIVE_TICK && meta.live.monitored == 1) {
             time_us_t last_seen;
             last_seen_read.apply(meta.live.port, last_seen);
+            time_us_t before;
+            next_tick.apply(meta.live.port, meta.intake.now, before);
+            bit<1> excused;
+            excused_read.apply(meta.live.port, excused);
+            if (meta.live.dead_interval != 0 && last_seen != 0 && before != 0 && excused == 0
+                && meta.intake.now > before && meta.intake.now - before > (meta.live.dead_interval >> 1)
+                && (last_seen >= before || before - last_seen <= meta.live.dead_interval)) {
+                last_seen = meta.intake.now;
+                last_seen_write.apply(meta.live.port, last_seen);
+                excused_write.apply(meta.live.port, 1);
+                waiting_end.apply(meta.live.port);
+            }
             if (meta.live.dead_interval != 0 && meta.intake.now > last_seen
                 && meta.intake.now - last_seen > meta.live.dead_interval) {
                 meta.live.dead = 1;
@@ -144,7 +167,6 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
                 last_seen_write.apply(meta.live.port, 0);
                 meta.live.dead = 1;
             } else {
-                last_seen_write.apply(meta.live.port, meta.intake.now);
                 meta.live.heard = 1;
             }
 
@@ -157,12 +179,24 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             meta.egress_port = meta.live.port;
 
         } else if (meta.live.event == LIVE_REPLY) {
-            last_seen_write.apply(meta.live.port, meta.intake.now);
             waiting_end.apply(meta.live.port);
             meta.live.heard = 1;
             // A clock set back would give nonsense; keep the value before.
             if (meta.intake.now >= hdr.heartbeat.tx_time) {
                 rtt_write.apply(meta.live.port, (bit<32>) (meta.intake.now - hdr.heartbeat.tx_time));
+            }
+        }
+
+        if (meta.live.heard == 1) {
+            time_us_t until = 0;  // an excuse that is younger than this sign of life stays
+            bit<1> excused;
+            excused_read.apply(meta.live.port, excused);
+            if (excused == 1) {
+                last_seen_read.apply(meta.live.port, until);
+            }
+            if (meta.intake.now >= until) {
+                last_seen_write.apply(meta.live.port, meta.intake.now);
+                excused_write.apply(meta.live.port, 0);
             }
         }
     }

@@ -223,8 +223,9 @@ class TestDeath:
         engine.insert("shadow_nexthop", {"group_id": 1}, "set_nexthop", nexthop(OTHER))
         round_trip(engine)
         engine.digests()
-        engine.wait(DEAD + 1)
-        tick(engine)
+        for _ in range(DEAD // INTERVAL + 1):
+            engine.wait(INTERVAL)
+            tick(engine)
         assert [one["event"] for one in engine.digests()] == [DIED]
         assert way(engine) == PORT
 
@@ -242,6 +243,84 @@ class TestDeath:
         monitored.delete("liveness_config", {"port": PORT})
         assert monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, PORT)) == []
         assert way(monitored) == PORT
+
+
+class TestPause:
+    """The switch itself stood still, and with it perhaps its neighbours."""
+
+    PAUSE = 5 * DEAD
+
+    def test_a_neighbour_that_lived_before_is_excused_once(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.digests()
+        monitored.wait(self.PAUSE)
+        tick(monitored)
+        assert way(monitored) == PORT
+        assert DIED not in [one["event"] for one in monitored.digests()]
+        for _ in range(DEAD // INTERVAL):
+            monitored.wait(INTERVAL)
+            tick(monitored)
+            assert way(monitored) == PORT
+        monitored.wait(INTERVAL)
+        tick(monitored)
+        assert way(monitored) == OTHER
+        assert [one["event"] for one in monitored.digests()] == [DIED]
+
+    def test_pauses_in_a_row_excuse_nobody_for_ever(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        for _ in range(3):
+            monitored.wait(self.PAUSE)
+            tick(monitored)
+        assert way(monitored) == OTHER
+
+    def test_after_a_sign_of_life_there_is_another_excuse(self, monitored: Embedded) -> None:
+        for _ in range(3):
+            round_trip(monitored)
+            monitored.wait(self.PAUSE)
+            tick(monitored)
+            assert way(monitored) == PORT
+
+    def test_who_was_dead_before_stays_dead(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        for _ in range(DEAD // INTERVAL + 1):
+            monitored.wait(INTERVAL)
+            tick(monitored)
+        assert way(monitored) == OTHER
+        monitored.wait(self.PAUSE)
+        tick(monitored)
+        assert way(monitored) == OTHER
+
+    def test_a_lost_carrier_has_no_excuse(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT))
+        monitored.wait(self.PAUSE)
+        tick(monitored)
+        assert way(monitored) == OTHER
+
+    def test_what_came_before_the_pause_does_not_turn_time_back(self, monitored: Embedded) -> None:
+        """The tick is served first; heartbeats that waited in the ring carry the time of their arrival."""
+        round_trip(monitored)
+        request = tick(monitored)
+        monitored.wait(self.PAUSE)
+        tick(monitored)
+        monitored.now_us -= self.PAUSE - 5
+        reply(monitored, request)
+        peer_request(monitored, 7)
+        monitored.now_us += self.PAUSE - 5
+        assert way(monitored) == PORT
+        assert monitored.register("liveness_last_seen", PORT) == monitored.now_us
+
+    def test_the_neighbours_first_request_afterwards_does_not_look_one_way(self, monitored: Embedded) -> None:
+        """Ours from before the pause is not answered yet: it could not be."""
+        round_trip(monitored)
+        tick(monitored)
+        monitored.wait(self.PAUSE)
+        tick(monitored)
+        monitored.digests()
+        monitored.wait(5)
+        peer_request(monitored, 3)
+        assert way(monitored) == PORT
+        assert DIED not in [one["event"] for one in monitored.digests()]
 
 
 class TestOneWay:

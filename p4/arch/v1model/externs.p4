@@ -115,6 +115,28 @@ control WaitingRead(in port_t port, out time_us_t since) {
     apply { waiting_since_register.read(since, (bit<32>) port); }
 }
 
+@name(".liveness_last_tick") @id(ID_REGISTER_LIVENESS_LAST_TICK)
+register<bit<48>, bit<32>>(PORTS) last_tick_register;
+
+// `before`: when the port's tick before this one came; 0: never.
+control NextTick(in port_t port, in time_us_t now, out time_us_t before) {
+    apply {
+        last_tick_register.read(before, (bit<32>) port);
+        last_tick_register.write((bit<32>) port, now);
+    }
+}
+
+@name(".liveness_excused") @id(ID_REGISTER_LIVENESS_EXCUSED)
+register<bit<1>, bit<32>>(PORTS) excused_register;
+
+control ExcusedWrite(in port_t port, in bit<1> excused) {
+    apply { excused_register.write((bit<32>) port, excused); }
+}
+
+control ExcusedRead(in port_t port, out bit<1> excused) {
+    apply { excused_register.read(excused, (bit<32>) port); }
+}
+
 @name(".liveness_tx_seq") @id(ID_REGISTER_LIVENESS_TX_SEQ)
 register<bit<32>, bit<32>>(PORTS) tx_seq_register;
 
