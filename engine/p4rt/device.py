@@ -26,6 +26,7 @@ from engine.p4rt.stubs import p4r
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 256
+MAX_READS = 64  # at a time: a thread each, and who does not read his answer keeps it
 MOST_KEPT = 256 << 20  # bytes of the data plane's state that reads keep for their clients
 NO_PIPELINE = "No forwarding pipeline config set"
 _SetRequest = p4r.SetForwardingPipelineConfigRequest
@@ -47,7 +48,9 @@ class Device:
         self._outboxes: dict[Client, Outbox] = {}
         self._streams_lock = threading.Lock()
         self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()  # before the other one
         self._kept = Budget(MOST_KEPT)
+        self._reads = threading.BoundedSemaphore(MAX_READS)
         self._pipeline: Pipeline | None = None
         self._saved: p4r.ForwardingPipelineConfig | None = None
         self._wake = threading.Condition(threading.Lock())
@@ -337,8 +340,10 @@ class Device:
         self.check_device(request.device_id)
         rules = self._rules.get(request.role)
         covers = None if rules is None else rules.covers
+        if not self._reads.acquire(blocking=False):
+            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {MAX_READS} reads at a time")
         try:
-            with contextlib.nullcontext() if is_of_cells(request) else self._write_lock:
+            with self._between_writes(request):
                 running = self.pipeline
                 held, messages = running.reader.read(request, covers)
             with self._kept.hold(held):
@@ -348,6 +353,17 @@ class Device:
                     yield message
         except DatapathError as error:
             raise P4Error(int(error.code), str(error)) from None
+        finally:
+            self._reads.release()
+
+    @contextlib.contextmanager
+    def _between_writes(self, request: p4r.ReadRequest) -> Iterator[None]:
+        """No Write meanwhile, unless ``request`` asks for cells only. Reads queue, so that a Write waits for one at most."""
+        if is_of_cells(request):
+            yield
+        else:
+            with self._read_lock, self._write_lock:
+                yield
 
     def set_config(self, request: _SetRequest) -> None:
         """The SetForwardingPipelineConfig RPC."""

@@ -47,9 +47,7 @@ class Pipeline:
         return Pipeline(config, schema, extras, digests, writer, reader, Decoder(schema))
 
 
-def answer(
-    config: p4r.ForwardingPipelineConfig | None, kind: int
-) -> p4r.GetForwardingPipelineConfigResponse:
+def answer(config: p4r.ForwardingPipelineConfig | None, kind: int) -> p4r.GetForwardingPipelineConfigResponse:
     """The parts of a config that a client asked for; without one the answer is empty."""
     types = p4r.GetForwardingPipelineConfigRequest
     if kind not in types.ResponseType.values():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf import any_pb2
 
 from engine.codec import Command
 from engine.p4rt.budget import Budget
+from engine.p4rt.device import MAX_READS
 from engine.p4rt.errors import P4Error
 from engine.p4rt.stubs import p4r, stratum
 from tests.p4runtime.fake import FakeBackend
@@ -37,6 +39,13 @@ from tests.p4runtime.harness import (
 @pytest.fixture
 def client(raw: RawClient, primary: Stream) -> RawClient:
     return raw
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
 
 
 def entries(raw: RawClient, role: str = "", **more: Any) -> list[p4r.TableEntry]:
@@ -153,6 +162,33 @@ def test_what_a_read_has_begun_with_it_ends_with(backend: FakeBackend) -> None:
         assert one_shot in whole
         assert serving.device._kept.held == 0
         raw.close()
+
+
+def test_reads_that_nobody_takes_leave_room_for_others(client: RawClient, address: str) -> None:
+    client.insert(*(exact(n, metadata=bytes(4000)) for n in range(2000)))
+    request = p4r.ReadRequest(device_id=1, entities=[p4r.Entity(table_entry=p4r.TableEntry())])
+    others = [RawClient(address) for _ in range(8)]
+    calls = [
+        other.call("Read", "unary_stream", p4r.ReadResponse)(request) for _ in range(MAX_READS // 4) for other in others
+    ]
+    try:
+        until(lambda: sum(call.done() for call in calls) == MAX_READS)
+        refused = {call.code() for call in calls if call.done()}
+        assert refused == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        client.insert(exact(5000))
+    finally:
+        for call in calls:
+            call.cancel()
+        for other in others:
+            other.close()
+
+    def room() -> bool:
+        try:
+            return len(entries(client)) == 2001
+        except grpc.RpcError:
+            return False
+
+    until(room)
 
 
 def test_a_budget_bounds_all_but_one() -> None:
