@@ -358,7 +358,7 @@ class Device:
 
     @contextlib.contextmanager
     def _between_writes(self, request: p4r.ReadRequest) -> Iterator[None]:
-        """No Write meanwhile, unless ``request`` asks for cells only. Reads queue, so that a Write waits for one at most."""
+        """No Write meanwhile, unless ``request`` asks for cells only. Reads queue: a Write waits for one at most."""
         if is_of_cells(request):
             yield
         else:
