@@ -28,6 +28,7 @@ ALL = [
     "an_edge_switch_dies_and_returns",
     "a_server_dies_and_returns",
     "telemetry_stops",
+    "the_machine_stands_still",
     "a_second_controller_waits_and_takes_over",
 ]
 
@@ -265,3 +266,26 @@ def telemetry_stops(live: Live) -> None:
         while time.monotonic() < deadline:  # what was held up arrives late and must not look like a failure
             assert not live.status()["threats"]
     lossless(sending.reports)
+
+
+def the_machine_stands_still(live: Live) -> None:
+    """All data planes stop together for longer than the dead interval, while a link is dead: nobody blames the rest."""
+    link = live.lab.topology.link(ELEMENT)
+    pids = [pid for pid, _ in data_planes(live)]
+    live.lab.carrier(link, up=False)
+    ends = sorted([str(link.a), str(link.b)])
+    eventually(lambda: live.status()["dead_ports"] == ends, "both ends are known to be dead")
+    with live.traffic() as sending:
+        began = pause(0.2)
+        for _ in range(4):
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                pause(0.045)
+            finally:
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+            pause(0.25)
+        ended = pause(0.1)
+    lossless(sending.since(began, ended))
+    assert live.status()["dead_ports"] == ends
