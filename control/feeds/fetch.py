@@ -51,6 +51,8 @@ def fetch(source: Source, config: FeedConfig, topology: Topology) -> Fetched | F
                 found.errors[name] = str(error)  # a URL has one thing to say
         except FeedError as error:
             found.errors[name] = str(error)
+    if found.fresh & found.errors.keys():
+        source.forget()
     return found
 
 

@@ -22,6 +22,7 @@ from control.feeds.sheet import decode
 
 _HEADER = re.compile(rb"\A(?:From [^\n]*\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}", re.MULTILINE)
 
+CALENDARS = (".ics", ".ical")
 _MAIL_ONLY = re.compile(rb"(?im)^(from|to|subject|date|received|mime-version):")
 
 
@@ -41,6 +42,8 @@ def read(data: bytes, source: str, provider: str | None = None) -> Reading:
     """
     if is_calendar(data):
         return Reading(source, tuple(item.checked(source) for item in read_calendar(data, source)))
+    if source.lower().endswith(CALENDARS):
+        raise FeedError(f"{source}: no iCalendar: it does not begin with BEGIN:VCALENDAR")
     if is_mail(data):
         return _read_mails(read_mails(data, source), source, provider)
     mail = body_mail(decode(data), source)

@@ -24,6 +24,7 @@ MOST_FILE_BYTES = 32 * 1024 * 1024
 MOST_FILES = 20_000
 SUFFIXES = (".ics", ".ical", ".eml", ".txt", ".html", ".htm", ".json", ".geojson", ".xml", ".cap", ".yaml", ".yml")
 Stamp = tuple[int, int]
+_NEVER: Stamp = (-1, -1)  # no file has it
 
 
 @dataclass(slots=True)
@@ -36,11 +37,14 @@ class Delta:
 
 
 class Source(Protocol):
-    """``lasting``: what stops being listed is not withdrawn by that."""
+    """``lasting``: what stops being listed is not withdrawn by that. ``forget``: what came was of no use, so that it
+    has to be asked for as if for the first time."""
 
     lasting: bool
 
     def poll(self) -> Delta: ...
+
+    def forget(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -66,10 +70,15 @@ class FolderSource:
             except FileNotFoundError:
                 present.discard(path.name)
             except (OSError, FeedError) as error:
+                self._known[path.name] = _NEVER  # it may become readable without being changed
+                delta.gone.discard(path.name)
                 delta.errors[path.name] = str(error)
         delta.gone |= {name for name in self._known if name not in present}
         self._known = {name: stamp for name, stamp in self._known.items() if name in present}
         return delta
+
+    def forget(self) -> None:
+        """Files tell by their stamps whether they have changed."""
 
     def _files(self) -> list[Path]:
         try:
@@ -102,7 +111,7 @@ class MailboxSource:
                 stat = path.stat()
                 stamps[name] = (stat.st_mtime_ns, stat.st_size)
                 if self._stamps.get(name) == stamps[name]:
-                    present |= {key for key in self._known if key == name or key.startswith(f"{name}:")}
+                    present |= self._messages_of(name)
                     continue
                 data = _read(path)
                 for key, message in messages(data, name):
@@ -115,11 +124,19 @@ class MailboxSource:
             except FileNotFoundError:
                 continue
             except (OSError, FeedError) as error:
+                stamps[name] = _NEVER
+                present |= self._messages_of(name)  # what it said before holds
                 delta.errors[name] = str(error)
         delta.gone |= self._known.keys() - present
         self._known = {key: digest for key, digest in self._known.items() if key in present}
         self._stamps = stamps
         return delta
+
+    def forget(self) -> None:
+        """Files tell by their stamps whether they have changed."""
+
+    def _messages_of(self, name: str) -> set[str]:
+        return {key for key in self._known if key == name or key.startswith(f"{name}:")}
 
     def _files(self) -> list[Path]:
         try:
@@ -179,6 +196,10 @@ class HttpSource:
             return self._ask(self._client)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise FeedError(f"{self.url}: {type(error).__name__}: {error}") from error
+
+    def forget(self) -> None:
+        """Ask without a tag: "not modified" would pass for good news."""
+        self._tags = {}
 
     def close(self) -> None:
         if self._client is not None:

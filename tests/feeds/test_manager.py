@@ -13,6 +13,7 @@ from control.feeds.cli import app
 from control.feeds.config import FeedsConfig, load_config
 from control.feeds.errors import FeedError
 from control.feeds.manager import FeedManager, State
+from control.feeds.sources import Delta
 from topo.builtin import BUILTIN
 
 NOW = 1_772_000_000.0  # 2026-02-25T06:13:20Z
@@ -95,6 +96,42 @@ def test_lies_and_unknown_circuits_are_told_once_and_stand_in_the_status(tmp_pat
     (tmp_path / "in" / "b.ics").unlink()
     feeds.poll("f", NOW)
     assert feeds.state("f", NOW) is State.OK
+
+
+class Portal:
+    """A URL that answers something else once, and from then on that nothing has changed since."""
+
+    lasting = True
+
+    def __init__(self) -> None:
+        self.tag = False
+
+    def poll(self) -> Delta:
+        if self.tag:
+            return Delta()
+        self.tag = True
+        return Delta(fresh={"http://x.example/a.ics": b"<html>please log in</html>"})
+
+    def forget(self) -> None:
+        self.tag = False
+
+
+def test_not_modified_is_no_success_after_nonsense(tmp_path: Path) -> None:
+    feeds = manager(tmp_path)
+    feeds.feeds["f"].source = Portal()
+    for at in (NOW, NOW + 100, NOW + 200):
+        feeds.poll("f", at)
+        assert feeds.state("f", at) is State.FAILING
+    assert feeds.feeds["f"].last_success is None and feeds.state("f", NOW + 1001) is State.STALE
+    assert len(feeds.reports()) == 1
+
+
+def test_a_file_that_says_it_is_a_calendar_and_is_none(tmp_path: Path) -> None:
+    feeds = manager(tmp_path)
+    drop(tmp_path, "a.ics", "\0\0not a calendar")
+    feeds.poll("f", NOW)
+    assert "no iCalendar" in feeds.feeds["f"].errors["a.ics"]
+    assert [text for _, text in feeds.reports()] == list(feeds.feeds["f"].errors.values())
 
 
 def test_weather_of_a_feed_that_went_silent_is_unknown(tmp_path: Path) -> None:

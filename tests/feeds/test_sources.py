@@ -70,6 +70,8 @@ def test_http_asks_with_the_tag_it_was_given(server: ThreadingHTTPServer) -> Non
     assert list(source.poll().fresh.values()) == [b"hello"]
     assert source.poll().fresh == {}
     assert [tag for _, tag in server.asked] == [None, '"1"']  # type: ignore[attr-defined]
+    source.forget()
+    assert list(source.poll().fresh.values()) == [b"hello"]
     source.close()
 
 
@@ -103,6 +105,26 @@ def test_a_folder_tells_what_is_new_and_gone(tmp_path: Path) -> None:
     assert source.poll().gone == {"a.ics"}
     with pytest.raises(FeedError, match="No such file"):
         FolderSource(tmp_path / "none").poll()
+
+
+def refuse(*_arguments: object, **_more: object) -> None:
+    raise PermissionError("not now")
+
+
+@pytest.mark.parametrize("kind", [FolderSource, MailboxSource])
+def test_what_cannot_be_read_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    """What it said before holds, and it is read as soon as it can be, changed or not."""
+    path = tmp_path / "a.eml"
+    path.write_text("Subject: one\n\nx\n")
+    source = kind(tmp_path)
+    assert list(source.poll().fresh) == ["a.eml"]
+    path.write_text("Subject: two\n\nxx\n")
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", refuse)
+        found = source.poll()
+        assert list(found.errors) == ["a.eml"] and not found.fresh and not found.gone
+    assert source.poll().fresh["a.eml"].startswith(b"Subject: two")
+    assert not source.poll().fresh
 
 
 def test_an_mbox_that_grows(tmp_path: Path) -> None:
