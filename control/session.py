@@ -48,7 +48,7 @@ from control.errors import (
     VerifyError,
     WriteRejected,
 )
-from control.flip import FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
+from control.flip import Begun, FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
 from control.heartbeats import Heartbeats
 from control.plan import Entries, EntryKey, Stage, Table, Update
 from control.spm import changes
@@ -252,11 +252,18 @@ class SwitchSession:
             count += await self._apply_stage(stage)
         return count
 
-    async def flip(self, bits: Mapping[int, int]) -> FlipResult:
-        """Set failover bits at once."""
-        if self._transport is None:
-            raise SwitchUnavailable(f"{self.name} has no flip transport: its session is {self.state}")
+    def begin_flip(self, bits: Mapping[int, int]) -> Begun | None:
+        """Send failover bits without waiting for anything, where the switch takes them that way; to be ended by
+        ``done`` or by :meth:`flip`."""
+        return self._transport.begin(bits) if isinstance(self._transport, RegisterTransport) else None
+
+    async def flip(self, bits: Mapping[int, int], begun: Begun | None = None) -> FlipResult:
+        """Set failover bits at once; ``begun``: what :meth:`begin_flip` made of them."""
         try:
+            if begun is not None:
+                return await begun.rest()
+            if self._transport is None:
+                raise SwitchUnavailable(f"{self.name} has no flip transport: its session is {self.state}")
             return await self._transport.flip(bits)
         except FlipTimeout as error:
             self.leave(str(error))
