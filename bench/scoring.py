@@ -101,17 +101,16 @@ def shares(bank: PortBank, cascade: Cascade) -> str:
             marks.append(time.perf_counter_ns())
             made = {Mode.LINK_FAILURE: wide.link_ports, Mode.CONGESTION: wide.congestion_ports}
             x = {mode: made[mode](bank, rows[mode], cascade.neighbours, lines[mode]) for mode in lines}
-        else:
-            marks.append(marks[0])
-            fitted = bank._lines(4)
             marks.append(time.perf_counter_ns())
-            x = {
-                Mode.LINK_FAILURE: bank.link_features(lines=fitted),
-                Mode.CONGESTION: bank.congestion_features(lines=fitted),
-            }
-        marks.append(time.perf_counter_ns())
-        for mode, own in x.items():
-            cascade.models[mode].probability(own)
+            for mode, own in x.items():
+                cascade.models[mode].probability(own)
+        else:
+            together = cascade.together
+            assert together is not None
+            marks += [marks[0], marks[0]]
+            every = bank.narrow()
+            marks.append(time.perf_counter_ns())
+            together(every)
         marks.append(time.perf_counter_ns())
         for part, start, end in zip(parts.values(), marks, marks[1:], strict=False):
             part.append(end - start)

@@ -33,19 +33,31 @@ class Watch:
         self._below = np.full(count, np.inf)
         self._seen = np.full(count, -np.inf)  # sample time of the last update
         self._streak = np.zeros(count)  # samples in a row with a high probability
+        self._stirred = False  # whether there is an alarm, or a high probability that may become one
 
     def update(self, probability: Floats, newest_s: Floats, flip: Floats | None = None) -> None:
         """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm. ``flip``: the
         score that alarms are raised on, where it is another one."""
         limit = self.threshold
         self.probability = probability
-        judged = probability == probability  # not nan; nan is neither high nor low
-        high, low = probability >= limit.raise_at, probability < limit.clear_at
-        if flip is not None:
+        if flip is None:
+            high = probability >= limit.raise_at
+            judged = None
+        else:
+            judged = probability == probability  # not nan; nan is neither high nor low
             high = judged & (flip >= limit.raise_at)
+        seen, self._seen = self._seen, np.array(newest_s)
+        if not np.count_nonzero(high):
+            if not self._stirred:  # all is quiet, and was: nothing to begin, to count or to end
+                return
+        else:
+            self._stirred = True
+        if judged is None:
+            judged = probability == probability
+        low = probability < limit.clear_at
+        if flip is not None:
             low &= ~high
-        fresh = newest_s != self._seen  # a clock may jump back
-        self._seen = np.array(newest_s)
+        fresh = newest_s != seen  # a clock may jump back
         self._streak += fresh & high
         for since, holds in ((self._above, high), (self._below, low)):
             np.minimum(since, newest_s, out=since, where=holds)
@@ -57,3 +69,5 @@ class Watch:
             self.raised |= steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
         if np.count_nonzero(self.raised):
             self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))
+        elif not np.count_nonzero(self._streak) and np.isinf(self._above).all():
+            self._stirred = False  # what was low since when only matters to alarms, and their beginning is never low

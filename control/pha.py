@@ -27,6 +27,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from control.ends import Ends
 from control.hysteresis import Threshold, Watch
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
 from ml.boosted import BoostedModel
@@ -247,9 +248,9 @@ class HealthAnalyzer:
                     found[name] = f"its clock is {-silent[row]:.1f} s ahead"
                 elif bank.samples[row] < WARM_UP:
                     found[name] = f"{bank.samples[row]} of the {WARM_UP} samples that a first judgement needs"
-                elif bank is self._ports and not self._sighted[row]:
+                elif bank is self._ports and not self._joined.sighted[row]:
                     found[name] = "link failure not judged: no receive power, error ratio or heartbeats"
-                elif bank is self._ports and not self._metered[row]:
+                elif bank is self._ports and not self._joined.metered[row]:
                     found[name] = "congestion not judged: neither load (bytes and line rate) nor queue"
                 if name in found and name in self._refused:
                     found[name] += f"; what comes is refused: {self._refused[name]}"
@@ -285,9 +286,7 @@ class HealthAnalyzer:
         features = {mode: model.features for mode, model in self.models.items()}
         self._drift = Drift(features, self.model_set.training.get("reference", {}))
         self._drift_due = -np.inf
-        self._worse_end = np.zeros(len(self.topology.links), dtype=np.intp)
-        self._sighted = np.zeros(ports, dtype=bool)
-        self._metered = np.zeros(ports, dtype=bool)
+        self._joined = Ends(self._ports, len(self._ends), settings.stale_s)
         self._refused: dict[str, str] = {}  # elements whose newest sample was refused, at least in part
         self._notes = []
         self._noted: set[tuple[str, str]] = set()
@@ -381,53 +380,33 @@ class HealthAnalyzer:
         before = None if link is None or congestion is None else (link, congestion)
         if before is None or len(changed):
             self._judged.update(zip(PORTS, self._cascade.ports(self._ports, before, changed), strict=True))
-        level = self._ports.trend.state[0]  # effective samples of each signal's short line
-        beats = self._ports.counters.state[0, :, -1]
-        self._sighted = (level[:, 0] + level[:, 1] + level[:, 4] + beats) > 0.0
-        self._metered = (level[:, 2] + level[:, 3]) > 0.0
-        ends = len(self._ends)
-        ready = self._ready(self._ports, now_s)[:ends]
-        newest = self._ports.newest_of(0, 1)[:ends]  # receive power, margin
-        at_ends = np.where(ready & self._sighted[:ends], self._probability(Mode.LINK_FAILURE)[:ends], np.nan)
-        one, other = at_ends[0::2], at_ends[1::2]
-        worse = np.fmax(other, -1.0) > np.fmax(one, -1.0)
-        self._worse_end = worse.astype(np.intp)
-        seen = np.where(worse, newest[1::2], newest[0::2])
-        flip = self._flip(Mode.LINK_FAILURE, at_ends)
-        soon = None if flip is None else np.maximum(flip[0::2], flip[1::2])
-        self._watches[Mode.LINK_FAILURE].update(np.fmax(one, other), seen, soon)
-        full = np.where(ready & self._metered[:ends], self._probability(Mode.CONGESTION)[:ends], np.nan)
-        newest = self._ports.newest_of(2, 3)[:ends]  # load, queue
-        self._watches[Mode.CONGESTION].update(full, newest, self._flip(Mode.CONGESTION, full))
+        self._joined.look(now_s)
+        for mode, join in zip(PORTS, (self._joined.links, self._joined.ports), strict=True):
+            item = self._judged[mode]
+            self._watches[mode].update(*join(item.probability, self._flip_of(mode)))
 
     def _judge_devices(self, now_s: float) -> None:
         changed, before = self._devices.changed(), self._judged.get(Mode.DEVICE_OVERLOAD)
         if before is None or len(changed):
             self._judged[Mode.DEVICE_OVERLOAD] = self._cascade.devices(self._devices, before, changed)
-        switches = len(self._switches)
-        ready = self._ready(self._devices, now_s)[:switches]
-        busy = np.where(ready, self._probability(Mode.DEVICE_OVERLOAD)[:switches], np.nan)
-        newest = self._devices.newest[:switches] * self.unit_s
-        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest, self._flip(Mode.DEVICE_OVERLOAD, busy))
+        switches, bank = len(self._switches), self._devices
+        ready = (bank.samples >= WARM_UP) & (np.abs(bank.silent_s(now_s)) <= self.settings.stale_s)
+        item, flip = self._judged[Mode.DEVICE_OVERLOAD], self._flip_of(Mode.DEVICE_OVERLOAD)
+        busy = np.where(ready, item.probability, np.nan)[:switches]
+        soon = None if flip is None else np.where(ready, flip, 0.0)[:switches]
+        newest = bank.newest[:switches] * self.unit_s
+        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest, soon)
 
-    def _ready(self, bank: Bank, now_s: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return (bank.samples >= WARM_UP) & (np.abs(bank.silent_s(now_s)) <= self.settings.stale_s)
-
-    def _flip(self, mode: Mode, judged: Floats) -> Floats | None:
-        """The scores that flips are decided on, 0 where ``judged`` is nan; None where the probability is it."""
-        if not isinstance(self.models[mode], BoostedModel):
-            return None
-        return np.where(np.isnan(judged), 0.0, self._judged[mode].flip[: len(judged)])
-
-    def _probability(self, mode: Mode) -> Floats:
-        return self._judged[mode].probability
+    def _flip_of(self, mode: Mode) -> Floats | None:
+        """The scores that flips are decided on; None where the probability is it."""
+        return self._judged[mode].flip if isinstance(self.models[mode], BoostedModel) else None
 
     def _forecast(self, mode: Mode, key: int, now_s: float) -> Forecast:
         """The forecast of one key, with its reasons; an unjudged one keeps its alarm at the threshold."""
         probability = float(self._watches[mode].probability[key])
         bank: Bank = self._ports
         if mode is Mode.LINK_FAILURE:
-            row = 2 * key + int(self._worse_end[key])
+            row = 2 * key + int(self._joined.worse[key])
             element, where = str(self.topology.links[key].a), f"{self._ends[row]} "
         elif mode is Mode.CONGESTION:
             row, element, where = key, str(self._ends[key]), f"{self._ends[key]} "

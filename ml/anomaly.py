@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.estimators.base import Estimator, Flags, Floats
+from ml.estimators.base import Estimator, Flags, Floats, Step
 
 RAISE_AT = 3.0  # mean sigmas that are told; see docs/prediction.md for what this gives on public data
 LONG, FAST, MID = 6400.0, 12.0, 60.0  # samples
@@ -91,7 +91,13 @@ class Oddity(Estimator[Odd]):
         seasons = 2 * SEASONS if period else 0
         self.state = np.zeros((len(self.FIELDS) + seasons, rows, signals))
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+    def bind(self, state: Floats) -> Step:
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            self._learn(state, ok, elapsed, value)
+
+        return step
+
+    def _learn(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
         weight, level, last, phase, fast, mid, fast_var, mid_var = state[:8]
         fresh = ok & (weight == 0.0)
         if fresh.any():

@@ -7,14 +7,15 @@ features and models included, knows units only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.block import FEW, Block, height, parts
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
-from ml.estimators.base import FAR_S, Flags, Floats, Rows, Value, columns, pick_rows, tick
+from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Rows, Value, columns, fixed, pick_rows
 from ml.estimators.trend import Line
 
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
@@ -52,6 +53,7 @@ class Taus(NamedTuple):
     base: float = BASE
     long: float = LONG
     deep: float = DEEP
+    steady: float = STEADY  # of rates
 
 
 class Bank:
@@ -60,6 +62,7 @@ class Bank:
     INPUTS: ClassVar[tuple[str, ...]]  # gauges first, then counters
     GAUGES: ClassVar[int]  # inputs that are gauges
     SIGNALS: ClassVar[tuple[str, ...]]  # the gauges that are followed by baseline, lines and CUSUM
+    JUDGED: ClassVar[int]  # signals, the first ones, whose lines the features of this bank read
     LOW: ClassVar[Floats]
     HIGH: ClassVar[Floats]
     TOLD: ClassVar[Flags]  # inputs that are measured each time; the others are settings or states
@@ -67,30 +70,43 @@ class Bank:
     JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
     JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
     SEASONAL: ClassVar[tuple[int, ...]]  # signals that people's days shape
+    HELD: ClassVar[Mapping[str, float]]  # settings that are kept until told anew, with what they are before that
 
     def __init__(self, rows: int, unit_s: float = 1.0, taus: Taus = Taus()) -> None:  # noqa: B008 (immutable)
         if not 0 < unit_s < np.inf:
             raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
         keep_memory()
         self.unit_s = unit_s
-        signals, counters = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES
+        signals, counters, held = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES, len(self.HELD)
         self.taus = taus
-        self.levels = RobustLevel(rows, 2 * signals, tau=[taus.base] * signals + [taus.deep] * signals)
-        self.base, self.deep = self.levels.part(slice(signals)), self.levels.part(slice(signals, None))
+        self.state = np.zeros((height(signals, counters, held), rows))
+        own = parts(self.state, signals, counters, held)
+        own.last[:] = -np.inf
+        own.held.T[:] = list(self.HELD.values())
+        self.last, self.held = own.last.T, own.held
+        self.last_told, self.short_weights, self.counters_seen = own.last, own.trend[0, 0], own.counters[0]
+        self._first = self.state[:, 0].copy()  # of a row that never had a sample
         lines = [taus.quick] * signals + [taus.slow] * signals + [taus.long] * signals
-        self.trend = Trend(rows, 3 * signals, tau=lines, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
-        self.cusum = Cusum(rows, signals)
-        self.spread = Variance(rows, signals, tau=taus.slow)
+        self.trend = Trend(1, 3 * signals, tau=lines, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
+        self.levels = RobustLevel(1, 2 * signals, tau=[taus.base] * signals + [taus.deep] * signals)
+        self.cusum = Cusum(1, signals)
+        self.spread = Variance(1, signals, tau=taus.slow)
+        self.counters = CounterRate(1, counters, tau=taus.quick, steady_tau=taus.steady)
+        estimators: tuple[Estimator[Any], ...] = (self.trend, self.levels, self.cusum, self.spread, self.counters)
+        for item, state in zip(estimators, own, strict=False):
+            item.state = state.reshape(len(state), -1, rows).swapaxes(-1, -2)
+        self.base, self.deep = self.levels.part(slice(signals)), self.levels.part(slice(signals, None))
         self.season: Seasonal | None = None  # compressed time has no days
         if unit_s >= DAYLESS_S:
             self.season = Seasonal(rows, len(self.SEASONAL), period=DAY_S / unit_s, phases=PHASES)
         self.context = columns(rows, len(CONTEXT))  # unknown: 0
-        self.counters = CounterRate(rows, counters, tau=taus.quick, steady_tau=STEADY)
         self.newest = np.full(rows, -np.inf)  # units
         self.samples = np.zeros(rows, dtype=np.int64)
         self.touched = np.ones(rows, dtype=bool)  # changed since :meth:`changed` was asked last
         self._late = np.zeros(rows, dtype=np.int64)
         self._resets = np.zeros(rows)
+        self._blocks: dict[int, Block] = {}  # of so many rows, fetched and put back
+        self._whole: Block | None = None  # all rows, where they are
 
     def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
         """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`.
@@ -111,18 +127,22 @@ class Bank:
             faults = JUMPED
         else:
             self._late[row] = 0
-        raw = np.array(values, dtype=np.float64)
-        bad = raw < self.LOW
-        bad |= raw > self.HIGH
-        if np.count_nonzero(bad):
-            raw[bad] = np.nan
+        block = self._block(1)
+        kept, mine = self.state[:, row], block.state[:, 0]
+        mine[:] = kept
+        block.raw[:, 0] = values
+        if block.absurd():
             faults |= ABSURD
-        if not self._learn(row, time, raw):
-            return faults | (LATE if (self.TOLD & ~np.isnan(raw)).any() else 0)
+        if not block.learn(time):
+            kept[:] = mine  # settings may have been told
+            return faults | (LATE if (self.TOLD & ~np.isnan(block.raw[:, 0])).any() else 0)
+        if self.season is not None:
+            self._learn_season(row, time, block)
+        kept[:] = mine
         if not time <= newest or faults & JUMPED:
             self.newest[row] = time
         self.samples[row] += 1
-        resets = sum(self.counters.state[4, row].tolist())
+        resets = sum(block.resets[:, 0].tolist())
         if resets != self._resets[row]:
             self._resets[row] = resets
             faults |= RESET
@@ -145,65 +165,53 @@ class Bank:
             faults |= np.where(jumped, JUMPED, np.where(back, LATE, 0))
         self._late[rows] = late
         taken = sane & (jumped | ~back)
-        time = np.where(taken, time, np.nan)
-        raw = np.where(bad | ~taken[:, None], np.nan, np.asfortranarray(values))
-        fresh = self._learn(rows, time[:, None], raw)
+        block = self._fetched(rows)
+        raw = block.raw.T
+        raw[:] = values
+        raw[bad | ~taken[:, None]] = np.nan
+        block.learn(np.where(taken, time, 0.0))
+        fresh = block.told.any(axis=0)
+        if self.season is not None:
+            self._learn_season(rows, np.where(taken, time, np.nan)[:, None], block)
+        if block is not self._whole:
+            self.state[:, rows] = block.state
         told = (self.TOLD & ~np.isnan(raw)).any(axis=-1)
         faults |= np.where(told & ~fresh, LATE, 0)
         self.newest[rows] = np.where(fresh, np.fmax(self.newest[rows], time), self.newest[rows])
         self.samples[rows] += fresh
-        resets = self.counters.state[4, rows].sum(axis=-1)
+        resets = block.resets.sum(axis=0)
         faults |= np.where(resets != self._resets[rows], RESET, 0)
         self._resets[rows] = resets
         return faults
 
-    def _learn(self, pick: int | Rows, time: Value, raw: Floats) -> Flags:
-        """Update all estimators; True where a sample brought anything new."""
-        estimators: tuple[Estimator[Any], ...] = (self.counters, self.levels, self.trend, self.cusum, self.spread)
-        clocks = (self.counters.clock, self.base.clock)
-        if isinstance(pick, slice | np.ndarray):
-            counters, levels, trend, cusum, spread = (pick_rows(item.state, pick) for item in estimators)
-            counter_last, last = (pick_rows(clock.last, pick) for clock in clocks)
-        else:
-            counters, levels, trend, cusum, spread = (item.state[:, pick] for item in estimators)
-            counter_last, last = (clock.last[pick] for clock in clocks)
-        totals = raw[..., self.GAUGES :]
-        ok, elapsed = tick(counter_last, time, totals)
-        fresh: Flags = np.logical_or.reduce(ok, axis=-1)
-        rates = np.full(counters.shape[1:], np.nan)
-        if np.count_nonzero(fresh):
-            self.counters.step(counters, ok, elapsed, np.where(ok, totals, 0.0))
-            np.divide(counters[5], np.maximum(counters[6], 1e-6), out=rates, where=ok & (counters[6] > 0.0))
-        values = self._signals(pick, raw, rates)
-        ok, elapsed = tick(last, time, values)
-        if np.count_nonzero(ok):
-            fresh = fresh | np.logical_or.reduce(ok, axis=-1)
-            np.copyto(values, 0.0, where=~ok)
-            base = levels[..., : len(self.SIGNALS)]
-            known = ok & (base[0] > 0.0)
-            score = values - base[1]
-            score /= np.maximum(base[2], self.FLOOR)
-            score *= known
-            self.cusum.step(cusum, known, elapsed, score)
-            self.spread.step(spread, ok, elapsed, values)
-            ok3 = np.concatenate((ok, ok, ok), axis=-1)
-            elapsed3 = np.concatenate((elapsed, elapsed, elapsed), axis=-1)
-            thrice = np.concatenate((values, values, values), axis=-1)
-            two = 2 * len(self.SIGNALS)
-            self.levels.step(levels, ok3[..., :two], elapsed3[..., :two], thrice[..., :two])
-            self.trend.step(trend, ok3, elapsed3, thrice)
-            if self.season is not None:
-                self.season.learn(pick, time, np.where(ok, values, np.nan)[..., list(self.SEASONAL)])
-        if isinstance(pick, np.ndarray):
-            clocks[0].last[pick], clocks[1].last[pick] = counter_last, last
-            for item, state in zip(estimators, (counters, levels, trend, cusum, spread), strict=True):
-                item.state[:, pick] = state
-        return fresh
+    def _learn_season(self, pick: int | Rows, time: Value, block: Block) -> None:
+        assert self.season is not None
+        which = list(self.SEASONAL)
+        self.season.learn(pick, time, np.where(block.told[which], block.values[which], np.nan).T)
+
+    def _block(self, count: int) -> Block:
+        """Room for so many rows; kept while they are few."""
+        found = self._blocks.get(count)
+        if found is None:
+            found = Block(self, np.zeros((len(self.state), count)))
+            if count <= FEW:
+                self._blocks[count] = found
+        return found
+
+    def _fetched(self, rows: Rows) -> Block:
+        """A block with the state of ``rows`` in it; the bank's own state for all of them."""
+        if isinstance(rows, slice):
+            if rows == slice(None):
+                if self._whole is None:
+                    self._whole = Block(self, self.state)
+                return self._whole
+            rows = np.arange(len(self.newest))[rows]
+        block = self._block(len(rows))
+        self.state.take(rows, axis=1, out=block.state, mode="clip")
+        return block
 
     def forget(self, rows: int | Rows = slice(None)) -> None:
-        self.base.clock.last[rows] = np.nan
-        for item in (self.levels, self.trend, self.cusum, self.counters, self.spread):
-            item.forget(rows)
+        self.state[:, rows] = self._first if isinstance(rows, int | np.integer) else self._first[:, None]
         if self.season is not None:
             self.season.forget(rows)
         self.context[rows] = 0.0
@@ -231,60 +239,73 @@ class Bank:
 
     def newest_of(self, one: int, other: int) -> Floats:
         """Time (s) of the newest sample that measured one of two signals, per row; of any, where none did."""
-        last = np.fmax(self.base.clock.last[:, one], self.base.clock.last[:, other])
-        newest: Floats = np.where(np.isnan(last), self.newest, last) * self.unit_s
+        last = np.maximum(self.last[:, one], self.last[:, other])
+        newest: Floats = np.where(last == -np.inf, self.newest, last) * self.unit_s
         return newest
 
     def describe(self, row: int, signal: str) -> tuple[float, float, float, float]:
         """(level, slope per second, baseline, sigma) of one signal, for people; nan where unknown."""
         k = self.SIGNALS.index(signal)
-        line = self.trend.score_one(row)
-        base = self.base.score_one(row)
-        sigma = max(float(base.sigma[k]), float(self.FLOOR[k]))
-        return float(line.level[k]), float(line.slope[k]) / self.unit_s, float(base.level[k]), sigma
+        line = self.trend.reader(self.trend.state[:, row, k : k + 1], self.trend.decay[k : k + 1])()
+        weight, base, sigma = self.base.state[:, row, k].tolist()
+        level = base if weight > 0.0 else np.nan
+        return float(line.level[0]), float(line.slope[0]) / self.unit_s, level, max(sigma, float(self.FLOOR[k]))
 
     def recent(self, row: int, counter: str) -> float:
         """Increments of a counter lately, fading with :data:`QUICK`."""
         return float(self.counters.state[3, row, self.INPUTS.index(counter) - self.GAUGES])
 
-    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
+    def bind_signals(self, block: Block) -> Callable[[], None]:
+        """A function that makes ``block.values`` of ``block.raw``, of what is held, and of the counters that are news
+        (``block.counted``)."""
         raise NotImplementedError
 
-    def _mean(self, signal: int, rows: Rows = slice(None)) -> Floats:
-        """Short mean of one signal, shape (rows,); 0 where unknown."""
-        state = self.trend.state
-        weight = np.maximum(state[0, rows, signal], 1e-12)
-        mean: Floats = state[3, rows, signal] / weight + state[6, rows, signal]
-        return mean
+    def bind_features(self, block: Block, line: Line) -> Callable[[], Floats]:
+        """A function that makes the features of the rows of ``block`` whose lines are ``line``: (features, rows), a
+        scratch array that its next call overwrites."""
+        raise NotImplementedError
+
+    def narrow(self, rows: Rows = slice(None)) -> Floats:
+        """The features of some rows as scratch, see :meth:`bind_features`; to be copied before the next call."""
+        return self._fetched(rows).features()
+
+    def bind_lasting(self, line: Line, signals: int) -> Callable[[], Floats]:
+        """A function that finds how fast the first ``signals`` move lastingly, shape (signals, rows), as scratch.
+
+        The lasting slope is the smaller of the slopes of the short and the middle line, each shrunk by :data:`DOUBT`
+        standard errors (more for the middle line, which fits a step badly), and 0 when they disagree about the
+        direction: noise and steps have little of it, ramps keep it.
+        """
+        (near, far), (near_error, far_error) = line.slope[:2, :signals], line.slope_error[:2, :signals]
+        size: Floats = np.empty_like(near)
+        other, doubt = np.empty_like(near), np.empty_like(near)
+        some, more = np.empty_like(size, dtype=bool), np.empty_like(size, dtype=bool)
+        near_doubt, far_doubt = (fixed(v) for v in DOUBT)
+
+        def read() -> Floats:
+            np.abs(near, out=size)
+            np.multiply(near_error, near_doubt, out=doubt)
+            np.subtract(size, doubt, out=size)
+            np.abs(far, out=other)
+            np.multiply(far_error, far_doubt, out=doubt)
+            np.subtract(other, doubt, out=other)
+            np.minimum(size, other, out=size)
+            np.multiply(near, far, out=other)
+            np.greater(size, ZERO, out=some)
+            np.greater(other, ZERO, out=more)
+            np.bitwise_and(some, more, out=some)
+            np.multiply(size, some, out=size)
+            np.copysign(size, far, out=size)
+            return size
+
+        return read
 
     def lines(self, rows: Rows = slice(None), count: int | None = None) -> Line:
         """Lines of every signal, or the first ``count`` of them: all short ones, the middle ones, the longest ones;
         each array (lines, rows)."""
         own = slice(count)
-        line = self.trend.score(pick_rows(self.trend.state, rows)[..., own], own)
-        return Line(*(part.T for part in line))
-
-    def _lines(
-        self, signals: int, rows: Rows = slice(None), lines: Line | None = None
-    ) -> tuple[Floats, Floats, Floats]:
-        """(quick level, slow level, persistent slope) of the first ``signals``, each (signals, rows); levels nan
-        where unknown.
-
-        The persistent slope is the smaller of both lines' slopes, each shrunk by :data:`DOUBT` standard errors (more
-        for the long line, which fits a step badly), and 0 when they disagree about the direction: noise and steps
-        have little of it, ramps keep it.
-        """
-        n = len(self.SIGNALS)
-        level, slope, error = lines or self.lines(rows, n + signals)
-        near, far = slope[:signals], slope[n : n + signals]
-        size = np.abs(near)
-        size -= DOUBT[0] * error[:signals]
-        other = np.abs(far)
-        other -= DOUBT[1] * error[n : n + signals]
-        np.minimum(size, other, out=size)
-        np.multiply(near, far, out=other)
-        size *= (size > 0.0) & (other > 0.0)
-        return level[:n], level[n : 2 * n], np.copysign(size, far, out=size)
+        state = pick_rows(self.trend.state, rows)[..., own]
+        return Line(*(part.T for part in self.trend.reader(state, self.trend.decay[own])()))
 
     def _line(self, which: int, rows: Rows = slice(None), lines: Line | None = None) -> tuple[Floats, Floats]:
         """(level, slope shrunk by two standard errors) of every signal on the short (0), middle (1) or longest (2)

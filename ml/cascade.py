@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from ml import wide
 from ml.bank import Bank
 from ml.boosted import TINY, BoostedModel
 from ml.estimators.base import Floats
-from ml.features import DeviceBank, Lines, PortBank
-from ml.hazard import HazardModel, ModelError
+from ml.features import DeviceBank, PortBank
+from ml.hazard import HazardModel, ModelError, Together
 from ml.schema import Mode
 
 Model = HazardModel | BoostedModel
@@ -98,17 +99,39 @@ class Cascade:
         With the judgement ``before`` only what has ``changed`` since then is judged, by the same arithmetic (sums of
         the linear models may differ in the last bit); ``before`` is brought up to date in place where that does.
         """
-        rows = self._again(changed, len(bank.newest)) if before is not None and changed is not None else slice(None)
+        count = len(bank.newest)
+        rows = self._again(changed, count) if before is not None and changed is not None else slice(None)
+        if self.together is not None:
+            return self._together(self.together, bank, rows, before)
         link, congestion = wide.screen_ports(bank, rows) if self.screens else ([], [])
-        suspects = [
-            self._suspects(mode, columns, rows, bank) for mode, columns in zip(PORTS, (link, congestion), strict=True)
-        ]
-        lines = None if self.screens else bank._lines(4, rows)  # the same rows in both modes: fitted once
         found = []
-        for k, (mode, own) in enumerate(zip(PORTS, suspects, strict=True)):
-            x = self._x(mode, bank, own, lines, rows)
-            found.append(self._judge(mode, own, rows, len(bank.newest), x, None if before is None else before[k]))
+        for k, (mode, columns) in enumerate(zip(PORTS, (link, congestion), strict=True)):
+            own = self._suspects(mode, columns, rows, bank)
+            x = self._x(mode, bank, own)
+            found.append(self._judge(mode, own, rows, count, x, None if before is None else before[k]))
         return found[0], found[1]
+
+    @cached_property
+    def together(self) -> Together | None:
+        """Both modes of a port in one pass, where all ports are judged by linear models."""
+        models = [self.models[mode] for mode in PORTS]
+        linear = [model for model in models if isinstance(model, HazardModel)]
+        return Together(linear) if not self.screens and len(linear) == 2 else None
+
+    def _together(
+        self, together: Together, bank: PortBank, rows: Rows | slice, before: tuple[Judgement, Judgement] | None
+    ) -> tuple[Judgement, Judgement]:
+        x = bank.narrow(rows)
+        probability = together(x)
+        parts = [x[part] for part in together.parts]
+        if isinstance(rows, slice):
+            every = np.arange(len(bank.newest))
+            one, other = (Judgement(p, every, own.copy().T, p) for p, own in zip(probability, parts, strict=True))
+            return one, other
+        assert before is not None
+        for item, p, own in zip(before, probability, parts, strict=True):
+            item.probability[rows], item.x[rows] = p, own.T
+        return before
 
     def devices(self, bank: DeviceBank, before: Judgement | None = None, changed: Rows | None = None) -> Judgement:
         """As :meth:`ports`, for overload."""
@@ -129,16 +152,14 @@ class Cascade:
             changed = self.neighbours.peers(changed)
         return changed if 2 * len(changed) < count else slice(None)
 
-    def _x(self, mode: Mode, bank: PortBank, own: Rows, lines: Lines | None, rows: Rows | slice) -> Floats:
-        """Features of the suspicious ports; a view of the whole state is cheaper than picking all rows of it."""
+    def _x(self, mode: Mode, bank: PortBank, own: Rows) -> Floats:
+        """Features of the suspicious ports."""
         if not len(own):
             return np.empty((0, 0))
         link = mode is Mode.LINK_FAILURE
         if isinstance(self.models[mode], BoostedModel):
             return (wide.link_ports if link else wide.congestion_ports)(bank, own, self.neighbours)
-        pick = own if mode in self.screens else rows
-        known = None if mode in self.screens else lines
-        return bank.link_features(pick, known) if link else bank.congestion_features(pick, known)
+        return bank.link_features(own) if link else bank.congestion_features(own)
 
     def _suspects(self, mode: Mode, columns: Sequence[Floats], rows: Rows | slice, bank: Bank) -> Rows:
         """Those of ``rows`` that the screen lets pass."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar
 
 import numpy as np
 
 from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
-from ml.estimators.base import Floats, Rows, pick_rows
-from ml.physics import FEC_LIMIT_BER, margin_db
+from ml.block import Block
+from ml.estimators.base import ONE, TWO, ZERO, Floats, Rows, fixed
+from ml.estimators.trend import Line
+from ml.physics import FEC_LIMIT_BER, margin_reader
 from ml.schema import DeviceSample, Mode, PortSample
 
-Lines: TypeAlias = tuple[Floats, Floats, Floats]
 MARGIN_OK = 8.0  # dB of Q that a healthy receiver has; used only until its own is known
 
 
@@ -107,25 +108,48 @@ FEATURES: dict[Mode, tuple[Feature, ...]] = {
     Mode.DEVICE_OVERLOAD: OVERLOAD_FEATURES,
 }
 BOUNDS = {mode: bounds(features) for mode, features in FEATURES.items()}
-MARGIN_LEVELS = np.array([[5.0], [3.0]])  # dB of margin under which margin_lost_slow and margin_low begin
-LOAD_LEVELS, LOAD_MEANS = np.array([[0.7], [0.85]]), np.array([[0.7], [0.92]])  # load_slow, _high; load_mean, _full
-AHEAD = np.array([[0.5], [1.0]])  # units
+PORT_BOUNDS = np.concatenate((BOUNDS[Mode.LINK_FAILURE], BOUNDS[Mode.CONGESTION]))
+# Where features begin: dB of margin for margin_lost_quick, _slow and margin_low; shares of a line or a processor.
+MARGIN_QUICK, MARGIN_SLOW, MARGIN_LOW = (fixed(v) for v in (7.0, 5.0, 3.0))
+MOST_LOAD = 2.0
+LOAD_HIGH, LOAD_FULL, MEAN_FULL = (fixed(v) for v in (0.7, 0.85, 0.92))
+HALF, NEARLY, SOME_LEFT, SOONEST = (fixed(v) for v in (0.5, 0.05, 0.3, 1e-6))  # the latter three keep quotients finite
+MINUS_ONE, SHORTEST, LEAST_BIAS, LEAST_WEIGHT, UNKNOWN = (fixed(v) for v in (-1.0, 1e-6, 0.1, 1e-12, np.nan))
+SENT = 2  # the counter of bytes
 
 
-def _filling(x: Floats, quick: Floats, load: Floats, mean: Floats, rising: Floats) -> None:
-    """The first ten features of what fills up, a line or a processor, into the first rows of ``x``."""
-    np.subtract(quick, 0.5, out=x[0])
-    np.subtract(load, LOAD_LEVELS, out=x[1:3])
-    np.subtract(mean, LOAD_MEANS, out=x[3:5])
-    ahead = x[5:7]
-    np.multiply(AHEAD, rising, out=ahead)
-    ahead += load
-    ahead -= 0.85
-    x[7] = rising
-    left = 1.0 - load
-    np.divide(rising, np.maximum(left, 0.05), out=x[8])
-    np.maximum(left, 0.0, out=left)
-    np.subtract(2.0, left / np.maximum(rising, 1e-6), out=x[9])
+def _filler(x: Floats, block: Block, line: Line, signal: int) -> Callable[[Floats], None]:
+    """A function that writes the first ten features of what fills up, a line or a processor, into the first rows of
+    ``x``, given how fast it does."""
+    quick, load = line.level[:2, signal]
+    weight, total, origin = block.parts.trend[:7:3, 0, signal]
+    left, part = np.empty_like(load), np.empty_like(load)
+    first, over, high, mean, full, half, one, rises, closing, soon = x[:10]
+
+    def fill(rising: Floats) -> None:
+        np.maximum(rising, ZERO, out=rises)
+        np.subtract(quick, HALF, out=first)
+        np.subtract(load, LOAD_HIGH, out=over)
+        np.subtract(load, LOAD_FULL, out=high)
+        np.maximum(weight, LEAST_WEIGHT, out=part)
+        np.divide(total, part, out=part)
+        np.add(part, origin, out=part)  # the short mean
+        np.subtract(part, LOAD_HIGH, out=mean)
+        np.subtract(part, MEAN_FULL, out=full)
+        np.multiply(rises, HALF, out=half)  # half a unit ahead
+        np.add(half, load, out=half)
+        np.subtract(half, LOAD_FULL, out=half)
+        np.add(rises, load, out=one)  # one unit ahead
+        np.subtract(one, LOAD_FULL, out=one)
+        np.subtract(ONE, load, out=left)
+        np.maximum(left, NEARLY, out=part)
+        np.divide(rises, part, out=closing)
+        np.maximum(left, ZERO, out=left)
+        np.maximum(rises, SOONEST, out=part)
+        np.divide(left, part, out=left)
+        np.subtract(TWO, left, out=soon)
+
+    return fill
 
 
 class PortBank(Bank):
@@ -153,10 +177,12 @@ class PortBank(Bank):
     TOLD = np.array([True] * 4 + [False] * 2 + [True] * 2 + [False] + [True] * 5)
     LOW = np.array([-60.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -60.0, 0.0] + [0.0] * 5)
     HIGH = np.array([30.0, 0.5, 1e9, 6e7, 1e14, 1.0, 1e4, 150.0, 1e9] + [2.0**64] * 5)
+    JUDGED = 5
     FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2, 0.01, 0.5])
     JUMP = (2.0, 2.0, 0.15, np.inf, np.inf, np.inf, np.inf)
     JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     SEASONAL = (2,)
+    HELD: ClassVar[dict[str, float]] = {"rate_bps": np.nan, "up": 1.0, "queue_limit_packets": np.nan}
 
     def __init__(
         self,
@@ -167,9 +193,8 @@ class PortBank(Bank):
     ) -> None:
         super().__init__(rows, unit_s, taus)
         self.fec_limit_ber = fec_limit_ber
-        self.rate_bps = np.full(rows, np.nan)
-        self.queue_limit = np.full(rows, np.nan)
-        self.up = np.ones(rows)
+        self.most_load = MOST_LOAD  # share of the line rate: a reading above it is a late stamp
+        self.rate_bps, self.up, self.queue_limit = self.held
 
     @staticmethod
     def values(s: PortSample) -> tuple[float, ...]:
@@ -191,73 +216,118 @@ class PortBank(Bank):
             s.heartbeat_lost_total,
         )
 
-    def forget(self, rows: int | Rows = slice(None)) -> None:
-        super().forget(rows)
-        self.rate_bps[rows] = np.nan
-        self.queue_limit[rows] = np.nan
-        self.up[rows] = 1.0
+    def bind_signals(self, block: Block) -> Callable[[], None]:
+        power, ber, queue, rtt, speed_told, up_told, bias, warm, room_told = block.raw[: self.GAUGES]
+        strength, margin, load, longest, trip, current, warmth = block.values
+        (speed, up, room), moved = block.parts.held, block.counted[SENT]
+        sent, span = block.parts.counters[4:6, SENT]  # bytes and the time in which they were sent
+        flag = np.empty(block.rows, dtype=bool)
+        read_margin = margin_reader(ber, margin, self.fec_limit_ber)
+        bits, most = fixed(8.0 / self.unit_s), fixed(self.most_load)
 
-    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
-        speed = np.where(raw[..., 4] > 0.0, raw[..., 4], self.rate_bps[pick])
-        self.rate_bps[pick] = speed
-        self.up[pick] = np.where(np.isnan(raw[..., 5]), self.up[pick], raw[..., 5])
-        self.queue_limit[pick] = np.where(raw[..., 8] > 0.0, raw[..., 8], self.queue_limit[pick])
-        values = np.empty((*raw.shape[:-1], 7))
-        values[..., 0] = raw[..., 0]
-        values[..., 1] = margin_db(raw[..., 1], self.fec_limit_ber)
-        values[..., 2] = np.minimum(8.0 / self.unit_s * rates[..., 2] / speed, 2.0)
-        values[..., 3] = np.log1p(raw[..., 2])
-        values[..., 4] = np.log10(raw[..., 3] + 1.0)
-        values[..., 5] = np.log(np.maximum(raw[..., 6], 0.1))
-        values[..., 6] = raw[..., 7]
-        return values
+        def read() -> None:
+            for told, kept, above in ((speed_told, speed, ZERO), (up_told, up, MINUS_ONE), (room_told, room, ZERO)):
+                np.greater(told, above, out=flag)
+                np.copyto(kept, told, where=flag)
+            np.copyto(strength, power)
+            read_margin()
+            np.greater(span, ZERO, out=flag)
+            np.bitwise_and(flag, moved, out=flag)
+            if np.count_nonzero(flag):
+                np.maximum(span, SHORTEST, out=load)
+                np.divide(sent, load, out=load)
+                np.multiply(load, bits, out=load)
+                np.divide(load, speed, out=load)
+                np.minimum(load, most, out=load)
+                np.bitwise_not(flag, out=flag)
+                np.copyto(load, UNKNOWN, where=flag)
+            else:
+                load.fill(np.nan)
+            np.log1p(queue, out=longest)
+            np.add(rtt, ONE, out=trip)
+            np.log10(trip, out=trip)
+            np.maximum(bias, LEAST_BIAS, out=current)
+            np.log(current, out=current)
+            np.copyto(warmth, warm)
+
+        return read
 
     def features(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
         """(link failure, congestion): one row per port of ``rows``, columns as the feature lists."""
-        lines = self._lines(4, rows)
-        return self.link_features(rows, lines), self.congestion_features(rows, lines)
+        x = self.narrow(rows)
+        return x[: len(LINK_FEATURES)].T.copy(), x[len(LINK_FEATURES) :].T.copy()
 
-    def _recent(self, rows: Rows, counter: slice) -> Floats:
-        """log(1 + increments lately), shape (counters, rows)."""
-        found: Floats = np.log1p(pick_rows(self.counters.state[3], rows)[:, counter].T)
-        return found
+    def bind_features(self, block: Block, line: Line) -> Callable[[], Floats]:
+        """Columns (features, rows): :data:`LINK_FEATURES`, then :data:`CONGESTION_FEATURES`."""
+        own = block.parts
+        x = np.zeros((len(PORT_BOUNDS), block.rows))
+        most = np.repeat(PORT_BOUNDS, block.rows, axis=1)
+        (strength, near), trip, (power, margin), queue = (
+            line.level[0, :2],
+            line.level[0, 4],
+            line.level[1, :2],
+            line.level[1, 3],
+        )
+        usual, usual_trip, sigma = own.levels[1, 0, 0], own.levels[1, 0, 4], own.levels[2, 0, 4]
+        fallen, up, recent = own.cusum[1, 0], own.held[1], own.counters[3]
+        blind, left, part = np.empty(block.rows, dtype=bool), np.empty(block.rows), np.empty(block.rows)
+        (
+            gone, slow, low, half, one, falls, closing, soon, drop, change, uncorrected, errors, losses, rtt, down,
+        ) = x[: len(LINK_FEATURES)]  # fmt: skip
+        queues, swelling, dropped = x[-3:]
+        slopes, fill = self.bind_lasting(line, 4), _filler(x[len(LINK_FEATURES) :], block, line, 2)
+        cap, floor = fixed(self.cusum.cap), fixed(self.FLOOR[4])
 
-    def link_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
-        """Columns as :data:`LINK_FEATURES`; ``lines`` where they are known already."""
-        quick, slow, lasting = lines or self._lines(4, rows)
-        levels = pick_rows(self.base.state, rows)
-        base, sigma = levels[1].T, levels[2].T
-        drop = base[0] - slow[0]
-        near, margin, falling = quick[1], slow[1], lasting[1]
-        blind = np.isnan(margin)
-        if np.count_nonzero(blind):  # no bit error ratio: what the power lost, the margin lost
-            near = np.where(blind, MARGIN_OK - (base[0] - quick[0]), near)
-            margin = np.where(blind, MARGIN_OK - drop, margin)
-            falling = np.where(blind, lasting[0], falling)
-        falling = np.maximum(-falling, 0.0)
-        x = np.empty((len(LINK_FEATURES), len(drop)))
-        np.subtract(7.0, near, out=x[0])
-        np.subtract(MARGIN_LEVELS, margin, out=x[1:3])
-        np.subtract(3.0, margin - AHEAD * falling, out=x[3:5])
-        x[5] = falling
-        np.divide(falling, np.maximum(margin, 0.3), out=x[6])
-        np.subtract(2.0, np.maximum(margin, 0.0) / np.maximum(falling, 1e-6), out=x[7])
-        x[8] = drop
-        np.divide(pick_rows(self.cusum.state[1], rows)[:, 0], self.cusum.cap, out=x[9])
-        x[10:12], x[12] = self._recent(rows, slice(2)), self._recent(rows, slice(4, 5))
-        np.divide(quick[4] - base[4], np.maximum(sigma[4], self.FLOOR[4]), out=x[13])
-        np.subtract(1.0, self.up[rows], out=x[14])
-        return bounded(x, BOUNDS[Mode.LINK_FAILURE])
+        def read() -> Floats:
+            lasting = slopes()
+            np.subtract(usual, power, out=drop)
+            np.isnan(margin, out=blind)
+            first, level, slope = near, margin, lasting[1]
+            if np.count_nonzero(blind):  # no bit error ratio: what the power lost, the margin lost
+                first = np.where(blind, MARGIN_OK - (usual - strength), near)
+                level = np.where(blind, MARGIN_OK - drop, margin)
+                slope = np.where(blind, lasting[0], slope)
+            np.negative(slope, out=falls)
+            np.maximum(falls, ZERO, out=falls)
+            np.subtract(MARGIN_QUICK, first, out=gone)
+            np.subtract(MARGIN_SLOW, level, out=slow)
+            np.subtract(MARGIN_LOW, level, out=low)
+            np.multiply(falls, HALF, out=half)  # half a unit ahead
+            np.subtract(level, half, out=half)
+            np.subtract(MARGIN_LOW, half, out=half)
+            np.subtract(level, falls, out=one)  # one unit ahead
+            np.subtract(MARGIN_LOW, one, out=one)
+            np.maximum(level, SOME_LEFT, out=part)
+            np.divide(falls, part, out=closing)
+            np.maximum(level, ZERO, out=left)
+            np.maximum(falls, SOONEST, out=part)
+            np.divide(left, part, out=left)
+            np.subtract(TWO, left, out=soon)
+            np.divide(fallen, cap, out=change)
+            np.log1p(recent[0], out=uncorrected)
+            np.log1p(recent[1], out=errors)
+            np.log1p(recent[4], out=losses)
+            np.subtract(trip, usual_trip, out=rtt)
+            np.maximum(sigma, floor, out=part)
+            np.divide(rtt, part, out=rtt)
+            np.subtract(ONE, up, out=down)
+            fill(lasting[2])
+            np.copyto(queues, queue)
+            np.copyto(swelling, lasting[3])
+            np.log1p(recent[3], out=dropped)
+            np.fmax(x, ZERO, out=x)  # nan becomes 0
+            np.minimum(x, most, out=x)
+            return x
 
-    def congestion_features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
+        return read
+
+    def link_features(self, rows: Rows = slice(None)) -> Floats:
+        """Columns as :data:`LINK_FEATURES`."""
+        return self.features(rows)[0]
+
+    def congestion_features(self, rows: Rows = slice(None)) -> Floats:
         """Columns as :data:`CONGESTION_FEATURES`."""
-        quick, slow, lasting = lines or self._lines(4, rows)
-        load, rising = slow[2], np.maximum(lasting[2], 0.0)
-        x = np.empty((len(CONGESTION_FEATURES), len(load)))
-        _filling(x, quick[2], load, self._mean(2, rows), rising)
-        x[10], x[11] = slow[3], lasting[3]
-        x[12] = self._recent(rows, slice(3, 4))
-        return bounded(x, BOUNDS[Mode.CONGESTION])
+        return self.features(rows)[1]
 
 
 class DeviceBank(Bank):
@@ -269,28 +339,54 @@ class DeviceBank(Bank):
     TOLD = np.ones(4, dtype=bool)
     LOW = np.zeros(4)
     HIGH = np.array([1.5, 1.5, 1e9, 2.0**64])
+    JUDGED = 3
     FLOOR = np.array([0.02, 0.01, 0.3])
     JUMP = (0.15, 0.1, np.inf)
     JUMP_RATE = (1.0, 1.0, 0.0)
     SEASONAL = (0,)
+    HELD: ClassVar[dict[str, float]] = {}
 
     @staticmethod
     def values(s: DeviceSample) -> tuple[float, ...]:
         """A sample as :attr:`INPUTS`."""
         return (s.cpu_utilization, s.memory_utilization, s.backlog_packets, s.dropped_total)
 
-    def _signals(self, pick: int | Rows, raw: Floats, rates: Floats) -> Floats:
-        values = raw[..., :3].copy()
-        values[..., 2] = np.log1p(values[..., 2])
-        return values
+    def bind_signals(self, block: Block) -> Callable[[], None]:
+        shares, backlog = block.raw[:2], block.raw[2]
+        filled, logs = block.values[:2], block.values[2]
 
-    def features(self, rows: Rows = slice(None), lines: Lines | None = None) -> Floats:
+        def read() -> None:
+            np.copyto(filled, shares)
+            np.log1p(backlog, out=logs)
+
+        return read
+
+    def features(self, rows: Rows = slice(None)) -> Floats:
         """One row per device of ``rows``, columns as :data:`OVERLOAD_FEATURES`."""
-        quick, slow, lasting = lines or self._lines(3, rows)
-        x = np.empty((len(OVERLOAD_FEATURES), len(slow[0])))
-        _filling(x, quick[0], slow[0], self._mean(0, rows), np.maximum(lasting[0], 0.0))
-        np.subtract(slow[1], 0.85, out=x[10])
-        np.divide(np.maximum(lasting[1], 0.0), np.maximum(1.0 - slow[1], 0.05), out=x[11])
-        x[12], x[13] = slow[2], lasting[2]
-        x[14] = np.log1p(self.counters.state[3, rows, 0])
-        return bounded(x, BOUNDS[Mode.DEVICE_OVERLOAD])
+        return self.narrow(rows).T.copy()
+
+    def bind_features(self, block: Block, line: Line) -> Callable[[], Floats]:
+        """Columns (features, rows): :data:`OVERLOAD_FEATURES`."""
+        x = np.zeros((len(OVERLOAD_FEATURES), block.rows))
+        most = np.repeat(BOUNDS[Mode.DEVICE_OVERLOAD], block.rows, axis=1)
+        memory, backlog, dropped = line.level[1, 1], line.level[1, 2], block.parts.counters[3, 0]
+        left = np.empty_like(memory)
+        high, closing, waiting, swelling, drops = x[10:]
+        slopes, fill = self.bind_lasting(line, 3), _filler(x, block, line, 0)
+
+        def read() -> Floats:
+            lasting = slopes()
+            fill(lasting[0])
+            np.subtract(memory, LOAD_FULL, out=high)
+            np.subtract(ONE, memory, out=left)
+            np.maximum(left, NEARLY, out=left)
+            np.maximum(lasting[1], ZERO, out=closing)
+            np.divide(closing, left, out=closing)
+            np.copyto(waiting, backlog)
+            np.copyto(swelling, lasting[2])
+            np.log1p(dropped, out=drops)
+            np.fmax(x, ZERO, out=x)  # nan becomes 0
+            np.minimum(x, most, out=x)
+            return x
+
+        return read

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from ml.estimators.base import Floats
+from ml.estimators.base import ONE, Floats, fixed
 from ml.features import FEATURES, Feature, schema_digest
 from ml.schema import Mode
 
 FORMAT = 1
 MODELS = Path(__file__).parent / "models"
 EXTREME = 30.0  # log odds beyond this are all the same to a float and to a reader
+_LOW, _HIGH = fixed(-EXTREME), fixed(EXTREME)
 
 
 class ModelError(ValueError):
@@ -112,6 +113,53 @@ class HazardModel:
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(self.document(), indent=1) + "\n")
+
+
+class Together:
+    """Several models evaluated at once: the features of each follow those of the one before. As
+    :meth:`HazardModel.probability` but for the order of the sums."""
+
+    def __init__(self, models: Sequence[HazardModel]) -> None:
+        widths = [len(model.features) for model in models]
+        ends = np.cumsum(widths).tolist()
+        self.parts = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]  # of each model
+        most = max(len(model.edges) for model in models)
+        weights = np.zeros((most, len(models), sum(widths)))  # interval by interval, all models each
+        self._intercepts = np.zeros((most, len(models), 1))
+        self._missing = np.zeros((most, len(models), 1), dtype=bool)
+        for k, (model, end, width) in enumerate(zip(models, ends, widths, strict=True)):
+            weights[: len(model.edges), k, end - width : end] = model.weights
+            self._intercepts[: len(model.edges), k, 0] = model.intercepts
+            self._missing[len(model.edges) :, k] = True
+        self._weights = weights.reshape(-1, sum(widths))
+        slope, offset = np.array([model.calibration for model in models]).T
+        self._slope, self._offset = slope[:, None], offset[:, None]
+
+    def __call__(self, x: Floats) -> Floats:
+        """Calibrated probabilities for columns ``x`` (features of all models, rows): shape (models, rows)."""
+        each = (self._weights @ x).reshape(len(self._intercepts), len(self._slope), -1)
+        each += self._intercepts
+        np.maximum(each, _LOW, out=each)
+        np.minimum(each, _HIGH, out=each)
+        np.exp(each, out=each)
+        if np.count_nonzero(self._missing):
+            np.copyto(each, 0.0, where=self._missing)
+        odds = each[0]
+        part = np.empty_like(odds)
+        for more in each[1:]:  # (1 + a)(1 + b) - 1, without losing small ones to the 1
+            np.add(odds, ONE, out=part)
+            np.multiply(part, more, out=part)
+            np.add(odds, part, out=odds)
+        np.log(odds, out=odds)
+        np.multiply(odds, self._slope, out=odds)
+        np.add(odds, self._offset, out=odds)
+        np.maximum(odds, _LOW, out=odds)
+        np.minimum(odds, _HIGH, out=odds)
+        np.negative(odds, out=odds)
+        np.exp(odds, out=odds)
+        np.add(odds, ONE, out=odds)
+        found: Floats = np.divide(ONE, odds)
+        return found
 
 
 def load(path: Path) -> HazardModel:

@@ -8,6 +8,8 @@ a receiver has left to lose.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ml.estimators.base import Floats, Value
@@ -15,18 +17,66 @@ from ml.estimators.base import Floats, Value
 FEC_LIMIT_BER = 1.25e-2  # concatenated FEC of 400ZR (OIF-400ZR-01.0); the lab's transceivers behave like it
 BEST_BER = 1e-15  # a reading of 0 or less than this says nothing more
 WORST_BER = 0.48
+_BEST, _WORST, _MINUS_TWO, _DECIBEL = (np.array(v) for v in (BEST_BER, WORST_BER, -2.0, 20.0))
+# Coefficients of Hastings' numerator and denominator, highest power first.
+HASTINGS = ((0.0, 0.001308), (0.010328, 0.189269), (0.802853, 1.432788), (2.515517, 1.0))
+
+
+def q_reader(ber: Floats, q: Floats) -> Callable[[], None]:
+    """A function that makes ``q`` of ``ber`` (bit error ratios), both arrays of one shape, by Hastings' rational
+    approximation (Abramowitz and Stegun 26.2.23, error 4.5e-4)::
+
+        t = sqrt(-2 log p)
+        Q = t - (2.515517 + t (0.802853 + t 0.010328)) / (1 + t (1.432788 + t (0.189269 + t 0.001308)))
+    """
+    pair = np.empty((2, *ber.shape))  # numerator and denominator
+    twice = np.empty_like(pair)  # t, for either
+    t, again = twice[0, ...], twice[1, ...]
+    over, under = pair[0, ...], pair[1, ...]  # arrays, even of no dimension
+    first, *others = (np.multiply.outer(c, np.ones(ber.shape)) for c in HASTINGS)
+
+    def read() -> None:
+        np.maximum(ber, _BEST, out=q)
+        np.minimum(q, _WORST, out=q)
+        np.log(q, out=q)
+        np.multiply(q, _MINUS_TWO, out=q)
+        np.sqrt(q, out=t)
+        np.sqrt(q, out=again)
+        np.multiply(twice, first, out=pair)
+        np.add(pair, others[0], out=pair)
+        for coefficient in others[1:]:
+            np.multiply(pair, twice, out=pair)
+            np.add(pair, coefficient, out=pair)
+        np.divide(over, under, out=over)
+        np.subtract(t, over, out=q)
+
+    return read
 
 
 def q_factor(ber: Value) -> Floats:
-    """Q of a bit error ratio, by Hastings' rational approximation (Abramowitz and Stegun 26.2.23, error 4.5e-4).
+    """Q of a bit error ratio.
 
     >>> round(float(q_factor(1e-8)), 2), round(float(q_factor(1.25e-2)), 2)
     (5.61, 2.24)
     """
-    p = np.minimum(np.maximum(ber, BEST_BER), WORST_BER)
-    t = np.sqrt(-2.0 * np.log(p))
-    q: Floats = t - (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308)))
+    given = np.asarray(ber, dtype=np.float64)
+    q = np.empty_like(given)
+    q_reader(given, q)()
     return q
+
+
+def margin_reader(ber: Floats, margin: Floats, limit: float = FEC_LIMIT_BER) -> Callable[[], None]:
+    """A function that makes ``margin`` (see :func:`margin_db`) of ``ber``, both arrays of one shape."""
+    q = q_reader(ber, margin)
+    least = np.array(q_factor(limit))
+
+    def read() -> None:
+        q()
+        np.divide(margin, least, out=margin)
+        np.log10(margin, out=margin)
+        np.multiply(margin, _DECIBEL, out=margin)
+
+    return read
 
 
 def margin_db(ber: Value, limit: float = FEC_LIMIT_BER) -> Floats:
@@ -35,7 +85,9 @@ def margin_db(ber: Value, limit: float = FEC_LIMIT_BER) -> Floats:
     >>> round(float(margin_db(1e-8)), 1), round(float(margin_db(1.25e-2)), 1)
     (8.0, 0.0)
     """
-    margin: Floats = 20.0 * np.log10(q_factor(ber) / q_factor(limit))
+    given = np.asarray(ber, dtype=np.float64)
+    margin = np.empty_like(given)
+    margin_reader(given, margin, limit)()
     return margin
 
 

@@ -302,7 +302,7 @@ def link_ports(
         MARGIN_MOST - (middle[MARGIN] + SOON * moving[MARGIN]),
         MARGIN_MOST - (brief[MARGIN] + SOON * quickly[MARGIN]),
     )
-    return _pack(bank.link_features(rows, bank._lines(4, rows, lines)), Mode.LINK_FAILURE, wide_link)
+    return _pack(bank.link_features(rows), Mode.LINK_FAILURE, wide_link)
 
 
 def congestion_ports(
@@ -350,14 +350,14 @@ def congestion_ports(
         middle[QUEUE],
         queue_long,
     )
-    narrow = bank.congestion_features(rows, bank._lines(4, rows, lines))
+    narrow = bank.congestion_features(rows)
     return _pack(narrow, Mode.CONGESTION, wide_congestion)
 
 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
     lines = bank.lines(rows)
-    narrow = bank.features(rows, bank._lines(3, rows, lines))
+    narrow = bank.features(rows)
     level, slope = bank._line(2, rows, lines)
     middle, moving = bank._line(1, rows, lines)
     means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import FAR_S, Estimator, Flags, Floats
+from ml.estimators.base import FAR_S, ZERO, Estimator, Flags, Floats, Step
 
 WRAPS = (2.0**32, 2.0**64)
 NEAR = 1.0 / 16.0  # a counter that was in the last sixteenth of its range may have wrapped
@@ -40,39 +40,56 @@ class CounterRate(Estimator[Rate]):
     (nan, 1.0)
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("seen", "total", "rate", "recent", "resets", "amount", "span")
+    FIELDS: ClassVar[tuple[str, ...]] = ("seen", "total", "resets", "recent", "amount", "span", "grown", "interval")
 
     def __init__(
         self, rows: int = 1, signals: int = 1, *, tau: float | Sequence[float] = 1.0, steady_tau: float = 1.0
     ) -> None:
         super().__init__(rows, signals)
-        self.decay = self.decays(tau)
-        self.fading = self.decays(steady_tau)
+        self.rates = np.stack((self.decays(tau), self.decays(steady_tau)))  # (2, signals)
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
-        seen, total, rate, recent, resets, amount, span = state
-        known = ok & (seen > 0.0)
-        grown = np.where(known, value - total, 0.0)
-        back = grown < 0.0
-        if back.any():
-            for size in WRAPS:
-                wrapped = back & (total < size) & (total > size * (1.0 - NEAR)) & (value < size * NEAR)
-                grown = np.where(wrapped, grown + size, grown)
-                back &= ~wrapped
-            resets += back
-            known &= ~back
-            grown = np.where(back, 0.0, grown)
-        recent *= np.exp(elapsed * self.decay)
-        recent += grown
-        state[5:] *= np.exp(elapsed * self.fading)
-        amount += grown
-        span += elapsed * known
-        np.copyto(rate, grown / np.maximum(elapsed, 1.0 / FAR_S), where=known)
-        np.copyto(rate, np.nan, where=ok & ~known)
-        np.copyto(total, value, where=ok)
-        seen += ok
+    def faded(self, elapsed: Floats) -> Floats:
+        """Shape (2, signals, rows): what is left of recent increments, and of increments and time."""
+        left: Floats = np.exp(elapsed * self.rates[..., None])
+        return left
+
+    def bind(self, state: Floats) -> Step:
+        seen, total, resets, recent, amount, span, last_grown, interval = state
+        grown, lived, living = (np.empty_like(seen) for _ in range(3))
+        known, back = np.empty_like(seen, dtype=bool), np.empty_like(seen, dtype=bool)
+
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            np.greater(seen, ZERO, out=known)
+            np.bitwise_and(known, ok, out=known)
+            np.subtract(value, total, out=grown)
+            np.copyto(living, known)
+            np.multiply(grown, living, out=grown)
+            np.less(grown, ZERO, out=back)
+            if np.count_nonzero(back):
+                for size in WRAPS:
+                    wrapped = back & (total < size) & (total > size * (1.0 - NEAR)) & (value < size * NEAR)
+                    np.add(grown, size, out=grown, where=wrapped)
+                    back[wrapped] = False
+                np.add(resets, back, out=resets)
+                living[back] = 0.0
+                grown[back] = 0.0
+            lately, steady = fade
+            np.multiply(recent, lately, out=recent)
+            np.multiply(amount, steady, out=amount)
+            np.multiply(span, steady, out=span)
+            np.add(recent, grown, out=recent)
+            np.add(amount, grown, out=amount)
+            np.multiply(elapsed, living, out=lived)
+            np.add(span, lived, out=span)
+            np.copyto(last_grown, grown, where=ok)
+            np.copyto(interval, lived, where=ok)
+            np.copyto(total, value, where=ok)
+            np.add(seen, taken, out=seen)
+
+        return step
 
     def score(self, state: Floats) -> Rate:
-        seen, _, rate, recent, resets, amount, span = state
+        _, _, resets, recent, amount, span, grown, interval = state
         steady = np.where(span > 0.0, amount / np.maximum(span, 1.0 / FAR_S), np.nan)
-        return Rate(np.where(seen > 1.0, rate, np.nan), recent.copy(), resets.copy(), steady)
+        rate = np.where(interval > 0.0, grown / np.maximum(interval, 1.0 / FAR_S), np.nan)
+        return Rate(rate, recent.copy(), resets.copy(), steady)

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import Estimator, Flags, Floats
+from ml.estimators.base import ZERO, Estimator, Flags, Floats, Step, fixed
 
 
 class Change(NamedTuple):
@@ -41,17 +41,29 @@ class Cusum(Estimator[Change]):
         self.clip = self.positive("clip", clip)
         self.cap = self.positive("cap", cap)
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+    def bind(self, state: Floats) -> Step:
         sums, since = state[:2], state[2:]
-        bounded = np.maximum(value, -self.clip)
-        np.minimum(bounded, self.clip, out=bounded)
-        sums[0] += bounded
-        sums[1] -= bounded
-        sums -= self.drift * ok
-        np.maximum(sums, 0.0, out=sums)
-        np.minimum(sums, self.cap, out=sums)
-        since += elapsed
-        since *= sums > 0.0
+        (up, down), (up_since, down_since) = sums, since
+        bounded = np.empty_like(up)
+        some = np.empty_like(sums, dtype=bool)
+        drift, low, high, cap = (fixed(v) for v in (self.drift, -self.clip, self.clip, self.cap))
+
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            np.maximum(value, low, out=bounded)
+            np.minimum(bounded, high, out=bounded)
+            np.add(up, bounded, out=up)
+            np.subtract(down, bounded, out=down)
+            np.multiply(taken, drift, out=bounded)
+            np.subtract(up, bounded, out=up)
+            np.subtract(down, bounded, out=down)
+            np.maximum(sums, ZERO, out=sums)
+            np.minimum(sums, cap, out=sums)
+            np.add(up_since, elapsed, out=up_since)
+            np.add(down_since, elapsed, out=down_since)
+            np.equal(sums, ZERO, out=some)
+            np.copyto(since, ZERO, where=some)
+
+        return step
 
     def score(self, state: Floats) -> Change:
         up, down, up_since, down_since = state

@@ -7,10 +7,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import Clock, Estimator, Flags, Floats
+from ml.estimators.base import ONE, ZERO, Clock, Estimator, Flags, Floats, Step, fixed
 
 ABS_TO_SIGMA = 1.2533  # sigma of a normal distribution over its mean absolute deviation
 SETTLING = 5.0  # effective samples before clipping starts
+_SIGMA, _SETTLING, _ANY, _MORE = fixed(ABS_TO_SIGMA), fixed(SETTLING), fixed(np.inf), fixed(1.5)
 
 
 class Level(NamedTuple):
@@ -50,22 +51,41 @@ class RobustLevel(Estimator[Level]):
         found.clock = Clock(*found.state.shape[1:])
         return found
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+    def faded(self, elapsed: Floats) -> Floats:
+        left: Floats = np.exp(elapsed * self.decay[:, None])
+        return left
+
+    def bind(self, state: Floats) -> Step:
         weight, level, sigma = state
-        fresh = weight == 0.0
-        if np.count_nonzero(fresh):
-            np.copyto(level, value, where=ok & fresh)
-        weight *= np.exp(elapsed * self.decay)
-        weight += ok
-        gain = ok / np.maximum(weight, 1.0)
-        residual = value - level
-        size = np.abs(residual)
-        bound = self.clip * sigma
-        np.copyto(bound, np.inf, where=weight < SETTLING)
-        level += gain * np.copysign(np.minimum(size, bound), residual)
-        size *= ABS_TO_SIGMA
-        bound *= 1.5
-        sigma += gain * (np.minimum(size, bound, out=size) - sigma)
+        gain, residual, size, bound, part = (np.empty_like(weight) for _ in range(5))
+        flag = np.empty_like(weight, dtype=bool)
+        clip = fixed(self.clip)
+
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            np.equal(weight, ZERO, out=flag)
+            np.bitwise_and(flag, ok, out=flag)
+            np.copyto(level, value, where=flag)
+            np.multiply(weight, fade, out=weight)
+            np.add(weight, taken, out=weight)
+            np.maximum(weight, ONE, out=gain)
+            np.divide(taken, gain, out=gain)
+            np.subtract(value, level, out=residual)
+            np.abs(residual, out=size)
+            np.multiply(sigma, clip, out=bound)
+            np.less(weight, _SETTLING, out=flag)
+            np.copyto(bound, _ANY, where=flag)
+            np.minimum(size, bound, out=part)
+            np.copysign(part, residual, out=part)
+            np.multiply(part, gain, out=part)
+            np.add(level, part, out=level)
+            np.multiply(size, _SIGMA, out=size)
+            np.multiply(bound, _MORE, out=bound)
+            np.minimum(size, bound, out=size)
+            np.subtract(size, sigma, out=size)
+            np.multiply(size, gain, out=size)
+            np.add(sigma, size, out=sigma)
+
+        return step
 
     def score(self, state: Floats) -> Level:
         weight, level, sigma = state

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import FAR_S, Estimator, Flags, Floats
+from ml.estimators.base import FAR_S, Estimator, Flags, Floats, Step
 
 
 class Pace(NamedTuple):
@@ -33,13 +33,20 @@ class Silence(Estimator[Pace]):
         super().__init__(rows, signals)
         self.decay = self.decays(tau)
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
-        samples, weight, interval = state
-        again = ok & (samples > 0.0)
-        weight *= np.exp(elapsed * self.decay)
-        weight += again
-        interval += again * (elapsed - interval) / np.maximum(weight, 1.0)
-        samples += ok
+    def faded(self, elapsed: Floats) -> Floats:
+        left: Floats = np.exp(elapsed * self.decay[:, None])
+        return left
+
+    def bind(self, state: Floats) -> Step:
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            samples, weight, interval = state
+            again = ok & (samples > 0.0)
+            weight *= fade
+            weight += again
+            interval += again * (elapsed - interval) / np.maximum(weight, 1.0)
+            samples += ok
+
+        return step
 
     def silent(self, now: float) -> Floats:
         """Time since the last sample of each (row, signal); :data:`FAR_S` where there was none."""

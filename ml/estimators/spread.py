@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import Estimator, Flags, Floats
+from ml.estimators.base import ONE, Estimator, Flags, Floats, Step
 
 
 class Spread(NamedTuple):
@@ -34,18 +34,28 @@ class Variance(Estimator[Spread]):
         super().__init__(rows, signals)
         self.decay = self.decays(tau)
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
+    def faded(self, elapsed: Floats) -> Floats:
+        left: Floats = np.exp(elapsed * self.decay[:, None])
+        return left
+
+    def bind(self, state: Floats) -> Step:
         weight, mean, squares = state
-        decay = np.exp(elapsed * self.decay)
-        weight *= decay
-        weight += ok
-        squares *= decay
-        residual = value - mean
-        residual *= ok
-        mean += residual / np.maximum(weight, 1.0)
-        residual *= ok
-        residual *= value - mean
-        squares += residual
+        residual, part = np.empty_like(weight), np.empty_like(weight)
+
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            np.multiply(weight, fade, out=weight)
+            np.multiply(squares, fade, out=squares)
+            np.add(weight, taken, out=weight)
+            np.subtract(value, mean, out=residual)
+            np.multiply(residual, taken, out=residual)
+            np.maximum(weight, ONE, out=part)
+            np.divide(residual, part, out=part)
+            np.add(mean, part, out=mean)
+            np.subtract(value, mean, out=part)
+            np.multiply(residual, part, out=residual)
+            np.add(squares, residual, out=squares)
+
+        return step
 
     def score(self, state: Floats) -> Spread:
         weight, mean, squares = state

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ml.estimators.base import FAR_S, Estimator, Flags, Floats, Value
+from ml.estimators.base import FAR_S, ONE, TWO, ZERO, Estimator, Flags, Floats, Step, Value, fixed
+
+_LEAST, _APART, _TINY, _HALF, _UNKNOWN = (fixed(v) for v in (1e-12, 1e-9, 1e-300, 0.5, np.nan))
 
 
 class Line(NamedTuple):
@@ -53,62 +55,103 @@ class Trend(Estimator[Line]):
         self.jump = np.asarray(jump, dtype=np.float64)
         self.jump_rate = np.asarray(jump_rate, dtype=np.float64)
 
-    def step(self, state: Floats, ok: Flags, elapsed: Floats, value: Floats) -> None:
-        s0, s1, s2, y0, _, yy, origin, last = state
-        fresh = s0 == 0.0
-        delta = value - last
-        jumped = np.abs(delta) > self.jump + self.jump_rate * elapsed
-        jumped &= ok > fresh
-        if np.count_nonzero(jumped):
-            origin += delta * jumped
-        fresh &= ok
-        if np.count_nonzero(fresh):
-            np.copyto(origin, value, where=fresh)  # values near 0 keep the sums well conditioned
-        np.copyto(last, value, where=ok)
-        s2 += elapsed * (elapsed * s0 - 2.0 * s1)
-        state[1:5:3] -= elapsed * state[0:4:3]  # s1 by s0, y1 by y0
-        state[:6] *= np.exp(elapsed * self.decay)
-        shifted = ok * (value - origin)
-        s0 += ok
-        y0 += shifted
-        yy += shifted * shifted
+    def faded(self, elapsed: Floats) -> Floats:
+        left: Floats = np.exp(elapsed * self.decay[:, None])
+        return left
 
-    def score(self, state: Floats, signals: slice = slice(None)) -> Line:
-        """``state`` may hold some of the signals only: which, says ``signals``."""
-        decay = self.decay[signals]
-        s0, origin = state[0], state[6]
-        # Weighted means, then covariances around them: few passes over many rows, few arrays.
-        inverse = np.maximum(s0, 1e-12)
-        np.divide(1.0, inverse, out=inverse)
-        means = state[1:6] * inverse
-        age, _, mean, _, squares = means
-        spread, covariance = means[1:4:2]
-        means[1:4:2] -= age * means[0:3:2]  # spread by age * age, covariance by age * mean
-        # A slope needs more than two effective samples that are not all at one instant; no slope: no error.
-        work = np.multiply(spread, decay, out=inverse)
-        work *= decay
-        able = work > 1e-9
-        able &= s0 > 2.0
-        np.maximum(spread, 1e-300, out=spread)
-        per_spread = np.divide(able, spread, out=spread)
-        slope = covariance * per_spread
-        np.multiply(slope, age, out=work)
-        level = mean - work
-        level += origin
-        mean *= mean
-        squares -= mean
-        covariance *= slope
-        squares -= covariance
-        residual = np.maximum(squares, 0.0, out=squares)
-        residual *= per_spread
-        np.subtract(s0, 2.0, out=work)
-        residual /= np.maximum(work, 0.5, out=work)
-        error = np.sqrt(residual, out=residual)
-        error *= 0.5
-        empty = s0 == 0.0
-        if np.count_nonzero(empty):
-            level[empty] = np.nan
-        return Line(level, slope, error)
+    def bind(self, state: Floats) -> Step:
+        s0, s1, s2, y0, y1, yy, origin, last = state
+        sums = state[:6]
+        delta, limit, size, moved = (np.empty_like(s0) for _ in range(4))
+        fresh, jumped = np.empty_like(s0, dtype=bool), np.empty_like(s0, dtype=bool)
+        jump, jump_rate = (np.zeros_like(s0) + np.reshape(v, (-1, 1)) for v in (self.jump, self.jump_rate))
+
+        def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
+            np.equal(s0, ZERO, out=fresh)
+            np.subtract(value, last, out=delta)
+            np.multiply(elapsed, jump_rate, out=limit)
+            np.add(limit, jump, out=limit)
+            np.abs(delta, out=size)
+            np.greater(size, limit, out=jumped)
+            np.bitwise_and(jumped, ok, out=jumped)
+            np.greater(jumped, fresh, out=jumped)  # and not the first sample
+            if np.count_nonzero(jumped):
+                np.multiply(delta, jumped, out=delta)
+                np.add(origin, delta, out=origin)
+            np.bitwise_and(fresh, ok, out=fresh)
+            np.copyto(origin, value, where=fresh)  # values near 0 keep the sums well conditioned
+            np.copyto(last, value, where=ok)
+            np.multiply(s0, elapsed, out=moved)
+            np.multiply(s1, TWO, out=delta)
+            np.subtract(moved, delta, out=delta)
+            np.multiply(delta, elapsed, out=delta)
+            np.add(s2, delta, out=s2)
+            np.subtract(s1, moved, out=s1)
+            np.multiply(y0, elapsed, out=moved)
+            np.subtract(y1, moved, out=y1)
+            np.multiply(sums, fade, out=sums)
+            np.subtract(value, origin, out=delta)
+            np.multiply(delta, taken, out=delta)
+            np.add(s0, taken, out=s0)
+            np.add(y0, delta, out=y0)
+            np.multiply(delta, delta, out=delta)
+            np.add(yy, delta, out=yy)
+
+        return step
+
+    def score(self, state: Floats) -> Line:
+        line = self.reader(state, self.decay)()
+        return Line(*(part.copy() for part in line))
+
+    @staticmethod
+    def reader(state: Floats, decay: Floats) -> Callable[[], Line]:
+        """A function that fits the lines of one view of the state, whose ``decay`` broadcasts to one field of it. Its
+        answers are scratch arrays, which its next call overwrites."""
+        s0, origin, sums = state[0], state[6], state[1:6]
+        inverse, level, slope, work = (np.empty_like(s0) for _ in range(4))
+        means = np.empty_like(sums)
+        age, spread, mean, covariance, squares = means
+        unable, some = np.empty_like(s0, dtype=bool), np.empty_like(s0, dtype=bool)
+        line = Line(level, slope, squares)
+
+        def read() -> Line:
+            # Weighted means, then covariances around them: few passes over many rows.
+            np.maximum(s0, _LEAST, out=inverse)
+            np.divide(ONE, inverse, out=inverse)
+            np.multiply(sums, inverse, out=means)
+            np.multiply(age, age, out=work)
+            np.subtract(spread, work, out=spread)
+            np.multiply(age, mean, out=work)
+            np.subtract(covariance, work, out=covariance)
+            # A slope needs more than two effective samples that are not all at one instant; no slope: no error.
+            np.multiply(spread, decay, out=work)
+            np.multiply(work, decay, out=work)
+            np.less_equal(work, _APART, out=unable)
+            np.less_equal(s0, TWO, out=some)
+            np.bitwise_or(unable, some, out=unable)
+            np.maximum(spread, _TINY, out=spread)
+            np.divide(ONE, spread, out=spread)  # now its inverse, 0 where there is no slope
+            np.copyto(spread, ZERO, where=unable)
+            np.multiply(covariance, spread, out=slope)
+            np.multiply(slope, age, out=work)
+            np.subtract(mean, work, out=level)
+            np.add(level, origin, out=level)
+            np.multiply(mean, mean, out=mean)
+            np.subtract(squares, mean, out=squares)
+            np.multiply(covariance, slope, out=covariance)
+            np.subtract(squares, covariance, out=squares)
+            np.maximum(squares, ZERO, out=squares)
+            np.multiply(squares, spread, out=squares)
+            np.subtract(s0, TWO, out=work)
+            np.maximum(work, _HALF, out=work)
+            np.divide(squares, work, out=squares)
+            np.sqrt(squares, out=squares)
+            np.multiply(squares, _HALF, out=squares)
+            np.equal(s0, ZERO, out=some)
+            np.copyto(level, _UNKNOWN, where=some)
+            return line
+
+        return read
 
 
 def time_to_threshold(level: Value, slope: Value, threshold: Value) -> Floats:
