@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine import ir
 from engine.api import ProgramInfo, Unsupported
 from engine.codec import Codec
+from engine.codegen_ahead import Ahead
 from engine.codegen_control import Controls, KeyLayout
 from engine.codegen_deparse import Deparser
 from engine.codegen_layout import METADATA, Layout, c_string, comment, ctype, is_wide, literal, mask, octets
@@ -59,7 +60,7 @@ def _generate(program: ir.Program, info: ProgramInfo) -> str:
     out += parser.function()
     out += deparser.verification()
     out += controls.actions()
-    out += controls.prefetches(program.ingress)
+    out += Ahead(program).function()
     out += controls.pipeline(program.ingress)
     out += controls.pipeline(program.egress)
     out += deparser.function()

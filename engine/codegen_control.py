@@ -9,8 +9,6 @@ from engine.codegen_expr import Expressions
 from engine.codegen_layout import Layout, c_string, comment, is_wide, literal, mask, octets
 from engine.ir_control import successors
 
-MAX_PREFETCHES = 4  # tables; with more, each costs more than it gains
-
 
 class KeyLayout:
     """Byte positions of a table's key fields: in order, an LPM field last."""
@@ -239,22 +237,6 @@ class Controls:
             f"if ({test}) {{ {traced(1)} {self._goto(numbers, node.true_next)} }}",
             f"{traced(0)} {self._goto(numbers, node.false_next)}",
         ]
-
-    def prefetches(self, pipeline: ir.Pipeline) -> list[str]:
-        """``sp_prefetch``: early requests for the memory that LPM lookups by header fields will read.
-
-        They change nothing but the time that a lookup waits; a field that is rewritten before only wastes one.
-        """
-        out = ["static void sp_prefetch(struct sp_switch *sw, struct sp_context *c)", "{"]
-        out.append("    struct sp_phv *p = &c->phv;\n    (void)sw; (void)p;")
-        tables = [table for table in pipeline.nodes.values() if isinstance(table, ir.Table) and table.lpm]
-        for table in tables[:MAX_PREFETCHES]:
-            if any(self.program.headers[key.target.header].metadata for key in table.keys):
-                continue
-            words = self._key_words(table, KeyLayout(table))
-            out += ["    {", *("        " + line for line in words)]
-            out += [f"        sp_prefetch_lpm(&sw->tables[{self.index[id(table)]}], k[0]);", "    }"]
-        return [*out, "}", ""]
 
     def pipeline(self, pipeline: ir.Pipeline) -> list[str]:
         """``sp_ingress`` or ``sp_egress``."""

@@ -37,7 +37,7 @@ from engine.ir_load import load
 from engine.program import program_info
 from engine.program_json import program_from_json
 
-ABI = 4
+ABI = 5
 DROP_PORT = 511
 CPU_PORT = 510
 RELEASE = ("-O2",)
@@ -148,6 +148,10 @@ class _Engine(ctypes.Structure):
         ("port_status", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int)),
         ("tick", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)),
         ("stats", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)),
+        (
+            "ahead",
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32),
+        ),
     )
 
 

@@ -3,7 +3,7 @@
  * usage: fuzz CORPUS ROUNDS SEED. The corpus is a sequence of records: u32 kind (0 packet, 1 command), u32 port or
  * operation, u32 length, bytes. Every buffer is a heap block of exactly its length, so that any read beyond is seen.
  */
-#include "sp_engine.h"
+#include "sp_core.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +56,17 @@ static void queue(void *user, uint32_t port, uint32_t priority, struct sp_queue 
     q->deq_timedelta_us = 5;
 }
 
+static struct sp_switch *breathing;
+
+static void breathe(void *user)
+{
+    static uint64_t calls;
+    static const uint8_t frame[64] = {[12] = 8, [14] = 0x45};
+    (void)user;
+    if (breathing && ++calls % 16 == 0)
+        sp_engine()->process(breathing, 1, frame, sizeof frame, calls);
+}
+
 static void run(const struct sp_engine *engine, struct sp_switch *sw, uint32_t kind, uint32_t number,
                 const uint8_t *data, uint32_t len, uint64_t now)
 {
@@ -63,9 +74,11 @@ static void run(const struct sp_engine *engine, struct sp_switch *sw, uint32_t k
     const uint8_t *reply;
     uint32_t reply_len;
     memcpy(exact, data, len);
-    if (kind == 0)
+    if (kind == 0) {
+        sw->deep = true; /* as if tables were large: the frame is looked into before it is processed */
+        engine->ahead(sw, number, exact, len);
         engine->process(sw, number, exact, len, now);
-    else if (engine->command(sw, number, exact, len, now, &reply, &reply_len) == 0 || reply_len)
+    } else if (engine->command(sw, number, exact, len, now, &reply, &reply_len) == 0 || reply_len)
         for (uint32_t i = 0; i < reply_len; i++)
             left += reply[i];
     free(exact);
@@ -103,11 +116,12 @@ int main(int argc, char **argv)
     const struct sp_engine *engine = sp_engine();
     struct sp_options options = {
         .abi = SP_ENGINE_ABI, .drop_port = 511, .emit = emit, .digest = digest, .queue = queue, .idle = idle,
-        .seed = 1, .log = log_line};
+        .seed = 1, .log = log_line, .breathe = breathe};
     struct sp_switch *sw = engine->create(&options);
     uint64_t now = 0, rounds = strtoull(argv[2], NULL, 10);
     if (!sw || !n)
         return 2;
+    breathing = sw;
     for (uint32_t i = 0; i < n; i++)
         run(engine, sw, records[i].kind, records[i].number, records[i].data, records[i].len, now += 1000);
     for (uint64_t i = 0; i < rounds; i++) {
@@ -118,6 +132,7 @@ int main(int argc, char **argv)
             engine->tick(sw, now);
     }
     printf("%llu packets\n", (unsigned long long)engine->stats(sw)->received);
+    breathing = NULL;
     engine->destroy(sw);
     for (uint32_t i = 0; i < n; i++)
         free(records[i].data);

@@ -47,11 +47,12 @@ static void sp_divide(struct sp_act_pool *pool)
 {
     uint32_t count = pool->base + pool->split;
     if (count == pool->room) {
-        struct sp_act **buckets = sp_grow(pool->buckets, sizeof *buckets, &pool->room, pool->limit);
+        struct sp_act **buckets = sp_grow(pool->arena.preparer, pool->buckets, sizeof *buckets, &pool->room, pool->limit);
         if (!buckets)
             return;
         pool->buckets = buckets;
     }
+    sp_grown_ahead(pool->arena.preparer, pool->buckets, sizeof *pool->buckets, pool->room, count);
     struct sp_act **from = &pool->buckets[pool->split], **to = &pool->buckets[count];
     *to = NULL;
     while (*from) {
@@ -79,22 +80,23 @@ static bool sp_first_buckets(struct sp_act_pool *pool)
     return true;
 }
 
-/* Gives an action its id; room for it in by_id and free_ids. */
+/* Gives an action its id. Free ids form a list in their own places. */
 static bool sp_id_take(struct sp_act_pool *pool, struct sp_act *act)
 {
-    if (!pool->free_len && pool->ids == pool->capacity) {
-        uint32_t capacity = pool->capacity, second = pool->capacity;
-        struct sp_act **by_id = sp_grow(pool->by_id, sizeof *by_id, &capacity, pool->limit);
-        if (!by_id)
-            return false;
-        pool->by_id = by_id;
-        uint32_t *free_ids = sp_grow(pool->free_ids, sizeof *free_ids, &second, pool->limit);
-        if (!free_ids)
-            return false;
-        pool->free_ids = free_ids;
-        pool->capacity = capacity;
+    if (pool->free_id) {
+        act->id = pool->free_id - 1;
+        pool->free_id = sp_free_next(pool->by_id[act->id]);
+    } else {
+        if (pool->ids == pool->capacity) {
+            struct sp_act **by_id =
+                sp_grow(pool->arena.preparer, pool->by_id, sizeof *by_id, &pool->capacity, pool->limit);
+            if (!by_id)
+                return false;
+            pool->by_id = by_id;
+        }
+        sp_grown_ahead(pool->arena.preparer, pool->by_id, sizeof *pool->by_id, pool->capacity, pool->ids);
+        act->id = pool->ids++;
     }
-    act->id = pool->free_len ? pool->free_ids[--pool->free_len] : pool->ids++;
     pool->by_id[act->id] = act;
     return true;
 }
@@ -137,15 +139,16 @@ void sp_act_release(struct sp_act *act)
         at = &(*at)->next;
     *at = act->next;
     pool->used--;
-    pool->free_ids[pool->free_len++] = act->id;
+    pool->by_id[act->id] = sp_free_mark(pool->free_id);
+    pool->free_id = act->id + 1;
     sp_act_free(pool, act);
 }
 
 void sp_acts_clear(struct sp_act_pool *pool)
 {
-    sp_grown_free(pool->buckets, sizeof *pool->buckets, pool->room);
-    sp_grown_free(pool->by_id, sizeof *pool->by_id, pool->capacity);
-    sp_grown_free(pool->free_ids, sizeof *pool->free_ids, pool->capacity);
+    struct sp_preparer *p = pool->arena.preparer;
+    sp_grown_free(p, pool->buckets, sizeof *pool->buckets, pool->room);
+    sp_grown_free(p, pool->by_id, sizeof *pool->by_id, pool->capacity);
     sp_arena_clear(&pool->arena);
-    *pool = (struct sp_act_pool){.limit = pool->limit};
+    *pool = (struct sp_act_pool){.limit = pool->limit, .arena.preparer = p};
 }

@@ -1,37 +1,30 @@
-/* Memory of one table's entries or LPM tree nodes: blocks of 1..64 units, carved from chunks that double up to 2 MiB.
- * Freed blocks are kept by size and reused; all goes back when the table is cleared. Large chunks are mapped without huge
- * pages: clearing one keeps packets waiting for milliseconds on virtual machines, and lookups were not faster.
+/* Memory of one table's entries, of a switch's actions or of an LPM tree's nodes: blocks of 1..64 units, carved from chunks
+ * that double up to 2 MiB. Freed blocks are kept by size and reused; all goes back when the table is cleared. Long before
+ * a chunk is used up, the next one is ordered (prepare.c). Chunks have small pages: clearing a huge one keeps packets
+ * waiting for milliseconds on virtual machines, and lookups were not faster.
  */
 #include "sp_core.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define UNIT SP_ARENA_UNIT
 _Static_assert(UNIT == sizeof(struct sp_lpm_node), "a node fills a unit");
-#define FIRST_CHUNK (64u << 10)
-#define LARGE_CHUNK (2u << 20)
+#define FIRST_CHUNK ((size_t)64 << 10)
+#define LARGE_CHUNK ((size_t)2 << 20)
 
 struct sp_chunk {
     struct sp_chunk *next;
-    void *base;
-    size_t mapped; /* 0: from malloc */
+    size_t bytes;
 };
 
 static unsigned sp_units(size_t bytes) { return (unsigned)((bytes + UNIT - 1) / UNIT); }
 
-void *sp_map(size_t bytes)
-{
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return NULL;
-    (void)madvise(base, bytes, MADV_NOHUGEPAGE); /* clearing 2 MiB takes longer than a packet may wait */
-    return base;
-}
+/* -- arrays that grow at their end -------------------------------------------------------------------------------- */
 
 #define SMALL_ARRAY 2048u
+#define WINDOW ((size_t)64 << 10) /* bytes that are touched at a time, before they are needed */
 
-void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit)
+void *sp_grow(struct sp_preparer *p, void *array, size_t item, uint32_t *capacity, uint32_t limit)
 {
     if (*capacity >= limit)
         return NULL;
@@ -44,36 +37,53 @@ void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit)
     void *large = sp_map(limit * item);
     if (!large)
         return NULL;
+    sp_touch(p, large, WINDOW < limit * item ? WINDOW : limit * item);
     memcpy(large, array, *capacity * item);
     free(array);
     *capacity = limit;
     return large;
 }
 
-void sp_grown_free(void *array, size_t item, uint32_t capacity)
+void sp_grown_ahead(struct sp_preparer *p, void *array, size_t item, uint32_t capacity, uint32_t used)
+{
+    size_t each = WINDOW / item, at = used + each / 2; /* where the next window begins, in the middle of one */
+    if (capacity <= SMALL_ARRAY || used % each != each / 2 || at >= capacity)
+        return;
+    sp_touch(p, (uint8_t *)array + at * item, (capacity - at < each ? capacity - at : each) * item);
+}
+
+void sp_grown_free(struct sp_preparer *p, void *array, size_t item, uint32_t capacity)
 {
     if (capacity <= SMALL_ARRAY)
         free(array);
     else
-        munmap(array, capacity * item);
+        sp_release(p, array, capacity * item);
+}
+
+/* -- blocks ------------------------------------------------------------------------------------------------------- */
+
+static size_t sp_next_size(const struct sp_arena *a)
+{
+    size_t size = a->chunk_size ? a->chunk_size * 2 : FIRST_CHUNK;
+    return size < LARGE_CHUNK ? size : LARGE_CHUNK;
 }
 
 static bool sp_more(struct sp_arena *a)
 {
-    size_t size = a->chunk_size ? a->chunk_size * 2 : FIRST_CHUNK;
-    size = size < LARGE_CHUNK ? size : LARGE_CHUNK;
-    bool large = size == LARGE_CHUNK;
-    struct sp_chunk *chunk = malloc(sizeof *chunk);
-    void *base = chunk ? (large ? sp_map(size) : malloc(size)) : NULL;
-    if (!base) {
-        free(chunk);
-        return false;
+    size_t size = a->ordered;
+    struct sp_chunk *chunk = sp_ordered(&a->order);
+    if (!chunk) {
+        size = sp_next_size(a);
+        if (!(chunk = sp_map(size)))
+            return false;
+        sp_touch(a->preparer, chunk, size);
     }
-    *chunk = (struct sp_chunk){a->chunks, base, large ? size : 0};
+    *chunk = (struct sp_chunk){a->chunks, size};
     a->chunks = chunk;
     a->chunk_size = size;
-    a->fresh = base;
-    a->left = size / UNIT;
+    a->fresh = (uint8_t *)(chunk + 1);
+    a->left = (size - sizeof *chunk) / UNIT;
+    a->low = size < LARGE_CHUNK ? a->left / 2 : a->left; /* large ones at once */
     return true;
 }
 
@@ -98,6 +108,11 @@ void *sp_arena_alloc(struct sp_arena *a, size_t bytes)
     block = a->fresh;
     a->fresh += units * UNIT;
     a->left -= units;
+    if (a->left < a->low) {
+        a->low = 0; /* once in a chunk */
+        if (!a->order)
+            a->order = sp_order(a->preparer, a->ordered = sp_next_size(a), 0);
+    }
     return block;
 }
 
@@ -125,14 +140,12 @@ void *sp_arena_resize(struct sp_arena *a, void *block, size_t old, size_t bytes)
 
 void sp_arena_clear(struct sp_arena *a)
 {
-    while (a->chunks) {
-        struct sp_chunk *chunk = a->chunks;
-        a->chunks = chunk->next;
-        if (chunk->mapped)
-            munmap(chunk->base, chunk->mapped);
-        else
-            free(chunk->base);
-        free(chunk);
+    struct sp_preparer *p = a->preparer;
+    for (struct sp_chunk *chunk = a->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        sp_release(p, chunk, chunk->bytes);
     }
+    sp_order_drop(p, &a->order);
     memset(a, 0, sizeof *a);
+    a->preparer = p;
 }

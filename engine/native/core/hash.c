@@ -2,32 +2,22 @@
 #include "sp_core.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 /* -- open addressing over entries; deletion shifts later entries back, so lookups need no tombstones -------------- */
 
-#define MOVES 8u            /* positions per insert: done long before the next growth */
-#define DROPPED 4096u       /* positions (64 KiB) */
-#define MAPPED (32u << 10)  /* bytes from which slots are mapped: zeroed page by page, when they are touched */
+#define MOVES 8u           /* positions per insert: done long before the next growth */
+#define MAPPED (32u << 10) /* bytes from which slots are mapped, and ordered before they are needed */
 
 struct sp_entry sp_hash_gone;
 
-static struct sp_slot *sp_slots_new(uint32_t capacity)
-{
-    size_t bytes = capacity * sizeof(struct sp_slot);
-    if (bytes < MAPPED)
-        return calloc(1, bytes);
-    return sp_map(bytes);
-}
+static size_t sp_slots_bytes(uint64_t capacity) { return capacity * sizeof(struct sp_slot); }
 
-static void sp_slots_free(struct sp_slot *slots, uint32_t capacity)
+static void sp_slots_free(struct sp_preparer *p, struct sp_slot *slots, uint64_t capacity)
 {
-    if (!slots)
-        return;
-    if (capacity * sizeof *slots < MAPPED)
+    if (sp_slots_bytes(capacity) < MAPPED)
         free(slots);
     else
-        munmap(slots, capacity * sizeof *slots);
+        sp_release(p, slots, sp_slots_bytes(capacity));
 }
 
 static void sp_slots_put(struct sp_slot *slots, uint32_t mask, struct sp_slot slot)
@@ -38,77 +28,64 @@ static void sp_slots_put(struct sp_slot *slots, uint32_t mask, struct sp_slot sl
     slots[at] = slot;
 }
 
-/* Unmapping many megabytes at once takes milliseconds, so `old` goes piece by piece, up to an empty position: no probe
- * for what has not moved yet passes it, and in pages given back it finds zeros. */
-static void sp_hash_drop(struct sp_hash *h)
+static void sp_hash_move(struct sp_hash *h, struct sp_preparer *p)
 {
-    if (h->empty - h->dropped < DROPPED || (h->old_mask + 1) * sizeof *h->old < MAPPED)
-        return;
-    (void)madvise(h->old + h->dropped, DROPPED * sizeof *h->old, MADV_DONTNEED);
-    h->dropped += DROPPED;
-}
-
-static void sp_hash_move(struct sp_hash *h)
-{
-    for (unsigned i = 0; i < MOVES && h->moved <= h->old_mask; i++, h->moved++) {
-        if (!h->old[h->moved].entry)
-            h->empty = h->moved;
-        else if (h->old[h->moved].entry != &sp_hash_gone)
+    for (unsigned i = 0; i < MOVES && h->moved <= h->old_mask; i++, h->moved++)
+        if (h->old[h->moved].entry && h->old[h->moved].entry != &sp_hash_gone)
             sp_slots_put(h->slots, h->mask, h->old[h->moved]);
-    }
-    sp_hash_drop(h);
-    if (h->moved > h->old_mask) {
-        sp_slots_free(h->old, h->old_mask + 1);
-        h->old = NULL;
-    }
+    if (h->moved <= h->old_mask)
+        return;
+    sp_slots_free(p, h->old, (uint64_t)h->old_mask + 1);
+    h->old = NULL;
 }
 
-bool sp_hash_reserve(struct sp_hash *h)
+/* Twice as many slots, those of small tables on the spot. */
+static bool sp_hash_grow(struct sp_hash *h, struct sp_preparer *p)
 {
-    if (h->old)
-        sp_hash_move(h);
-    if (h->slots && ((uint64_t)h->used + 1) * 2 <= (uint64_t)h->mask + 1)
-        return true;
-    while (h->old)
-        sp_hash_move(h);
-    uint32_t capacity = h->slots ? (h->mask + 1) * 2 : 16;
-    struct sp_slot *slots = capacity ? sp_slots_new(capacity) : NULL;
+    uint64_t capacity = h->slots ? ((uint64_t)h->mask + 1) * 2 : 16;
+    if (capacity > 1u << 31)
+        return false;
+    struct sp_slot *slots = sp_ordered(&h->order);
+    if (!slots) {
+        sp_order_drop(p, &h->order);
+        slots = sp_slots_bytes(capacity) < MAPPED ? calloc(1, sp_slots_bytes(capacity)) : sp_map(sp_slots_bytes(capacity));
+    }
     if (!slots)
         return false;
+    while (h->old)
+        sp_hash_move(h, p);
     h->old = h->slots;
     h->old_mask = h->mask;
-    h->moved = h->empty = h->dropped = 0;
+    h->moved = 0;
     h->slots = slots;
-    h->mask = capacity - 1;
+    h->mask = (uint32_t)(capacity - 1);
     return true;
 }
 
-void sp_hash_clear(struct sp_hash *h)
+/* Half of the slots are used at most, or two thirds while the next ones are being prepared: they are ordered when it is
+ * seven sixteenths. */
+bool sp_hash_reserve(struct sp_hash *h, struct sp_preparer *p, uint32_t limit)
 {
-    sp_slots_free(h->slots, h->mask + 1);
-    sp_slots_free(h->old, h->old_mask + 1);
-    memset(h, 0, sizeof *h);
+    if (h->old)
+        sp_hash_move(h, p);
+    uint64_t capacity = h->slots ? (uint64_t)h->mask + 1 : 0, wanted = (uint64_t)h->used + 1;
+    if (wanted * 16 >= capacity * 7 && !h->order && limit * 2ull > capacity && sp_slots_bytes(2 * capacity) >= MAPPED)
+        h->order = sp_order(p, sp_slots_bytes(2 * capacity), 0);
+    if (wanted * 2 <= capacity)
+        return true;
+    if (h->order && !sp_order_ready(h->order) && wanted * 3 <= capacity * 2)
+        return true;
+    return sp_hash_grow(h, p) || wanted * 8 <= capacity * 7;
 }
 
-bool sp_hash_give_back(struct sp_hash *h)
+void sp_hash_clear(struct sp_hash *h, struct sp_preparer *p)
 {
-    if (h->old) { /* nothing in it is of use */
-        h->moved = h->old_mask + 1;
-        h->empty = h->old_mask;
-        sp_hash_drop(h);
-        if (h->empty - h->dropped >= DROPPED)
-            return false;
-        sp_slots_free(h->old, h->old_mask + 1);
-        h->old = NULL;
-        h->dropped = 0;
-    }
-    if (!h->slots || (h->mask + 1) * sizeof *h->slots < MAPPED)
-        return true;
-    if (h->mask + 1 - h->dropped < DROPPED)
-        return true;
-    (void)madvise(h->slots + h->dropped, DROPPED * sizeof *h->slots, MADV_DONTNEED);
-    h->dropped += DROPPED;
-    return false;
+    if (h->slots)
+        sp_slots_free(p, h->slots, (uint64_t)h->mask + 1);
+    if (h->old)
+        sp_slots_free(p, h->old, (uint64_t)h->old_mask + 1);
+    sp_order_drop(p, &h->order);
+    memset(h, 0, sizeof *h);
 }
 
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash)
@@ -165,6 +142,7 @@ void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entr
 
 #define SMALL_MAP 2048u
 #define MANY_IDS 65536u /* where nobody says how many there can be */
+#define WHOLE_MAP ((size_t)8 << 20) /* bytes up to which all of a large map is touched at once */
 
 static void sp_map_release(struct sp_id_map *m)
 {
@@ -173,10 +151,8 @@ static void sp_map_release(struct sp_id_map *m)
         free(m->values);
         return;
     }
-    if (m->ids)
-        munmap(m->ids, ((size_t)m->mask + 1) * sizeof *m->ids);
-    if (m->values)
-        munmap(m->values, ((size_t)m->mask + 1) * sizeof *m->values);
+    sp_release(m->preparer, m->ids, ((size_t)m->mask + 1) * sizeof *m->ids);
+    sp_release(m->preparer, m->values, ((size_t)m->mask + 1) * sizeof *m->values);
 }
 
 /* Small maps double; beyond that one step makes room for all that can ever come, page by page as it is touched: moving
@@ -188,12 +164,16 @@ static bool sp_map_grow(struct sp_id_map *m)
     while (capacity > SMALL_MAP && capacity < all && capacity < 1u << 31)
         capacity *= 2;
     bool small = capacity <= SMALL_MAP;
-    struct sp_id_map n = {.mask = capacity - 1, .limit = m->limit};
+    struct sp_id_map n = {.mask = capacity - 1, .limit = m->limit, .preparer = m->preparer};
     n.ids = small ? calloc(capacity, sizeof *n.ids) : sp_map(capacity * sizeof *n.ids);
     n.values = small ? calloc(capacity, sizeof *n.values) : sp_map(capacity * sizeof *n.values);
     if (!n.ids || !n.values) {
         sp_map_release(&n);
         return false;
+    }
+    if (!small && capacity * sizeof *n.values <= WHOLE_MAP) {
+        sp_touch(m->preparer, n.values, capacity * sizeof *n.values);
+        sp_touch(m->preparer, n.ids, capacity * sizeof *n.ids);
     }
     for (uint32_t i = 0; m->values && i <= m->mask; i++)
         if (m->values[i])
@@ -243,7 +223,7 @@ void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
             release(m->values[i]);
     if (m->values)
         sp_map_release(m);
-    *m = (struct sp_id_map){.limit = m->limit};
+    *m = (struct sp_id_map){.limit = m->limit, .preparer = m->preparer};
 }
 
 /* -- v1model's algorithms (CRC parameters as published: CRC-16/ARC, CRC-32/ISO-HDLC, CRC-16/CCITT-FALSE) ---------- */

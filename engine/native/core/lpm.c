@@ -1,13 +1,14 @@
 /* Longest prefix match: two arrays over the first 16 and the next 8 bits, then a tree bitmap with 6-bit strides.
  *
  * A lookup of an IPv4 address whose longest prefix has at most 24 bits reads two numbers: one of the root array (512
- * KiB), one of a chunk (1 KiB for each 16-bit block that holds longer prefixes). Generated code reads the second one
- * ahead, as soon as the packet is parsed, so that much of the wait is over by then. Slots hold 32-bit ids of
+ * KiB), one of a chunk (1 KiB for each 16-bit block that holds longer prefixes). The second one is asked for while other
+ * packets are still before this one (sp_ahead_lpm), so that the wait is over by then. Slots hold 32-bit ids of
  * actions or entries, and beside them the length of the prefix they come from, which only updates read.
  *
- * An update of a prefix of up to 16 bits rewrites up to 65536 neighbouring root slots (0.2 ms at most, for a
- * default route, with breaths for packets, which find the old action or the new one), one of up to 24 bits up to 128 slots of one chunk, a longer one a path of tree nodes. Memory grows
- * with the number of prefixes: about 1.3 KiB per 16-bit block in use, and up to 100 bytes per prefix beyond 24 bits.
+ * An update of a prefix of up to 16 bits rewrites up to 65536 neighbouring root slots (0.2 ms at most, for a default
+ * route, with breaths for packets, which find the old action or the new one), one of up to 24 bits up to 128 slots of one
+ * chunk, a longer one a path of tree nodes. Memory grows with the number of prefixes: about 1.3 KiB per 16-bit block in
+ * use, and up to 100 bytes per prefix beyond 24 bits.
  *
  * After P. Gupta, S. Lin, N. McKeown, "Routing lookups in hardware at memory access speeds", INFOCOM 1998 (arrays), and
  * W. Eatherton, G. Varghese, Z. Dittia, "Tree Bitmap", SIGCOMM CCR 34(2), 2004 (the rest).
@@ -15,12 +16,15 @@
 #include "sp_core.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #define BREATH 512u /* root slots: a page of them */
+#define WINDOW 128u /* chunks that are touched at a time */
 #define ROOTS (1u << SP_LPM_ROOT)
 #define CHUNK (1u << (SP_LPM_SECOND - SP_LPM_ROOT)) /* slots */
-#define BLOCK_BYTES SP_LPM_BLOCK_BYTES
+#define SLOT_BYTES (SP_LPM_BLOCK * CHUNK * sizeof(uint32_t))
+#define BLOCK_BYTES (SLOT_BYTES + SP_LPM_BLOCK * (CHUNK + sizeof(uint32_t))) /* slots, lengths, used */
+#define FEW 256u /* prefixes: up to here a table touches only what it uses of the root array */
+_Static_assert(SLOT_BYTES % (2u << 20) == 0, "slots fill huge pages");
 
 /* For the 6 bits b: the heap positions (1 << length) - 2 + (b >> (6 - length)) of its prefixes of length 1..5. */
 #define ANCESTORS(b)                                                                                                  \
@@ -156,10 +160,8 @@ static uint32_t sp_value_id(const struct sp_table *t, const struct sp_entry *e)
 
 static void sp_root_free(struct sp_lpm *lpm)
 {
-    if (lpm->root)
-        munmap(lpm->root, ROOTS * sizeof *lpm->root);
-    if (lpm->lengths)
-        munmap(lpm->lengths, ROOTS);
+    sp_release(lpm->arena.preparer, lpm->root, ROOTS * sizeof *lpm->root);
+    sp_release(lpm->arena.preparer, lpm->lengths, ROOTS);
 }
 
 static bool sp_root_new(struct sp_lpm *lpm)
@@ -174,29 +176,31 @@ static bool sp_root_new(struct sp_lpm *lpm)
     return false;
 }
 
-static uint32_t *sp_block_slots(struct sp_lpm *lpm, struct sp_lpm_block *block)
-{
-    block->mapped = sp_spare_take(lpm, false);
-    block->bytes = SP_SPARE_BYTES;
-    if (block->mapped)
-        return sp_spare_slots(block->mapped);
-    block->bytes = BLOCK_BYTES;
-    return block->mapped = sp_map(BLOCK_BYTES);
-}
-
+/* Lookups in 64 MiB of slots wait for the TLB as long as for the memory, unless the pages are huge; those are prepared
+ * aside, for the next block when half of the last one is used. A block that is not ready in time, and the first one,
+ * has small pages. */
 static bool sp_block_new(struct sp_lpm *lpm, uint32_t number)
 {
     struct sp_lpm_block *block = &lpm->block[number];
-    block->lengths = sp_map(SP_LPM_BLOCK * CHUNK);
-    block->used = calloc(SP_LPM_BLOCK, sizeof *block->used);
-    block->slots = block->lengths && block->used ? sp_block_slots(lpm, block) : NULL;
-    if (block->slots)
-        return true;
-    if (block->lengths)
-        munmap(block->lengths, SP_LPM_BLOCK * CHUNK);
-    free(block->used);
-    memset(block, 0, sizeof *block);
-    return false;
+    uint8_t *base = sp_ordered(&lpm->order);
+    block->whole = base != NULL;
+    if (!base && !(base = sp_map(BLOCK_BYTES)))
+        return false;
+    block->slots = (uint32_t *)base;
+    block->lengths = base + SLOT_BYTES;
+    block->used = (uint32_t *)(base + SLOT_BYTES + SP_LPM_BLOCK * CHUNK);
+    return true;
+}
+
+/* A block with small pages: some hundred chunks more than are used have been touched. */
+static void sp_chunks_ahead(struct sp_lpm *lpm, uint32_t chunk)
+{
+    const struct sp_lpm_block *block = &lpm->block[chunk / SP_LPM_BLOCK];
+    uint32_t at = chunk % SP_LPM_BLOCK, window = at < 4 * WINDOW ? WINDOW : 2 * WINDOW, from = at + window;
+    if (block->whole || at % window || from >= SP_LPM_BLOCK)
+        return;
+    sp_touch(lpm->arena.preparer, block->slots + from * CHUNK, window * CHUNK * sizeof *block->slots);
+    sp_touch(lpm->arena.preparer, block->lengths + from * CHUNK, window * CHUNK);
 }
 
 static uint32_t *sp_used(struct sp_lpm *lpm, uint32_t chunk)
@@ -205,8 +209,9 @@ static uint32_t *sp_used(struct sp_lpm *lpm, uint32_t chunk)
 }
 
 /* The number of the root slot's chunk, made when missing; 0 when out of memory. */
-static uint32_t sp_chunk(struct sp_lpm *lpm, struct sp_lpm_root *root)
+static uint32_t sp_chunk(struct sp_table *t, struct sp_lpm_root *root)
 {
+    struct sp_lpm *lpm = &t->lpm;
     if (root->chunk)
         return root->chunk;
     uint32_t chunk = lpm->free_chunk;
@@ -216,10 +221,12 @@ static uint32_t sp_chunk(struct sp_lpm *lpm, struct sp_lpm_root *root)
         if (lpm->chunks % SP_LPM_BLOCK == 0 && !lpm->block[lpm->chunks / SP_LPM_BLOCK].slots &&
             !sp_block_new(lpm, lpm->chunks / SP_LPM_BLOCK))
             return 0;
+        sp_chunks_ahead(lpm, lpm->chunks);
         chunk = ++lpm->chunks;
+        t->owner->deep |= chunk > SP_LPM_DEEP;
         uint32_t next = chunk / SP_LPM_BLOCK + 1;
-        if (chunk % SP_LPM_BLOCK == SP_LPM_BLOCK / 2 && next < SP_LPM_BLOCKS && !lpm->block[next].slots)
-            sp_spare_start(lpm);
+        if (chunk % SP_LPM_BLOCK == SP_LPM_BLOCK / 2 && next < SP_LPM_BLOCKS && !lpm->order)
+            lpm->order = sp_order(lpm->arena.preparer, BLOCK_BYTES, SLOT_BYTES);
     }
     *sp_used(lpm, chunk) = 0;
     return root->chunk = chunk;
@@ -241,9 +248,28 @@ static uint8_t *sp_slot_length(struct sp_lpm *lpm, uint32_t chunk, uint64_t firs
     return &lpm->block[(chunk - 1) / SP_LPM_BLOCK].lengths[sp_lpm_position(chunk, first)];
 }
 
-/* The tree below a chunk's slot, made when missing; NULL when out of memory. */
-static struct sp_lpm_longer *sp_longer_new(struct sp_lpm *lpm, uint32_t *slot)
+static bool sp_longer_more(struct sp_table *t)
 {
+    struct sp_lpm *lpm = &t->lpm;
+    struct sp_preparer *p = lpm->arena.preparer;
+    uint32_t block = lpm->longer_count / SP_LPM_LONGER_BLOCK;
+    if (lpm->longer_count % SP_LPM_LONGER_BLOCK)
+        return true;
+    if (block == lpm->longer_room) {
+        uint32_t most = t->desc->size / SP_LPM_LONGER_BLOCK + 2;
+        struct sp_lpm_longer **grown = sp_grow(p, lpm->longer, sizeof *grown, &lpm->longer_room, most);
+        if (!grown)
+            return false;
+        lpm->longer = grown;
+    }
+    sp_grown_ahead(p, lpm->longer, sizeof *lpm->longer, lpm->longer_room, block);
+    return (lpm->longer[block] = sp_arena_alloc(&lpm->arena, SP_LPM_LONGER_BLOCK * sizeof **lpm->longer)) != NULL;
+}
+
+/* The tree below a chunk's slot, made when missing; NULL when out of memory. */
+static struct sp_lpm_longer *sp_longer_new(struct sp_table *t, uint32_t *slot)
+{
+    struct sp_lpm *lpm = &t->lpm;
     if (*slot & SP_LPM_LONGER)
         return sp_lpm_longer_at(lpm, *slot);
     uint32_t number = lpm->free_longer;
@@ -251,17 +277,8 @@ static struct sp_lpm_longer *sp_longer_new(struct sp_lpm *lpm, uint32_t *slot)
         lpm->free_longer = sp_lpm_longer_at(lpm, number - 1)->value;
         number--;
     } else {
-        uint32_t block = lpm->longer_count / SP_LPM_LONGER_BLOCK;
-        if (lpm->longer_count % SP_LPM_LONGER_BLOCK == 0 && block == lpm->longer_blocks) {
-            struct sp_lpm_longer **grown = realloc(lpm->longer, (block + 1) * sizeof *grown);
-            if (!grown)
-                return NULL;
-            lpm->longer = grown;
-            grown[block] = malloc(SP_LPM_LONGER_BLOCK * sizeof **grown);
-            if (!grown[block])
-                return NULL;
-            lpm->longer_blocks++;
-        }
+        if (!sp_longer_more(t))
+            return NULL;
         number = lpm->longer_count++;
     }
     struct sp_lpm_longer *longer = sp_lpm_longer_at(lpm, number);
@@ -350,7 +367,7 @@ static void sp_tree_remove(struct sp_table *t, struct sp_entry *e, struct sp_lpm
 
 static bool sp_insert_longer(struct sp_table *t, struct sp_entry *e, uint32_t *slot)
 {
-    struct sp_lpm_longer *longer = sp_longer_new(&t->lpm, slot);
+    struct sp_lpm_longer *longer = sp_longer_new(t, slot);
     if (!longer)
         return false;
     if (sp_tree_insert(t, e, &longer->node))
@@ -364,12 +381,16 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
     struct sp_lpm *lpm = &t->lpm;
     if (!lpm->root && !sp_root_new(lpm))
         return false;
+    if (t->count == FEW) {
+        sp_touch(lpm->arena.preparer, lpm->root, ROOTS * sizeof *lpm->root);
+        sp_touch(lpm->arena.preparer, lpm->lengths, ROOTS);
+    }
     if (e->prefix <= SP_LPM_ROOT) {
         sp_lpm_update(t, e);
         return true;
     }
     struct sp_lpm_root *root = &lpm->root[e->key[0] >> (64 - SP_LPM_ROOT)];
-    uint32_t chunk = sp_chunk(lpm, root);
+    uint32_t chunk = sp_chunk(t, root);
     if (!chunk)
         return false;
     ++*sp_used(lpm, chunk);
@@ -437,18 +458,13 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e)
 
 void sp_lpm_clear(struct sp_lpm *lpm)
 {
+    struct sp_preparer *p = lpm->arena.preparer;
     sp_arena_clear(&lpm->arena);
-    uint8_t *spare = sp_spare_take(lpm, true);
-    if (spare)
-        munmap(spare, SP_SPARE_BYTES);
-    for (uint32_t i = 0; i < SP_LPM_BLOCKS && lpm->block[i].slots; i++) {
-        munmap(lpm->block[i].mapped, lpm->block[i].bytes);
-        munmap(lpm->block[i].lengths, SP_LPM_BLOCK * CHUNK);
-        free(lpm->block[i].used);
-    }
-    for (uint32_t i = 0; i < lpm->longer_blocks; i++)
-        free(lpm->longer[i]);
-    free(lpm->longer);
+    sp_order_drop(p, &lpm->order);
+    for (uint32_t i = 0; i < SP_LPM_BLOCKS && lpm->block[i].slots; i++)
+        sp_release(p, lpm->block[i].slots, BLOCK_BYTES);
+    sp_grown_free(p, lpm->longer, sizeof *lpm->longer, lpm->longer_room);
     sp_root_free(lpm);
     memset(lpm, 0, sizeof *lpm);
+    lpm->arena.preparer = p;
 }

@@ -131,16 +131,55 @@ uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r)
     return SP_OK;
 }
 
-static int sp_by_member(const void *a, const void *b)
+#define BREATH 256u /* members */
+
+static void sp_merge(struct sp_group_member *to, const struct sp_group_member *a, uint32_t a_len,
+                     const struct sp_group_member *b, uint32_t b_len)
 {
-    uint32_t x = ((const struct sp_group_member *)a)->member->id, y = ((const struct sp_group_member *)b)->member->id;
-    return x < y ? -1 : x > y;
+    while (a_len && b_len) {
+        bool first = a->member->id <= b->member->id;
+        *to++ = first ? *a++ : *b++;
+        *(first ? &a_len : &b_len) -= 1;
+    }
+    memcpy(to, a_len ? a : b, (a_len + b_len) * sizeof *to);
 }
 
-static void sp_group_uses(struct sp_group *g, int change)
+/* By ascending id; most come so. Merges runs, with packets in between, unlike qsort(). False: out of memory. */
+static bool sp_sort_members(struct sp_switch *sw, struct sp_group *g)
 {
-    for (uint32_t i = 0; i < g->members; i++)
+    uint32_t n = g->members, sorted = 1;
+    while (sorted < n && g->member[sorted - 1].member->id <= g->member[sorted].member->id)
+        sorted++;
+    if (sorted >= n)
+        return true;
+    struct sp_group_member *from = g->member, *to = calloc(n + 1u, sizeof *to);
+    if (!to)
+        return false;
+    for (uint32_t run = 1; run < n; run *= 2) {
+        for (uint32_t at = 0, merged = 0; at < n; at += 2 * run) {
+            uint32_t a_len = n - at < run ? n - at : run, b_len = n - at - a_len < run ? n - at - a_len : run;
+            sp_merge(to + at, from + at, a_len, from + at + a_len, b_len);
+            if ((merged += 2 * run) >= BREATH) {
+                sp_breathe(sw);
+                merged = 0;
+            }
+        }
+        struct sp_group_member *other = from;
+        from = to;
+        to = other;
+    }
+    g->member = from;
+    free(to);
+    return true;
+}
+
+static void sp_group_uses(struct sp_switch *sw, struct sp_group *g, int change)
+{
+    for (uint32_t i = 0; i < g->members; i++) {
         g->member[i].member->uses += (uint32_t)change;
+        if (i % BREATH == BREATH - 1)
+            sp_breathe(sw);
+    }
 }
 
 #define SP_MAX_WEIGHT 65536u /* sum over a group */
@@ -159,6 +198,8 @@ static uint32_t sp_read_group(struct sp_switch *sw, struct sp_reader *r, struct 
     }
     uint32_t code = SP_OK;
     for (; g->members < n && code == SP_OK; g->members++) {
+        if (g->members % BREATH == BREATH - 1)
+            sp_breathe(sw);
         struct sp_group_member *m = &g->member[g->members];
         uint32_t id = sp_u32(r);
         m->weight = sp_u32(r);
@@ -172,13 +213,14 @@ static uint32_t sp_read_group(struct sp_switch *sw, struct sp_reader *r, struct 
                            SP_MAX_WEIGHT);
     }
     if (code == SP_OK) {
-        qsort(g->member, n, sizeof *g->member, sp_by_member);
-        for (uint32_t i = 1; i < n; i++)
+        if (!sp_sort_members(sw, g))
+            code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        for (uint32_t i = 1; i < n && code == SP_OK; i++)
             if (g->member[i].member == g->member[i - 1].member)
                 code = sp_fail(sw, SP_INVALID_ARGUMENT, "profile %s: member %u is named twice", p->desc->name,
                                g->member[i].member->id);
-        g->choice = calloc(weight + 1, sizeof *g->choice);
-        if (!g->choice)
+        g->choice = code == SP_OK ? calloc(weight + 1, sizeof *g->choice) : NULL;
+        if (code == SP_OK && !g->choice)
             code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     }
     if (code != SP_OK) {
@@ -187,6 +229,7 @@ static uint32_t sp_read_group(struct sp_switch *sw, struct sp_reader *r, struct 
         free(g);
         return code;
     }
+    sp_group_refresh(sw, g, true);
     *out = g;
     return SP_OK;
 }
@@ -201,9 +244,8 @@ static void sp_group_free_whole(struct sp_group *g)
 static void sp_group_undo_insert(struct sp_switch *sw, struct sp_step *s)
 {
     struct sp_group *g = s->fresh;
-    (void)sw;
     sp_map_remove(s->at, g->id);
-    sp_group_uses(g, -1);
+    sp_group_uses(sw, g, -1);
     sp_group_free_whole(g);
 }
 
@@ -211,8 +253,8 @@ static void sp_group_undo_delete(struct sp_switch *sw, struct sp_step *s)
 {
     struct sp_group *g = s->old;
     sp_map_put(s->at, g->id, g); /* where it was there is room */
-    sp_group_uses(g, 1);
-    sp_group_refresh(sw, g);
+    sp_group_uses(sw, g, 1);
+    sp_group_refresh(sw, g, false);
 }
 
 static void sp_group_keep(struct sp_switch *sw, struct sp_step *s)
@@ -225,15 +267,16 @@ static void sp_group_keep(struct sp_switch *sw, struct sp_step *s)
 static void sp_group_swap(struct sp_switch *sw, struct sp_group *g, struct sp_group *with)
 {
     struct sp_group was = *g;
-    sp_group_uses(with, 1);
-    sp_group_uses(g, -1);
+    sp_group_uses(sw, with, 1);
+    sp_group_uses(sw, g, -1);
     g->member = with->member;
     g->choice = with->choice;
     g->members = with->members;
+    g->live = with->live;
     with->member = was.member;
     with->choice = was.choice;
     with->members = was.members;
-    sp_group_refresh(sw, g);
+    with->live = was.live;
 }
 
 static void sp_group_undo_modify(struct sp_switch *sw, struct sp_step *s)
@@ -260,7 +303,7 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
         if (g->uses)
             return sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: group %u is in use", p->desc->name, id);
         sp_map_remove(&p->groups, id);
-        sp_group_uses(g, -1);
+        sp_group_uses(sw, g, -1);
         sp_step_done(sw, (struct sp_step){
                              .undo = sp_group_undo_delete, .keep = sp_group_keep, .at = &p->groups, .old = g});
         return SP_OK;
@@ -274,8 +317,7 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
             sp_group_free_whole(fresh);
             return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         }
-        sp_group_uses(fresh, 1);
-        sp_group_refresh(sw, fresh);
+        sp_group_uses(sw, fresh, 1);
         sp_step_done(sw, (struct sp_step){.undo = sp_group_undo_insert, .at = &p->groups, .fresh = fresh});
         return SP_OK;
     }

@@ -129,7 +129,7 @@ uint32_t sp_cmd_table_read(struct sp_switch *sw, struct sp_reader *r, uint64_t n
     }
     sp_reply_u64(sw, 0); /* cursor and count, filled in below */
     for (; cursor < t->pool_len && count < limit; cursor++)
-        if (t->pool[cursor]) {
+        if (sp_table_entry(t, cursor)) {
             sp_write_entry(sw, t, t->pool[cursor], now_ns);
             if (++count % 64 == 0)
                 sp_breathe(sw);
@@ -149,7 +149,7 @@ uint32_t sp_cmd_occupancy(struct sp_switch *sw)
         const struct sp_table *t = &sw->tables[i];
         uint64_t packets = 0;
         for (uint32_t k = 0; k < t->pool_len; k++) {
-            if (t->pool[k])
+            if (sp_table_entry(t, k))
                 packets += t->pool[k]->packets;
             if (k % 4096 == 0)
                 sp_breathe(sw);

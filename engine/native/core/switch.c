@@ -22,6 +22,7 @@ static void sp_group_free(void *p)
 static void sp_clear(struct sp_switch *sw)
 {
     const struct sp_program *p = sw->program;
+    sw->deep = false;
     for (uint32_t i = 0; sw->tables && i < p->n_tables; i++)
         sp_table_clear(&sw->tables[i]);
     for (uint32_t i = 0; sw->profiles && i < p->n_profiles; i++) {
@@ -75,6 +76,7 @@ void sp_destroy(struct sp_switch *sw)
     free(sw->meters);
     free(sw->value_sets);
     sp_acts_clear(&sw->acts);
+    sp_preparer_stop(sw->preparer);
     free(sw->reply.data);
     free(sw->out);
     free(sw->contexts);
@@ -90,6 +92,18 @@ static uint32_t sp_act_limit(const struct sp_program *p)
     for (uint32_t i = 0; i < p->n_profiles; i++)
         sum += 2ull * p->profiles[i].size;
     return sum < UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
+}
+
+#define LARGE 2048u /* entries, members: fewer need no preparation */
+
+static bool sp_is_large(const struct sp_program *p)
+{
+    bool large = false;
+    for (uint32_t i = 0; i < p->n_tables; i++)
+        large |= p->tables[i].fields && p->tables[i].size > LARGE;
+    for (uint32_t i = 0; i < p->n_profiles; i++)
+        large |= p->profiles[i].size > LARGE;
+    return large;
 }
 
 struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options *options)
@@ -109,16 +123,20 @@ struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options 
     ok = (sw->meters = calloc(p->n_meters + 1, sizeof *sw->meters)) && ok;
     ok = (sw->value_sets = calloc(p->n_value_sets + 1, sizeof *sw->value_sets)) && ok;
     ok = (sw->out = malloc(SP_OUT_ROOM)) && ok;
+    sw->preparer = sp_is_large(p) ? sp_preparer_start() : NULL;
+    sw->multicast.preparer = sw->clones.preparer = sw->acts.arena.preparer = sw->preparer;
     sw->contexts = NULL;
     ok = ok && posix_memalign(&sw->contexts, 64, (p->context_size + 63) & ~(size_t)63) == 0;
     for (uint32_t i = 0; ok && i < p->n_tables; i++) {
         sw->tables[i].desc = &p->tables[i];
         sw->tables[i].owner = sw;
         sw->tables[i].index = i;
+        sp_table_prepare(&sw->tables[i]);
     }
     for (uint32_t i = 0; ok && i < p->n_profiles; i++) {
         sw->profiles[i].desc = &p->profiles[i];
         sw->profiles[i].members.limit = sw->profiles[i].groups.limit = p->profiles[i].size;
+        sw->profiles[i].members.preparer = sw->profiles[i].groups.preparer = sw->preparer;
     }
     sw->acts.limit = ok ? sp_act_limit(p) : 0;
     for (uint32_t i = 0; ok && i < p->n_registers; i++)
@@ -150,14 +168,25 @@ static bool sp_is_live(const struct sp_switch *sw, const struct sp_group_member 
     return !(sw->port_down[port >> 3] & (1u << (port & 7)));
 }
 
+#define CHOICES 4096u /* filled without a break */
+
 /* Fills choice[] with the live members; room for all was allocated when the group was written. */
-void sp_group_refresh(struct sp_switch *sw, struct sp_group *g)
+void sp_group_refresh(struct sp_switch *sw, struct sp_group *g, bool unseen)
 {
-    g->live = 0;
-    for (uint32_t i = 0; i < g->members; i++)
-        if (sp_is_live(sw, &g->member[i]))
-            for (uint32_t w = 0; w < g->member[i].weight; w++)
-                g->choice[g->live++] = (uint16_t)i;
+    uint16_t *choice = g->choice;
+    uint32_t live = 0, filled = 0;
+    for (uint32_t i = 0; i < g->members; i++) {
+        if (!sp_is_live(sw, &g->member[i]))
+            continue;
+        for (uint32_t w = 0; w < g->member[i].weight; w++) {
+            choice[live++] = (uint16_t)i;
+            if (unseen && ++filled == CHOICES) { /* no packet finds it yet */
+                sp_breathe(sw);
+                filled = 0;
+            }
+        }
+    }
+    g->live = live;
 }
 
 /* Chooses among each replica and its backups. */
@@ -200,7 +229,7 @@ void sp_port_status(struct sp_switch *sw, uint32_t port, int up)
         struct sp_id_map *groups = &sw->profiles[i].groups;
         for (uint32_t k = 0; groups->values && k <= groups->mask; k++)
             if (groups->values[k])
-                sp_group_refresh(sw, groups->values[k]);
+                sp_group_refresh(sw, groups->values[k], false);
     }
     sp_map_refresh(sw, &sw->multicast);
     sp_map_refresh(sw, &sw->clones);
@@ -296,7 +325,7 @@ void sp_tick(struct sp_switch *sw, uint64_t now_ns)
     for (uint32_t i = 0; i < sw->program->n_tables; i++) {
         struct sp_table *t = &sw->tables[i];
         for (uint32_t k = 0; t->desc->idle && k < t->pool_len; k++) {
-            struct sp_entry *e = t->pool[k];
+            struct sp_entry *e = sp_table_entry(t, k);
             if (k % 256 == 255)
                 sp_breathe(sw);
             if (!e || !e->idle_ns)

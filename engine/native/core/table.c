@@ -44,23 +44,21 @@ static uint64_t sp_direct_value(const struct sp_table *t, const struct sp_entry 
     return e->key[0] >> (64 - 8 * t->desc->field[0].bytes);
 }
 
+/* Gives an entry its place in the pool. Free places form a list in themselves. */
 static bool sp_pool_take(struct sp_table *t, struct sp_entry *e)
 {
-    if (t->free_len) {
-        e->slot = t->free_slots[--t->free_len];
+    if (t->free_slot) {
+        e->slot = t->free_slot - 1;
+        t->free_slot = sp_free_next(t->pool[e->slot]);
     } else {
+        struct sp_preparer *p = t->owner->preparer;
         if (t->pool_len == t->pool_capacity) {
-            uint32_t capacity = t->pool_capacity, second = t->pool_capacity;
-            struct sp_entry **pool = sp_grow(t->pool, sizeof *pool, &capacity, t->desc->size);
+            struct sp_entry **pool = sp_grow(p, t->pool, sizeof *pool, &t->pool_capacity, t->desc->size);
             if (!pool)
                 return false;
             t->pool = pool;
-            uint32_t *slots = sp_grow(t->free_slots, sizeof *slots, &second, t->desc->size);
-            if (!slots)
-                return false;
-            t->free_slots = slots;
-            t->pool_capacity = capacity;
         }
+        sp_grown_ahead(p, t->pool, sizeof *t->pool, t->pool_capacity, t->pool_len);
         e->slot = t->pool_len++;
     }
     t->pool[e->slot] = e;
@@ -69,8 +67,8 @@ static bool sp_pool_take(struct sp_table *t, struct sp_entry *e)
 
 static void sp_pool_return(struct sp_table *t, struct sp_entry *e)
 {
-    t->pool[e->slot] = NULL;
-    t->free_slots[t->free_len++] = e->slot;
+    t->pool[e->slot] = sp_free_mark(t->free_slot);
+    t->free_slot = e->slot + 1;
 }
 
 uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
@@ -78,7 +76,7 @@ uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
     const struct sp_table_desc *d = t->desc;
     if (t->count >= d->size)
         return SP_RESOURCE_EXHAUSTED;
-    if (!sp_hash_reserve(&t->hash) || !sp_pool_take(t, e))
+    if (!sp_hash_reserve(&t->hash, t->owner->preparer, d->size) || !sp_pool_take(t, e))
         return SP_RESOURCE_EXHAUSTED;
     bool ok = true;
     if (d->match == SP_LPM) {
@@ -157,18 +155,22 @@ void sp_entry_free(struct sp_table *t, struct sp_entry *e)
         free(e);
 }
 
+/* Its parts know who prepares their memory. */
+void sp_table_prepare(struct sp_table *t) { t->entries.preparer = t->lpm.arena.preparer = t->owner->preparer; }
+
 void sp_table_clear(struct sp_table *t)
 {
     for (uint32_t i = 0; i < t->pool_len; i++)
-        sp_entry_free(t, t->pool[i]);
+        sp_entry_free(t, sp_table_entry(t, i));
+    struct sp_preparer *p = t->owner->preparer;
     sp_arena_clear(&t->entries);
-    sp_grown_free(t->pool, sizeof *t->pool, t->pool_capacity);
-    sp_grown_free(t->free_slots, sizeof *t->free_slots, t->pool_capacity);
-    sp_hash_clear(&t->hash);
+    sp_grown_free(p, t->pool, sizeof *t->pool, t->pool_capacity);
+    sp_hash_clear(&t->hash, p);
     free(t->direct);
     sp_act_release(t->default_act);
     sp_act_release(t->program_act);
     sp_lpm_clear(&t->lpm);
-    sp_tuples_clear(&t->tuples);
+    sp_tuples_clear(&t->tuples, p);
     *t = (struct sp_table){.desc = t->desc, .owner = t->owner, .index = t->index};
+    sp_table_prepare(t);
 }

@@ -38,28 +38,11 @@ static struct sp_tuple *sp_tuple_new(struct sp_table *t, const uint64_t *mask)
     return tuple;
 }
 
-static void sp_tuple_free(struct sp_tuple *tuple)
+static void sp_tuple_free(struct sp_tuple *tuple, struct sp_preparer *p)
 {
     free(tuple->mask);
-    sp_hash_clear(&tuple->hash);
+    sp_hash_clear(&tuple->hash, p);
     free(tuple);
-}
-
-/* The last entry of a mask has left. Its hash table may be large: it goes piece by piece with the next updates. */
-static void sp_tuple_retire(struct sp_tuples *ts, struct sp_tuple *tuple)
-{
-    tuple->next = ts->retired;
-    ts->retired = tuple;
-}
-
-/* A piece of memory of a retired tuple goes back. */
-static void sp_tuples_tidy(struct sp_tuples *ts)
-{
-    struct sp_tuple *tuple = ts->retired;
-    if (tuple && sp_hash_give_back(&tuple->hash)) {
-        ts->retired = tuple->next;
-        sp_tuple_free(tuple);
-    }
 }
 
 /* Moves the tuple at `i` (or a new one at the end) forward to its place. */
@@ -80,7 +63,6 @@ static struct sp_entry *sp_chain(const struct sp_table *t, const struct sp_tuple
 
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
 {
-    sp_tuples_tidy(&t->tuples);
     unsigned words = t->desc->key_words;
     uint32_t position = t->tuples.count;
     struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
@@ -89,9 +71,9 @@ bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
         return false;
     uint64_t hash = sp_hash_words(e->key, words);
     struct sp_entry *head = sp_chain(t, tuple, e, hash);
-    if (!head && !sp_hash_reserve(&tuple->hash)) {
+    if (!head && !sp_hash_reserve(&tuple->hash, t->owner->preparer, t->desc->size)) {
         if (fresh)
-            sp_tuple_free(tuple);
+            sp_tuple_free(tuple, t->owner->preparer);
         return false;
     }
     e->next = NULL;
@@ -118,7 +100,6 @@ bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
 
 void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
 {
-    sp_tuples_tidy(&t->tuples);
     unsigned words = t->desc->key_words;
     uint32_t position = 0;
     struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
@@ -139,19 +120,15 @@ void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
         memmove(t->tuples.tuple + position, t->tuples.tuple + position + 1,
                 (t->tuples.count - position - 1) * sizeof *t->tuples.tuple);
         t->tuples.count--;
-        sp_tuple_retire(&t->tuples, tuple);
+        sp_tuple_free(tuple, t->owner->preparer);
     }
     /* Otherwise the tuple's priority stays an upper bound, which is all that lookups need. */
 }
 
-void sp_tuples_clear(struct sp_tuples *ts)
+void sp_tuples_clear(struct sp_tuples *ts, struct sp_preparer *p)
 {
     for (uint32_t i = 0; i < ts->count; i++)
-        sp_tuple_free(ts->tuple[i]);
-    for (struct sp_tuple *tuple; (tuple = ts->retired);) {
-        ts->retired = tuple->next;
-        sp_tuple_free(tuple);
-    }
+        sp_tuple_free(ts->tuple[i], p);
     free(ts->tuple);
     memset(ts, 0, sizeof *ts);
 }

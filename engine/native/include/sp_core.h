@@ -31,9 +31,8 @@ bool sp_value_set_has(const struct sp_value_set *set, uint32_t width, const uint
 
 /* -- core, called by the core ----------------------------------------------------------------------------------- */
 
-bool sp_hash_reserve(struct sp_hash *h); /* room for one more */
-void sp_hash_clear(struct sp_hash *h);
-bool sp_hash_give_back(struct sp_hash *h); /* of an empty one: some of its memory; true when little is left */
+bool sp_hash_reserve(struct sp_hash *h, struct sp_preparer *p, uint32_t limit); /* room for one more, of so many at most */
+void sp_hash_clear(struct sp_hash *h, struct sp_preparer *p);
 void sp_hash_put(struct sp_hash *h, struct sp_entry *e, uint64_t hash);
 void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
@@ -59,14 +58,9 @@ void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
 void sp_arena_clear(struct sp_arena *a);
 /* Room for more items in an array of `limit` at most: it doubles while it is small, then gets address space for all at once,
  * so that it is never copied. Returns the array with *capacity raised, NULL when out of memory or beyond the limit. */
-void *sp_grow(void *array, size_t item, uint32_t *capacity, uint32_t limit);
-void sp_grown_free(void *array, size_t item, uint32_t capacity);
-void *sp_map(size_t bytes); /* zeroed when they are touched; munmap() frees them */
-
-/* See spare.c. */
-void sp_spare_start(struct sp_lpm *lpm);
-uint8_t *sp_spare_take(struct sp_lpm *lpm, bool wait); /* SP_SPARE_BYTES when they are ready or `wait`; otherwise NULL */
-uint32_t *sp_spare_slots(uint8_t *mapped);
+void *sp_grow(struct sp_preparer *p, void *array, size_t item, uint32_t *capacity, uint32_t limit);
+void sp_grown_ahead(struct sp_preparer *p, void *array, size_t item, uint32_t capacity, uint32_t used); /* at each new item */
+void sp_grown_free(struct sp_preparer *p, void *array, size_t item, uint32_t capacity);
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_update(struct sp_table *t, struct sp_entry *e); /* after a change of e's action */
@@ -74,7 +68,7 @@ void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_clear(struct sp_lpm *lpm);
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);
 void sp_tuples_remove(struct sp_table *t, struct sp_entry *e);
-void sp_tuples_clear(struct sp_tuples *tuples);
+void sp_tuples_clear(struct sp_tuples *tuples, struct sp_preparer *p);
 
 bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value);
 void sp_map_remove(struct sp_id_map *m, uint32_t id);
@@ -85,7 +79,15 @@ struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *
 uint64_t sp_identity(const struct sp_table *t, const struct sp_entry *e);
 uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e); /* code */
 void sp_table_drop(struct sp_table *t, struct sp_entry *e);    /* unlinks, does not free */
+void sp_table_prepare(struct sp_table *t); /* before its first use */
 void sp_table_clear(struct sp_table *t);
+
+/* The entry at a place of the pool; NULL where there is none. */
+SP_INLINE struct sp_entry *sp_table_entry(const struct sp_table *t, uint32_t place)
+{
+    return sp_is_free(t->pool[place]) ? NULL : t->pool[place];
+}
+
 size_t sp_key_room(const struct sp_table_desc *d); /* bytes of sp_entry.key[] */
 struct sp_entry *sp_entry_new(struct sp_table *t); /* zeroed, with room for the key; NULL: out of memory */
 void sp_entry_free(struct sp_table *t, struct sp_entry *e);
@@ -95,7 +97,7 @@ struct sp_switch *sp_create(const struct sp_program *program, const struct sp_op
 void sp_destroy(struct sp_switch *sw);
 bool sp_reset(struct sp_switch *sw);
 void sp_port_status(struct sp_switch *sw, uint32_t port, int up);
-void sp_group_refresh(struct sp_switch *sw, struct sp_group *g);
+void sp_group_refresh(struct sp_switch *sw, struct sp_group *g, bool unseen); /* unseen: by packets */
 void sp_replicas_refresh(const struct sp_switch *sw, struct sp_replicas *g);
 void sp_tick(struct sp_switch *sw, uint64_t now_ns);
 uint32_t sp_command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,

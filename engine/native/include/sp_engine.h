@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 4u
+#define SP_ENGINE_ABI 5u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -118,6 +118,11 @@ struct sp_engine {
     void (*tick)(struct sp_switch *sw, uint64_t now_ns);
 
     const struct sp_stats *(*stats)(const struct sp_switch *sw);
+
+    /* This frame will be processed soon, after some others (best two to eight): begins to fetch what it will look up in
+     * large tables. Changes nothing but time; frames that are never processed do no harm. Returns 0 while no table is so
+     * large that it matters; a frame of NULL only asks. */
+    int (*ahead)(struct sp_switch *sw, uint32_t port, const uint8_t *frame, uint32_t len);
 };
 
 const struct sp_engine *sp_engine(void);

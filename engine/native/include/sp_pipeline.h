@@ -1,5 +1,5 @@
 /* The way of a packet through v1model as BMv2's simple_switch goes it; included at the end of a generated pipeline,
- * which defines struct sp_phv, sp_parse, sp_prefetch, sp_verify, sp_ingress, sp_egress, sp_deparse, sp_copy_fields, sp_learn and the
+ * which defines struct sp_phv, sp_parse, sp_ahead, sp_verify, sp_ingress, sp_egress, sp_deparse, sp_copy_fields, sp_learn and the
  * accessors sp_get_* and sp_set_* of standard metadata (which do nothing where the program lacks a field).
  *
  * Order, as in simple_switch: parser, checksum verification, ingress, ingress clones, digest, resubmit, multicast,
@@ -239,7 +239,6 @@ static void sp_run(struct sp_switch *sw, struct sp_contexts *cs, const uint8_t *
     struct sp_context *c = &cs->context[0];
     struct sp_phv *p = &c->phv;
     sp_parse(sw, c, frame, len);
-    sp_prefetch(sw, c);
     sp_set_parser_error(p, c->parser_error);
     if (SP_HAS_VERIFY)
         sp_set_checksum_error(p, !sp_verify(c));
@@ -330,6 +329,15 @@ static void sp_process(struct sp_switch *sw, uint32_t port, const uint8_t *frame
 
 static const struct sp_program sp_this_program = {SP_PROGRAM_TABLE, sizeof(struct sp_contexts), sp_process};
 
+static int sp_announce(struct sp_switch *sw, uint32_t port, const uint8_t *frame, uint32_t len)
+{
+    if (!SP_HAS_AHEAD || !sw->deep)
+        return 0;
+    if (frame)
+        sp_ahead(sw, port, frame, len);
+    return 1;
+}
+
 static struct sp_switch *sp_create_this(const struct sp_options *options)
 {
     return options ? sp_create(&sp_this_program, options) : NULL;
@@ -337,7 +345,7 @@ static struct sp_switch *sp_create_this(const struct sp_options *options)
 
 static const struct sp_engine sp_this_engine = {
     SP_ENGINE_ABI, SP_NAME, SP_INFO, SP_KEY, sp_create_this, sp_destroy, sp_process, sp_command, sp_port_status, sp_tick,
-    sp_get_stats,
+    sp_get_stats, sp_announce,
 };
 
 __attribute__((visibility("default"))) const struct sp_engine *sp_engine(void) { return &sp_this_engine; }

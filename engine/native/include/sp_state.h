@@ -4,6 +4,7 @@
 
 #include "sp_bits.h"
 #include "sp_engine.h"
+#include "sp_prepare.h"
 
 #include <stdbool.h>
 
@@ -82,6 +83,12 @@ struct sp_program {
     void (*process)(struct sp_switch *sw, uint32_t port, const uint8_t *frame, uint32_t len, uint64_t now_ns);
 };
 
+/* -- places in arrays that are free now form a list: each holds the next one instead of a pointer ------------------- */
+
+SP_INLINE void *sp_free_mark(uint32_t next) { return (void *)((uintptr_t)next << 1 | 1); }
+SP_INLINE uint32_t sp_free_next(const void *mark) { return (uint32_t)((uintptr_t)mark >> 1); }
+SP_INLINE bool sp_is_free(const void *place) { return (uintptr_t)place & 1; }
+
 /* -- state ---------------------------------------------------------------------------------------------------- */
 
 struct sp_chunk;
@@ -93,8 +100,12 @@ struct sp_chunk;
 struct sp_arena {
     void *free[SP_ARENA_UNITS + 1]; /* by number of units */
     uint8_t *fresh;
-    size_t left, chunk_size; /* units; bytes of the last chunk */
+    size_t left, low;  /* units; when so few are left the next chunk is ordered */
+    size_t chunk_size; /* bytes of the last one */
     struct sp_chunk *chunks;
+    struct sp_order *order; /* of `ordered` bytes */
+    size_t ordered;
+    struct sp_preparer *preparer;
 };
 
 /* An action with its parameters: one word each up to 64 bits, two (high, low) up to 128, beyond that big endian
@@ -116,10 +127,9 @@ struct sp_act_pool {
     uint32_t used;
     uint32_t base, split; /* linear hashing: `base` buckets, a power of two, and the first `split` of them divided */
     uint32_t room;        /* in buckets[] */
-    struct sp_act **by_id;
-    uint32_t *free_ids;
-    uint32_t ids, free_len, capacity; /* ids ever given, of these free now; room in by_id and free_ids */
-    uint32_t limit;                   /* of ids */
+    struct sp_act **by_id;   /* or a mark, where an id is free: sp_free_mark() */
+    uint32_t ids, free_id;   /* ever given; 1 + the first free one */
+    uint32_t capacity, limit; /* room in by_id; of ids */
     struct sp_arena arena;
 };
 
@@ -187,7 +197,7 @@ struct sp_hash {
     uint32_t mask;               /* capacity - 1 */
     uint32_t used;               /* entries in both */
     uint32_t old_mask, moved;    /* positions of `old` from 0 whose entries are in `slots` too */
-    uint32_t empty, dropped;     /* last empty one of these; positions whose memory is given back already */
+    struct sp_order *order;      /* of the next slots, twice as many */
 };
 
 extern struct sp_entry sp_hash_gone;
@@ -199,9 +209,8 @@ extern struct sp_entry sp_hash_gone;
 #define SP_LPM_LONGER 0x80000000u     /* mark of a chunk's slot that holds the number of a sp_lpm_longer */
 #define SP_LPM_BLOCK 2048u            /* chunks */
 #define SP_LPM_BLOCKS 32u             /* room for a chunk below each root slot */
-#define SP_LPM_LONGER_BLOCK 1024u
-#define SP_LPM_BLOCK_BYTES (SP_LPM_BLOCK * 256u * sizeof(uint32_t))
-#define SP_SPARE_BYTES (2 * SP_LPM_BLOCK_BYTES + 4096) /* room to align a block */
+#define SP_LPM_LONGER_BLOCK 32u /* they fill a block of the arena */
+#define SP_LPM_DEEP SP_LPM_BLOCK /* chunks from which lookups begin before a packet's turn: sp_ahead_lpm() */
 
 /* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
 struct sp_lpm_node {
@@ -226,8 +235,7 @@ struct sp_lpm_block {
     uint32_t *slots;  /* value or SP_LPM_LONGER | number */
     uint8_t *lengths; /* 1 + length of the prefix a slot's value comes from; 0: none */
     uint32_t *used;   /* prefixes in a chunk; of a free one: the next free */
-    void *mapped;     /* where `slots` are, with its size */
-    size_t bytes;
+    bool whole;       /* all of it was prepared */
 };
 
 struct sp_lpm {
@@ -236,13 +244,12 @@ struct sp_lpm {
     struct sp_lpm_block block[SP_LPM_BLOCKS];
     struct sp_lpm_longer **longer;
     uint32_t chunks, free_chunk; /* ever made; first free one, 0: none */
-    uint32_t longer_count, longer_blocks, free_longer;
-    struct sp_spare *spare; /* memory of the next block, in the making or ready */
+    uint32_t longer_count, longer_room, free_longer;
+    struct sp_order *order; /* of the next block */
     struct sp_arena arena;
 };
 
 struct sp_tuple {
-    struct sp_tuple *next; /* among retired ones */
     uint64_t *mask;
     struct sp_hash hash;
     uint32_t entries;
@@ -251,7 +258,6 @@ struct sp_tuple {
 
 struct sp_tuples {
     struct sp_tuple **tuple; /* by falling priority */
-    struct sp_tuple *retired; /* without entries */
     uint32_t count, capacity;
 };
 
@@ -266,9 +272,9 @@ struct sp_table {
     struct sp_tuples tuples;
     struct sp_act *default_act;  /* NULL: no action on a miss */
     struct sp_act *program_act;  /* the program's own default */
-    struct sp_entry **pool;
+    struct sp_entry **pool;  /* or a mark, where a place is free: sp_table_entry() */
     struct sp_arena entries; /* their memory */
-    uint32_t pool_len, pool_capacity, *free_slots, free_len;
+    uint32_t pool_len, pool_capacity, free_slot; /* free_slot: 1 + the first free place */
 };
 
 struct sp_id_map { /* id -> pointer, open addressing */
@@ -276,6 +282,7 @@ struct sp_id_map { /* id -> pointer, open addressing */
     void **values;
     uint32_t mask, used;
     uint32_t limit; /* ids that it will ever hold; 0: not known */
+    struct sp_preparer *preparer;
 };
 
 struct sp_profile {
@@ -317,6 +324,8 @@ struct sp_journal;
 struct sp_switch {
     const struct sp_program *program;
     struct sp_options options;
+    struct sp_preparer *preparer;
+    bool deep; /* some LPM table is so large that lookups should begin ahead */
     struct sp_table *tables;
     struct sp_profile *profiles;
     void **registers;

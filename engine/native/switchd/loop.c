@@ -17,6 +17,7 @@ static const uint64_t BREATH = 20 * NS_PER_US; /* between two looks at the ports
 static const uint64_t SPIN = 30 * NS_PER_US;
 static const uint32_t SPIN_PACKETS = 25; /* in a window */
 static const uint64_t SPIN_WINDOW = NS_PER_MS;
+static const uint32_t AHEAD = 4; /* frames: a lookup in memory takes less than processing so many */
 /* Under such load the packet that a command concerns is about to come: it goes first, then the reply. */
 static const uint64_t REPLY_HOLD = 20 * NS_PER_US;
 
@@ -95,6 +96,9 @@ static void port_handle(struct switchd *sw, struct port *port, uint64_t time)
         return;
     }
     uint32_t len;
+    const uint8_t *later = sw->announce ? port_rx_peek(port, AHEAD, &len) : NULL;
+    if (later)
+        pipeline_ahead(sw, port->number, later, len);
     uint8_t *data = port_rx_take(port, &len);
     if (data)
         arrive(sw, port, data, len, time);
@@ -105,6 +109,7 @@ static void port_handle(struct switchd *sw, struct port *port, uint64_t time)
 static uint32_t turn(struct switchd *sw)
 {
     uint64_t now = sw->now;
+    sw->announce = pipeline_ahead(sw, 0, NULL, 0);
     for (uint32_t n = 0; n < BATCH; n++) {
         struct port *from = NULL;
         uint64_t first = pktgen_due(&sw->pktgen), served = device_due(&sw->device);

@@ -228,6 +228,12 @@ void pipeline_process(struct switchd *sw, uint16_t port, const uint8_t *data, ui
         trace_end(sw, p->last);
 }
 
+bool pipeline_ahead(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len)
+{
+    struct pipeline *p = sw->pipeline;
+    return p && p->engine->ahead(p->state, port, data, len);
+}
+
 void pipeline_port_status(struct switchd *sw, uint16_t port, bool up)
 {
     if (sw->pipeline)

@@ -231,11 +231,13 @@ void port_rx_error(struct switchd *sw, struct port *port)
     port_check_carrier(sw, port);
 }
 
-static inline struct tpacket2_hdr *ring_head(const struct rx_ring *r)
+static inline struct tpacket2_hdr *ring_frame(const struct rx_ring *r, uint32_t number)
 {
-    size_t block = r->head / r->frames_per_block, frame = r->head % r->frames_per_block;
+    size_t block = number / r->frames_per_block, frame = number % r->frames_per_block;
     return (struct tpacket2_hdr *)(r->map + block * r->block_size + frame * r->frame_size);
 }
+
+static inline struct tpacket2_hdr *ring_head(const struct rx_ring *r) { return ring_frame(r, r->head); }
 
 uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now)
 {
@@ -316,6 +318,17 @@ uint8_t *port_rx_take(struct port *port, uint32_t *len)
     port->count.rx_bytes += n;
     *len = n;
     return frame;
+}
+
+const uint8_t *port_rx_peek(const struct port *port, uint32_t ahead, uint32_t *len)
+{
+    const struct rx_ring *r = &port->ring;
+    uint32_t at = (r->head + ahead) % r->frames;
+    const struct tpacket2_hdr *h = ring_frame(r, at);
+    if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+        return NULL;
+    *len = h->tp_snaplen;
+    return (const uint8_t *)h + h->tp_mac;
 }
 
 void port_rx_release(struct port *port)

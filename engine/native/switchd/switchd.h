@@ -160,6 +160,8 @@ uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_
 /* The ring's head, valid until port_rx_release; NULL when it is damaged (counted). Call once per frame. */
 uint8_t *port_rx_take(struct port *port, uint32_t *len);
 void port_rx_release(struct port *port);
+/* The frame so many behind the ring's head, as the kernel left it; NULL when so many do not wait. */
+const uint8_t *port_rx_peek(const struct port *port, uint32_t ahead, uint32_t *len);
 void port_rx_error(struct switchd *sw, struct port *port); /* its socket reported an error */
 void port_rx_statistics(struct port *port); /* adds the kernel's drops to the counters */
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len);
@@ -249,6 +251,8 @@ struct pipeline;
 bool pipeline_load(struct switchd *sw, const char *path, char *error, size_t error_len);
 void pipeline_unload(struct switchd *sw);
 void pipeline_process(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time);
+/* Announces a frame that is still waiting, see sp_engine.h; with data NULL: whether that is worth while. */
+bool pipeline_ahead(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len);
 void pipeline_port_status(struct switchd *sw, uint16_t port, bool up);
 /* Ops below 0x100. Appends the answer to `out`; the result is a google.rpc code. */
 int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
@@ -356,6 +360,7 @@ struct switchd {
     uint64_t pcap_limit; /* bytes of a capture file; 0: none */
     uint64_t pcap_due;   /* when what waits in captures' buffers is to be written at the latest, unless we never rest */
     bool pcap_dirty, recheck, stop;
+    bool announce;      /* frames to the program while others are before them */
     bool control_quiet; /* we have just slept, and nothing of the control sockets woke us */
 };
 
