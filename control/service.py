@@ -46,11 +46,12 @@ from control.paths import Network
 from control.pha import MaintenanceNotice
 from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
+from control.program import Program
 from control.rates import RatePoller
 from control.reactive import Rerouter
 from control.recorder import GNMI, NODE_EXPORTER, Recorder
 from control.selection import select
-from control.session import Program, SwitchSession
+from control.session import SwitchSession
 from control.settings import Settings, Strategy
 from control.sources.node_exporter import NodeExporterSource
 from control.spm import SETTLE_S, ShadowManager, depths

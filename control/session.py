@@ -14,22 +14,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import grpc
 import structlog
 from finsy import (
     GRPCCredentialsTLS,
     P4ClientError,
-    P4CounterEntry,
     P4RegisterEntry,
-    P4Schema,
     P4TableEntry,
     Switch,
     SwitchEvent,
@@ -39,10 +34,10 @@ from finsy.proto import p4r
 
 from control import entries as wire
 from control import refusals
+from control.border import PlainSwitch, border, read
 from control.errors import (
     ControlError,
     FlipTimeout,
-    InputError,
     NotPrimary,
     SwitchUnavailable,
     VerifyError,
@@ -51,6 +46,7 @@ from control.errors import (
 from control.flip import Begun, FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
 from control.heartbeats import Heartbeats
 from control.plan import Entries, EntryKey, Stage, Table, Update
+from control.program import Program
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
@@ -66,47 +62,6 @@ class State(StrEnum):
     BACKUP = "backup"  # another controller is primary
     RESTORING = "restoring"
     READY = "ready"
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """The compiled P4 program, and its P4Info parsed once."""
-
-    p4info: Path
-    p4blob: Path
-    schema: P4Schema
-    blob: bytes
-
-    @classmethod
-    def load(cls, build: Path) -> Program:
-        """From a build folder; raises :class:`InputError` for a missing or unsuitable file."""
-        p4info, p4blob = build / "shadowplane.p4info.txtpb", build / "shadowplane.json"
-        for path in (p4info, p4blob):
-            if not path.is_file():
-                raise InputError(f"{path} is missing; `make p4` compiles the P4 program")
-        blob = p4blob.read_bytes()
-        schema = P4Schema(p4info, blob)
-        wire.check_schema(schema)
-        return cls(p4info, p4blob, schema, blob)
-
-
-class _PlainSwitch(Switch):  # type: ignore[misc]
-    """finsy's switch without its own gNMI client.
-
-    finsy 0.30 subscribes to every port's status when it connects, insists on ``string_val`` (a JSON-encoded
-    "UP" ends the session: ``OperStatus(b'"UP"')``), and never hands the events on (``_start_gnmi`` calls
-    ``listen()`` without the switch). :mod:`control.telemetry` does the same for both encodings.
-    """
-
-    on_digest: Callable[[p4r.DigestList], None] | None = None
-
-    async def _start_gnmi(self) -> None:
-        return None
-
-    def _stream_digest_message(self, msg: p4r.StreamMessageResponse) -> None:
-        """finsy makes a dictionary of every digest, which takes longer than all that is done with it."""
-        if self.on_digest is not None:
-            self.on_digest(msg.digest)
 
 
 class Owner(Protocol):
@@ -193,7 +148,7 @@ class SwitchSession:
                 channel_credentials=self._credentials,
             )
             try:
-                async with _PlainSwitch(self.name, self.address, options) as switch:
+                async with PlainSwitch(self.name, self.address, options) as switch:
                     down = asyncio.Event()
                     self._given_up = down
                     switch.ee.once(SwitchEvent.CHANNEL_DOWN, lambda _switch, down=down: down.set())
@@ -274,7 +229,7 @@ class SwitchSession:
         if isinstance(self._transport, PacketOutTransport):
             return {group_id: await self._transport.read(group_id) for group_id in group_ids}
         found: dict[int, int] = {}
-        async for entity in _read(self._live(), wire.failover_reads(group_ids)):
+        async for entity in read(self._live(), wire.failover_reads(group_ids)):
             if isinstance(entity, P4RegisterEntry) and entity.index is not None:
                 found[entity.index] = int(entity.data or 0)
         return found
@@ -283,7 +238,7 @@ class SwitchSession:
         """Everything that the switch holds in these tables and that is the control plane's."""
         found: Entries = {}
         wildcard = [P4TableEntry(table.value) for table in tables]
-        async for entity in _read(self._live(), wildcard):
+        async for entity in read(self._live(), wildcard):
             if isinstance(entity, P4TableEntry):
                 entry = wire.decode_entry(self._program.schema, entity)
                 if entry is not None:
@@ -304,7 +259,7 @@ class SwitchSession:
     async def read_group_bytes(self, group_ids: Sequence[int]) -> dict[int, int]:
         """Bytes sent per group, both sides together, cumulative."""
         totals = dict.fromkeys(group_ids, 0)
-        async for entity in _read(self._live(), wire.group_counter_reads(group_ids)):
+        async for entity in read(self._live(), wire.group_counter_reads(group_ids)):
             if entity.index is not None and entity.index // 2 in totals:
                 totals[entity.index // 2] += entity.byte_count
         return totals
@@ -336,7 +291,7 @@ class SwitchSession:
         self._packets = packets
         switch.create_task(self._read_packets(switch), name="packets")
         self._acks.clear()
-        cast("_PlainSwitch", switch).on_digest = self._on_digest
+        cast("PlainSwitch", switch).on_digest = self._on_digest
         switch.create_task(self._acknowledge(switch), name="acks")
         wanted = self._owner.desired(self.name)
         group_ids = tuple(sorted(int(match) for table, match in wanted if table is Table.PRIMARY))
@@ -366,7 +321,7 @@ class SwitchSession:
         """Start the task that sees to heartbeats; it ends with finsy's other tasks of a primary."""
 
         async def counted() -> int:
-            async for entity in _read(switch, [wire.generator_counter_read()]):
+            async for entity in read(switch, [wire.generator_counter_read()]):
                 return int(entity.packet_count)
             return 0
 
@@ -402,7 +357,7 @@ class SwitchSession:
     async def _write(self, updates: Sequence[Update]) -> None:
         switch = self._live()
         try:
-            with _border(self.name):
+            with border(self.name):
                 if len(updates) > FEW:  # a tenth of a millisecond each, which flips on their way must not wait for
                     encoded = await asyncio.to_thread(wire.encode_updates, self._program.schema, updates)
                 else:
@@ -458,7 +413,7 @@ class SwitchSession:
         """Send a stream message: a packet-out or an acknowledgement."""
         async with self._stream_lock:
             try:
-                with _border(self.name):
+                with border(self.name):
                     await switch.write([message])
             except P4ClientError as error:
                 raise SwitchUnavailable(f"{self.name}: {refusals.plain(error)}") from error
@@ -484,37 +439,3 @@ class SwitchSession:
         self._transport = None
         self._packets = None
         self._heartbeats = None
-
-
-@contextmanager
-def _border(name: str) -> Iterator[None]:
-    """What a call says whose session ends under it becomes :class:`SwitchUnavailable`.
-
-    grpc.aio cancels the calls of a channel that is closed. Whoever waits for one then gets a ``CancelledError``
-    that nobody sent; let through, it would end the task that steers the whole network. A task that really is being
-    cancelled tells by ``cancelling()``.
-    """
-    try:
-        yield
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise SwitchUnavailable(f"{name}: the session ended") from None
-    except (grpc.aio.UsageError, asyncio.InvalidStateError, AssertionError) as error:
-        raise SwitchUnavailable(f"{name}: the session ended: {error}") from error
-
-
-async def _read(
-    switch: Switch, entities: Sequence[P4RegisterEntry | P4TableEntry | P4CounterEntry]
-) -> AsyncIterator[Any]:
-    """Read entities; a failure is a :class:`SwitchUnavailable`.
-
-    The cast: finsy declares the overloads of its generator as coroutines.
-    """
-    try:
-        with _border(switch.name):
-            async for entity in cast("AsyncIterator[Any]", switch.read(list(entities))):
-                yield entity
-    except P4ClientError as error:
-        raise SwitchUnavailable(f"{switch.name}: read failed: {refusals.plain(error)}") from error

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_switch import FakeSwitch, free_base
 
 from control.paths import Network
-from control.session import Program
+from control.program import Program
 from topo.builtin import abilene, diamond
 
 

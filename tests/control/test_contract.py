@@ -22,8 +22,9 @@ from test_service import KEY, ROOT, until
 from control.errors import WriteRejected
 from control.flip import PacketOutTransport
 from control.plan import Entry, Op, Table, Update
+from control.program import Program
 from control.service import Service
-from control.session import Program, State
+from control.session import State
 from control.settings import Settings, Strategy
 from control.store import Store
 from control.tse import Side

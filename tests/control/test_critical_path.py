@@ -17,8 +17,8 @@ from control.capacity import Loads
 from control.paths import NOTHING, Network
 from control.pha import HealthAnalyzer
 from control.plan import Monitor, Plan, Table
+from control.program import Program
 from control.service import Service
-from control.session import Program
 from control.settings import Settings
 from control.spm import ShadowManager, changes
 from control.store import Store

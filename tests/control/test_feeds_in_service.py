@@ -13,8 +13,8 @@ from fake_switch import FakeSwitch
 
 from control import views
 from control.errors import InputError
+from control.program import Program
 from control.service import Service
-from control.session import Program
 from control.settings import Settings
 from control.store import Store
 from topo.builtin import diamond

@@ -11,7 +11,7 @@ from finsy.proto import p4d
 
 from control.capacity import Rate
 from control.intake import MOST_OF_A_PORT, MOST_REPORTS, Intake, Taken
-from control.session import Program
+from control.program import Program
 from control.telemetry import PortEvent, line_rates
 from ml.schema import PortSample
 from topo.builtin import diamond

@@ -10,7 +10,8 @@ from test_service import KEY, bits, running, until
 
 from control.errors import WriteRejected
 from control.plan import GroupKey
-from control.session import Program, State
+from control.program import Program
+from control.session import State
 from control.settings import Strategy
 from control.tse import Side
 

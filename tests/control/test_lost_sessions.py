@@ -12,7 +12,8 @@ from test_service import KEY, running, until
 from control.errors import SwitchUnavailable
 from control.flip import PacketOutTransport, RegisterTransport
 from control.ledger import Ledger
-from control.session import Program, State
+from control.program import Program
+from control.session import State
 from control.settings import Strategy
 from control.store import Store
 from control.tse import Side

@@ -16,8 +16,8 @@ from control.capacity import Loads
 from control.outcomes import ControlShare, Outcomes
 from control.paths import Network
 from control.plan import GroupKey
+from control.program import Program
 from control.recommend import recommend
-from control.session import Program
 from control.spm import ShadowManager
 from control.store import FlipRecord, Store
 from control.threats import Cause, ThreatBook

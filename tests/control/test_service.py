@@ -14,8 +14,9 @@ from fake_switch import FakeSwitch
 
 from control.errors import FlipUnavailable, InputError, WriteRejected
 from control.plan import Entry, GroupKey, Table
+from control.program import Program
 from control.service import Service
-from control.session import Program, State
+from control.session import State
 from control.settings import Settings, Strategy
 from control.store import Store
 from control.tse import Kind, Side

@@ -14,7 +14,7 @@ from test_service import until
 
 from control.errors import FlipTimeout, NotPrimary, SwitchUnavailable
 from control.flip import RegisterTransport, Turn
-from control.session import Program
+from control.program import Program
 from control.shortway import Call, Odd, ShortWay, harvest, succeeded
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9

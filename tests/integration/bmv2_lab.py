@@ -15,9 +15,9 @@ import grpc
 from finsy import P4CounterEntry, P4Schema
 from finsy.proto import p4r, p4r_grpc
 
+from control.program import Program
 from control.scoreboard import flows as protected
 from control.scoreboard.experiment import Experiment, session
-from control.session import Program
 from control.settings import HEARTBEAT_MS, Settings, Strategy
 from tests.integration.support import eventually
 from topo.load import load
