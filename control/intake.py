@@ -55,6 +55,19 @@ class IntakeCounts:
     unknown: int = 0
 
 
+def in_turn(rows: NDArray[np.int64], most: int) -> tuple[list[NDArray[np.intp]], int]:
+    """Places of reports such that no turn names a row twice, and each row's come in order; of a row that floods, the
+    newest ``most`` count. Beside it how many were left out."""
+    if not len(rows):
+        return [], 0
+    order = np.argsort(rows, kind="stable")
+    new = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    sizes = np.diff(new, append=len(rows))
+    turn = np.arange(len(rows)) - np.repeat(new + np.maximum(sizes - most, 0), sizes)
+    turns = min(int(sizes.max()), most)
+    return [np.sort(order[turn == number]) for number in range(turns)], int((turn < 0).sum())
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Port reports of one batch: ``rows`` numbers ports as :attr:`Intake.elements` does."""
@@ -156,22 +169,13 @@ class Intake:
                 stamps = (table[first:last, self._place["time"]] / 1e6).tolist()
                 times[first:last] = [clock.translate(stamp, now_s) for stamp in stamps]
                 tells[first:last] = True
-        for pick in self._in_turn(rows):
-            self._step(rows[pick], table[pick], times[pick], tells[pick], now_s, taken)
-        return taken
-
-    def _in_turn(self, rows: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-        """Places of reports such that no turn names a port twice, and each port's come in order. Of a port that floods,
-        the newest :data:`MOST_OF_A_PORT` count."""
-        order = np.argsort(rows, kind="stable")
-        new = np.flatnonzero(np.diff(rows[order], prepend=-1))
-        sizes = np.diff(new, append=len(rows))
-        turn = np.arange(len(rows)) - np.repeat(new + np.maximum(sizes - MOST_OF_A_PORT, 0), sizes)
-        flood = int((turn < 0).sum())
+        picks, flood = in_turn(rows, MOST_OF_A_PORT)
         if flood:
             self.counts.dropped += flood
             self._note("a port sends more reports than can be judged; its oldest are dropped and counted")
-        return [np.sort(order[turn == number]) for number in range(min(int(sizes.max()), MOST_OF_A_PORT))]
+        for pick in picks:
+            self._step(rows[pick], table[pick], times[pick], tells[pick], now_s, taken)
+        return taken
 
     def _table(
         self, waiting: Sequence[tuple[str, Sequence[Any]]]

@@ -17,6 +17,7 @@ sources of telemetry, what history keeps, flows' priorities and the control shar
     history: {age_days: 30, size_gb: 20}
     priorities: {h4: 7}                   # of the traffic to a host, 0 (default) to 7
     control_share: {share: 0.02, up_to_priority: 0, seed: 1}
+    gnmi: off                             # no polling at all: digests and in-band reports have to do
 
 Unknown and mistyped keys are errors that name the file and the key. An address that is not loopback is spoken to by
 TLS, verified against ``ca`` (the system's authorities without one); ``tls: off`` has to be said.
@@ -110,6 +111,7 @@ class Config(_Strict):
     priorities: dict[str, Annotated[int, Field(ge=0, le=7)]] = Field(default_factory=dict)
     control_share: Share = Share()
     inband: InbandConfig | None = None
+    gnmi: bool = True
 
     @property
     def share(self) -> ControlShare:

@@ -5,15 +5,15 @@ Everything is appended to lists that the writer's thread turns into columns; not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import inf, nan
+from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from control.history.writer import Block, Counts, Rows, Writer
-from control.inband.report import FlowReport
+from control.inband.columns import FlowColumns
 from control.intake import Columns
 from control.store import FlipRecord
 from control.telemetry import PortEvent
@@ -79,27 +79,24 @@ class Recorder:
         }
         self.writer.put(Block("ports", shared, self._elements))
 
-    def flow(self, report: FlowReport, time_s: float, names: Mapping[int, str]) -> None:
-        """Keep what a flow's packet met on its way, a row per switch; ``names`` by node id. Models do not learn it:
-        the queue that one packet met is not the deepest of an interval."""
-        if self.writer is None:
+    def flows(self, time_s: float, flow: Sequence[str], columns: FlowColumns, ports: NDArray[np.intp]) -> None:
+        """Keep what flows' packets met on their way, a row per switch, the source first; ``ports``: by place, or -1."""
+        if self.writer is None or not len(columns):
             return
-        flow = f"{report.src}:{report.sport}>{report.dst}:{report.dport}/{report.protocol}"
-        met = [(hop.node_id, hop.egress_port, hop.latency_us, hop.queue_packets) for hop in report.hops]
-        met.append((report.sink_node, report.sink_egress_port, report.sink_latency_us, report.sink_queue_packets))
-        rows = [
-            {
-                "time_s": time_s,
-                "flow": flow,
-                "hop": float(place),
-                "element": f"{names.get(node, node)}:{port}",
-                "latency_us": _float(latency),
-                "queue_packets": _float(queue),
-                "sequence": float(report.seq),
-            }
-            for place, (node, port, latency, queue) in enumerate(met)
-        ]
-        self.writer.put(Rows("flows", rows))
+        report, place = np.nonzero(ports >= 0)
+        if not len(report):
+            return
+        last = columns.number["hops"][report]  # the place of the source
+        shared: dict[str, Any] = {
+            "time_s": np.full(len(report), time_s),
+            "flow": np.array(flow, dtype=object)[report],
+            "hop": (last - place).astype(np.float64),
+            "element": ports[report, place],
+            "latency_us": columns.latency_us[report, place],
+            "queue_packets": columns.queue_packets[report, place],
+            "sequence": columns.number["seq"][report].astype(np.float64),
+        }
+        self.writer.put(Block("flows", shared, self._elements))
 
     def port(self, event: PortEvent) -> None:
         """Keep a port's death or return; being alive still is no event."""
@@ -130,10 +127,6 @@ class Recorder:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
-
-
-def _float(value: int | None) -> float:
-    return nan if value is None else float(value)
 
 
 def _gap(element: str, source: str, start_s: float, end_s: float) -> dict[str, Any]:

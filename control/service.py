@@ -33,7 +33,6 @@ from control.errors import ControlError, InputError, NoticeError, NotPrimary, Pa
 from control.fleet import Fleet, Outcome
 from control.history.files import Retention
 from control.history.writer import Writer
-from control.inband.report import FlowReport
 from control.inband.runtime import InbandTelemetry
 from control.intake import Intake
 from control.inventory import Config, Target
@@ -52,12 +51,12 @@ from control.reactive import Rerouter
 from control.recorder import GNMI, NODE_EXPORTER, Recorder
 from control.selection import select
 from control.session import SwitchSession
-from control.settings import Settings, Strategy
+from control.settings import SAMPLE_MS, Settings, Strategy
 from control.sources.node_exporter import NodeExporterSource
 from control.spm import SETTLE_S, ShadowManager, depths
 from control.steering import Steering
 from control.store import Store
-from control.telemetry import NOT_OFFERED, GnmiSource, Inbox
+from control.telemetry import NOT_OFFERED, SWITCHED_OFF, GnmiSource, Inbox
 from control.threats import Cause, ThreatBook, display
 from control.tse import Decision, Side, SteeringEngine
 from ml.anomaly_watch import AnomalyWatch
@@ -107,13 +106,8 @@ class Service:
         self.config = inventory.load(settings.config) if settings.config is not None else Config()
         self._port_report = self.program.schema.digests[PORT_REPORT].id
         self.intake = Intake(topology, self.program.schema)
-        wanted = self.config.inband
-        self.inband = (
-            InbandTelemetry(topology, wanted, self.program.schema, listeners=[self._on_flow])
-            if wanted is not None
-            else None
-        )
         self.recorder = Recorder(self._writer(), self.intake.elements)
+        self.inband = self._inband()
         self.outcomes = Outcomes(self.config.share, self._priorities())
         self.outcomes.recall(self.ledger.lines(limit=10_000))
         self.tse.withheld = self.outcomes.withheld
@@ -166,6 +160,14 @@ class Service:
                 raise InputError(f"{self.settings.config}: priorities: {error}") from error
         return dict(self.config.priorities)
 
+    def _inband(self) -> InbandTelemetry | None:
+        wanted = self.config.inband
+        if wanted is None:
+            return None
+        usual_s = SAMPLE_MS[self.settings.profile] / 1000
+        schema = self.program.schema
+        return InbandTelemetry(self.topology, wanted, schema, interval_s=usual_s, recorder=self.recorder)
+
     def _writer(self) -> Writer | None:
         if self.settings.history_dir is None:
             return None
@@ -182,7 +184,10 @@ class Service:
             async with asyncio.TaskGroup() as group:
                 for name, session in self.fleet.sessions.items():
                     group.create_task(session.run(), name=f"session:{name}")
-                    group.create_task(self.sources[name].run(), name=f"gnmi:{name}")
+                    if self.config.gnmi:
+                        group.create_task(self.sources[name].run(), name=f"gnmi:{name}")
+                    else:
+                        self.sources[name].state = SWITCHED_OFF
                 group.create_task(self.steering.run(), name="steer")
                 group.create_task(self.fleet.run_sweeps(), name="sweep")
                 group.create_task(self.rates.run(), name="rates")
@@ -255,13 +260,9 @@ class Service:
         if self.inband is not None:
             await self.inband.restore(name, switch)
 
-    def _on_flow(self, _switch: str, report: FlowReport) -> None:
-        names = {switch.device_id: switch.name for switch in self.topology.switches}
-        self.recorder.flow(report, self.clock.time(), names)
-
     def silent_on_gnmi(self) -> frozenset[str]:
         """Switches whose digests are all that is known of them."""
-        return frozenset(name for name, source in self.sources.items() if source.state == NOT_OFFERED)
+        return frozenset(n for n, source in self.sources.items() if source.state in (NOT_OFFERED, SWITCHED_OFF))
 
     def link_of(self, element: str) -> str:
         """The link of a port, the element itself where it is none."""
@@ -327,6 +328,8 @@ class Service:
         if clear_history:
             self.analyzer.reset()
             self.loads.forget()
+            if self.inband is not None:
+                self.inband.forget()
         used = {name: [group.id for group in self.plan.of(name)] for name in self.fleet.sessions}
         found = await self.fleet.read_bits(used)
         wrong = {name: {i: 0 for i, bit in bits.items() if bit} for name, bits in found.items()}

@@ -36,6 +36,7 @@ from ml.schema import DeviceSample, Mode, PortSample
 from topo.spec import Endpoint
 
 if TYPE_CHECKING:
+    from control.inband.runtime import InbandTelemetry
     from control.service import Service
 
 LOG = structlog.get_logger("shadowplane.steering")
@@ -167,8 +168,12 @@ class Steering:
         oldest, items = service.inbox.take()
         if items and self._arrived is None:
             self._arrived = oldest
+        if service.inband is not None:
+            items = [service.inband.joined(item, now) for item in items]
         for item in items:
             self._take(item, now)
+        if service.inband is not None:
+            self._take_seen(service.inband, now)
         if service.intake:
             since = service.intake.since
             self._arrived = since if self._arrived is None else min(self._arrived, since)
@@ -240,9 +245,22 @@ class Steering:
             if known.any():
                 values = {name: column[known] for name, column in columns.values.items()}
                 service.analyzer.observe_ports(rows[known], columns.time_s[known], values)
+            if service.inband is not None and "tx_bytes_total" in columns.values:
+                service.inband.told(columns, now)
             service.recorder.reports(columns)
         for sample in taken.samples:
             self._take(sample, now, learned=True)
+
+    def _take_seen(self, inband: InbandTelemetry, now: float) -> None:
+        """What packets met on their way, once per interval."""
+        service = self.service
+        since = inband.since
+        for item in inband.take(now):
+            if since is not None:
+                self._arrived = since if self._arrived is None else min(self._arrived, since)
+            service.analyzer.observe(item)
+            if isinstance(item, PortSample):
+                service.loads.observe(endpoint(item.element), item)
 
     def _port_event(self, event: PortEvent, now: float) -> None:
         service = self.service

@@ -95,6 +95,7 @@ class Inbox:
 
 
 NOT_OFFERED = "not offered"  # a switch without gNMI
+SWITCHED_OFF = "off"  # by the configuration
 EVENT_PERIODIC, EVENT_CHANGE, EVENT_DEAD, EVENT_ALIVE = range(4)
 
 

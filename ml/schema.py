@@ -42,6 +42,10 @@ class PortSample:
     laser_bias_ma: float = nan
     temperature_c: float = nan  # of the transceiver
     queue_limit_packets: float = nan  # room of the queue, nan: unknown
+    queue_mean_packets: float = nan  # this and what follows: as packets with in-band telemetry met it
+    hop_latency_us: float = nan  # largest time in the switch, queue included
+    link_delay_us: float = nan  # largest delay of the link that the port sends into, above the link's own least
+    watched_bps: float = nan  # rate of the watched flows through the port
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ from typing import Any
 DIGEST = "flow_report_t"
 MAX_HOPS = 8
 HEAD = 20  # members before the hops
-MEMBERS = HEAD + 2 * MAX_HOPS
+COUNTED = HEAD + 2 * MAX_HOPS  # packets, bytes
+MEMBERS = COUNTED + 2
+FLOW_KEY = (7, 14)  # members that tell flows apart: protocol, ports, addresses
 _ONES32, _ONES64 = (1 << 32) - 1, (1 << 64) - 1
 
 
@@ -78,6 +80,8 @@ class FlowReport:
     sink_latency_us: int | None
     sink_queue_id: int
     sink_queue_packets: int | None
+    packets: int = 0  # with telemetry, that the flow's memory has counted so far (modulo 2^32) ...
+    bytes_: int = 0  # ... and of their frames on arrival, telemetry not counted
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -158,6 +162,8 @@ def decode(values: Sequence[bytes]) -> FlowReport:
         sink_latency_us=sink_latency if known else None,
         sink_queue_id=sink_queue >> 24,
         sink_queue_packets=sink_queue & 0xFFFFFF if known else None,
+        packets=number(values[COUNTED], "big"),
+        bytes_=number(values[COUNTED + 1], "big"),
     )
 
 

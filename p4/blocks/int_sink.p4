@@ -46,6 +46,7 @@
 control IntSink(inout headers_t hdr, inout metadata_t meta) {
     IntCell() int_cell;
     SinkNotesRead() sink_notes_read;
+    SinkCount() sink_count;
     FlowReportedRead() reported_read;
     FlowReportedWrite() reported_write;
     NextFlowReport() next_flow_report;
@@ -75,6 +76,11 @@ control IntSink(inout headers_t hdr, inout metadata_t meta) {
     apply {
         int_cell.apply(meta, meta.inband.cell);
         sink_notes_read.apply(meta.inband.cell, meta.flow.sink_time, meta.flow.sink_latency, meta.flow.sink_queue);
+
+        // Rates of flows: how many packets share one with telemetry is known to whoever reads the report.
+        bit<16> shrunk = 4 + ((bit<16>) hdr.int_md.length << 2);
+        sink_count.apply(meta.inband.cell, meta.intake.frame_bytes |-| (bit<32>) shrunk, meta.flow.packets,
+                         meta.flow.bytes);
 
         // ---- the stack ----
         bit<32> latency = meta.flow.sink_latency;
@@ -160,7 +166,6 @@ control IntSink(inout headers_t hdr, inout metadata_t meta) {
         }
         CHECKSUM(complement, hdr.int_md);
         change = change + (bit<32>) complement;
-        bit<16> shrunk = 4 + ((bit<16>) hdr.int_md.length << 2);
         change = change + (bit<32>) (~shrunk);
         if (hdr.udp.isValid()) {
             change = change + (bit<32>) (~shrunk);

@@ -145,6 +145,8 @@ struct flow_report_t {
     bit<128>  times7;
     bit<128>  place8;
     bit<128>  times8;
+    bit<32>   packets;     // that carried telemetry, counted per flow memory cell
+    bit<64>   bytes;       // of their frames on arrival, telemetry not counted
 }
 
 // What a flow report says besides what the packet itself does.
@@ -161,6 +163,8 @@ struct flow_event_t {
     bit<32>   sink_latency;
     bit<32>   sink_queue;
     time_us_t sink_time;
+    bit<32>   packets;
+    bit<64>   bytes;
 }
 
 struct metadata_t {

@@ -21,7 +21,6 @@ from control.history.importer import load, mapping
 from control.history.reader import Query, Reader
 from control.history.segments import Lock, found, name
 from control.history.writer import Block, Rows, Writer
-from control.inband.report import FlowEvent, FlowFlag, FlowHop, FlowReport
 from control.intake import Columns
 from control.recorder import Recorder
 from control.telemetry import PortEvent
@@ -192,20 +191,6 @@ def test_gaps_and_events_are_kept(tmp_path: Path) -> None:
     gaps = [(row["element"], row["source"], row["time_s"], row["end_s"]) for row in reader.rows(Query("gaps"))]
     assert sorted(gaps) == [("s1:1", "digest", 0.0, 3.0), ("s1:2", "digest", 0.0, 3.0), ("s1:2", "gnmi", 0.5, 4.0)]
     assert sorted(row["kind"] for row in reader.rows(Query("events"))) == ["port_down", "port_up"]
-
-
-def test_flow_reports_are_kept_a_row_per_switch(tmp_path: Path) -> None:
-    hops = (FlowHop(1, 3, 1, 120, 0, 4, None, None), FlowHop(2, 1, 2, None, 0, None, None, None))
-    flow = FlowReport(
-        5, 7, 9, 0, FlowEvent.LATENCY, FlowFlag(0), 17, "10.0.1.10", "10.0.4.10", 1, 2, hops, 4, 1, 3, 0, 80, 0, 1
-    )
-    writer = Writer(tmp_path)
-    Recorder(writer, []).flow(flow, 7.0, {1: "s1", 2: "s2", 4: "s4"})
-    assert writer.flush()
-    rows = Reader(tmp_path).rows(Query("flows"))
-    found = sorted((row["hop"], row["element"], row["latency_us"], row["queue_packets"]) for row in rows)
-    assert found == [(0.0, "s1:1", 120.0, 4.0), (1.0, "s2:2", None, None), (2.0, "s4:3", 80.0, 1.0)]
-    assert {row["flow"] for row in rows} == {"10.0.1.10:1>10.0.4.10:2/17"}
 
 
 def test_a_recorder_without_a_folder_keeps_nothing() -> None:

@@ -77,6 +77,56 @@ class Diamond:
         return [decode(members(item)) for item in self.switches[switch].flow_reports()]
 
 
+def report_values(
+    topology: Topology,
+    way: Sequence[str],
+    *,
+    seq: int = 1,
+    time_us: int = 1_000_000,
+    depths: Sequence[int] = (),
+    latencies: Sequence[int] = (),
+    packets: int = 0,
+    octets: int = 0,
+    sport: int = 5000,
+    flow_id: int = 1,
+    link_us: int = LINK_US,
+) -> dict[str, int]:
+    """A flow report of a packet that went from a host over switches to a host, every :data:`LINK_US` a link. A
+    latency of -1 was not told."""
+    names = list(way[1:-1])
+    numbers = {switch.name: switch.device_id for switch in topology.switches}
+    ports = []
+    for place, here in enumerate(names):
+        pair = []
+        for there in (way[place], way[place + 2]):
+            host = there not in numbers
+            pair.append(topology.host(there).port if host else topology.links_between(here, there)[0].end(here).port)
+        ports.append(pair)
+    depth, latency = [*depths, *[0] * len(names)], [*latencies, *[0] * len(names)]
+    values = {
+        "flow_id": flow_id, "seq": seq, "time": time_us, "hops": len(names) - 1, "protocol": 17, "sport": sport,
+        "dport": 5001, "ipv4_src": 1, "ipv4_dst": 2, "sink_node": numbers[names[-1]],
+        "sink_ingress_port": ports[-1][0], "sink_egress_port": ports[-1][1], "sink_time": time_us - 1000,
+        "sink_latency": latency[len(names) - 1], "sink_queue": depth[len(names) - 1], "packets": packets,
+        "bytes": octets,
+    }  # fmt: skip
+    at = time_us
+    for number, place in enumerate(range(len(names) - 2, -1, -1), 1):
+        at -= link_us
+        left, arrived = at, at - max(latency[place], 0)
+        port = ports[place]
+        values[f"place{number}"] = (
+            numbers[names[place]] << 96
+            | port[0] << 80
+            | port[1] << 64
+            | (latency[place] & 0xFFFFFFFF) << 32
+            | depth[place]
+        )
+        values[f"times{number}"] = arrived << 64 | left
+        at = arrived
+    return values
+
+
 def members(digest: dict[str, int]) -> list[bytes]:
     """A digest as P4Runtime hands it over: the shortest big endian strings."""
     return [digest[name].to_bytes(max(1, (digest[name].bit_length() + 7) // 8), "big") for name, _ in MEMBERS]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from control.errors import InputError
 from control.inband.report import decode
 from control.inband.runtime import InbandConfig, InbandTelemetry
-from tests.inband.inband_net import MEMBERS
+from tests.inband.inband_net import MEMBERS, report_values
 from tests.p4.program import P4INFO_PATH
 from topo.load import load
 
@@ -75,7 +75,8 @@ def test_restore_writes_what_differs_and_nothing_else() -> None:
 
 
 def member_list(seq: int) -> list[bytes]:
-    values = {"seq": seq, "hops": 1, "protocol": 17, "place1": 1 << 96 | 9 << 32 | 3, "sink_node": 4, "sink_time": 5}
+    """From h1's port of s1 over s2 to a host of s4."""
+    values = report_values(TOPOLOGY, ("h1", "s1", "s2", "s4", "h4"), seq=seq, depths=(0, 3, 0), latencies=(0, 9, 0))
     return [values.get(name, 0).to_bytes(16, "big").lstrip(b"\0") or b"\0" for name, _ in MEMBERS]
 
 
@@ -91,22 +92,25 @@ def digest_of(*items: list[bytes]) -> object:
 
 
 def test_digests_are_counted_kept_and_passed_on() -> None:
-    heard: list[tuple[str, int]] = []
-    made = InbandTelemetry(
-        TOPOLOGY,
-        InbandConfig(export="127.0.0.1:32766"),
-        SCHEMA,
-        listeners=[lambda switch, report: heard.append((switch, report.seq))],
-    )
-    digest = digest_of(member_list(1), member_list(2), [b"\0"], member_list(5))
+    made = telemetry(export="127.0.0.1:32766")
+    digest = digest_of(member_list(1), member_list(2), [b"\0"], [b"\0" * 17] * len(MEMBERS), member_list(5))
     assert made.takes(digest.digest_id)  # type: ignore[attr-defined]
     made.on_digest("s4", digest)  # type: ignore[arg-type]
-    assert (made.reports, made.malformed, made.missed) == (3, 1, 2)
-    assert heard == [("s4", 1), ("s4", 2), ("s4", 5)]
+    made.take(1.0)
+    assert (made.counts.reports, made.counts.malformed, made.counts.missing) == (3, 2, 2)
     assert made.exporter is not None and made.exporter.waiting == 3
     (line,) = made.status()["flows"]
-    assert (line["path"], line["queue_packets"], line["seq"]) == (["s1", "s4"], 3, 5)
+    assert (line["path"], line["queue_packets"], line["seq"]) == (["s1", "s2", "s4"], 3, 5)
     assert decode(member_list(5)).max_latency_us == 9
+
+
+def test_more_reports_than_can_wait_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control.inband.runtime.MOST_REPORTS", 3)
+    made = telemetry()
+    for seq in range(1, 7):
+        made.on_digest("s4", digest_of(member_list(seq)))  # type: ignore[arg-type]
+    made.take(1.0)
+    assert (made.counts.reports, made.counts.dropped) == (3, 3)
 
 
 def test_every_pair_is_watched_unless_flows_are_named() -> None:

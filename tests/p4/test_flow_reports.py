@@ -60,6 +60,17 @@ def test_contents(routed: Target, family: int, protocol: int) -> None:
     assert report["time"] > 0
 
 
+def test_packets_and_bytes_are_counted_without_the_telemetry(routed: Target) -> None:
+    """Every packet with telemetry counts, as long as it was before the source."""
+    configure(routed, min_interval=0, max_interval=0)
+    plain = len(t.packet())
+    one, two = t.hop(1, (9, 2), 30, 0, (1000, 1030)), t.hop(2, (1, 2), 5, 0, (2000, 2005))
+    for packet in (carry(one), carry(two, one), carry(one), carry(two, one)):
+        routed.send(IN, packet)
+    reports = routed.flow_reports()
+    assert [(report["packets"], report["bytes"]) for report in reports] == [(n, n * plain) for n in (1, 2, 3, 4)]
+
+
 def test_eight_hops_and_what_lies_beyond(routed: Target) -> None:
     configure(routed)
     hops = [t.hop(n, (n, n + 1), n) for n in range(1, 12)]

@@ -378,6 +378,23 @@ control SinkNotesRead(in bit<32> cell, out time_us_t time, out bit<32> latency, 
     }
 }
 
+@name(".int_sink_packets") @id(ID_REGISTER_INT_SINK_PACKETS)
+register<bit<32>, bit<32>>(INT_FLOWS) sink_packets_register;
+@name(".int_sink_bytes") @id(ID_REGISTER_INT_SINK_BYTES)
+register<bit<64>, bit<32>>(INT_FLOWS) sink_bytes_register;
+
+// One more packet with telemetry of the flow; returns the sums so far.
+control SinkCount(in bit<32> cell, in bit<32> frame_bytes, out bit<32> packets, out bit<64> bytes) {
+    apply {
+        sink_packets_register.read(packets, cell);
+        packets = packets + 1;
+        sink_packets_register.write(cell, packets);
+        sink_bytes_register.read(bytes, cell);
+        bytes = bytes + (bit<64>) frame_bytes;
+        sink_bytes_register.write(cell, bytes);
+    }
+}
+
 @name(".int_report_time") @id(ID_REGISTER_INT_REPORT_TIME)
 register<bit<48>, bit<32>>(INT_FLOWS) flow_time_register;
 @name(".int_report_path") @id(ID_REGISTER_INT_REPORT_PATH)

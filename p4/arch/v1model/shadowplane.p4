@@ -126,7 +126,8 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
                                       hdr.int_hops[4].place, hdr.int_hops[4].times,
                                       hdr.int_hops[5].place, hdr.int_hops[5].times,
                                       hdr.int_hops[6].place, hdr.int_hops[6].times,
-                                      hdr.int_hops[7].place, hdr.int_hops[7].times });
+                                      hdr.int_hops[7].place, hdr.int_hops[7].times,
+                                    meta.flow.packets, meta.flow.bytes });
                             }
                         }
                     }
