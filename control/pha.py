@@ -8,8 +8,7 @@ Use::
 
     analyzer = HealthAnalyzer(topology)
     analyzer.observe(PortSample("s1:2", time_s, rx_power_dbm=-8.1, ...))   # per sample, from gNMI or digests
-    for forecast in analyzer.alarms(now_s):                               # every few ms to tens of ms
-        ...                                                               # flip away from forecast.element
+    for forecast in analyzer.alarms(now_s): ...                           # every few ms: flip away from .element
     analyzer.forecasts(now_s)                                             # all probabilities, for people and APIs
 
 Elements in forecasts: ``LINK_FAILURE`` names a link by its end ``a`` (``str(link.a)``, whichever end saw it);
@@ -282,6 +281,7 @@ class HealthAnalyzer:
         }
         self._watches = {mode: Watch(count, self.threshold(mode)) for mode, count in counts.items()}
         self._judged: dict[Mode, Judgement] = {}
+        self._said: dict[tuple[Mode, int], tuple[tuple[int, int], Floats, tuple[Reason, ...]]] = {}
         self._told: dict[str, float] = {}  # when conditions of an element were told
         features = {mode: model.features for mode, model in self.models.items()}
         self._drift = Drift(features, self.model_set.training.get("reference", {}))
@@ -404,7 +404,6 @@ class HealthAnalyzer:
     def _forecast(self, mode: Mode, key: int, now_s: float) -> Forecast:
         """The forecast of one key, with its reasons; an unjudged one keeps its alarm at the threshold."""
         probability = float(self._watches[mode].probability[key])
-        bank: Bank = self._ports
         if mode is Mode.LINK_FAILURE:
             row = 2 * key + int(self._joined.worse[key])
             element, where = str(self.topology.links[key].a), f"{self._ends[row]} "
@@ -412,8 +411,6 @@ class HealthAnalyzer:
             row, element, where = key, str(self._ends[key]), f"{self._ends[key]} "
         else:
             row, element, where = key, self._switches[key], f"{self._switches[key]} "
-            bank = self._devices
-        model = self.models[mode]
         x = self._judged[mode].features_of(row) if mode in self._judged else None
         if np.isnan(probability):
             probability = max(self.threshold(mode).raise_at, self.threshold(mode).clear_at)
@@ -421,8 +418,17 @@ class HealthAnalyzer:
         elif x is None:
             why = (Reason("calm", probability, where + "looks well again, the alarm has yet to clear", 0.0),)
         else:
-            why = reasons(model, bank, row, x, prefix=where)
-        return Forecast(element, mode, probability, model.horizon * self.unit_s, now_s, why)
+            why = self._reasons(mode, key, row, x, where)
+        return Forecast(element, mode, probability, self.models[mode].horizon * self.unit_s, now_s, why)
+
+    def _reasons(self, mode: Mode, key: int, row: int, x: Floats, where: str) -> tuple[Reason, ...]:
+        """Why an element is threatened; as said before, while nothing about it has changed."""
+        bank: Bank = self._devices if mode is Mode.DEVICE_OVERLOAD else self._ports
+        stamp, known = (row, int(bank.samples[row])), self._said.get((mode, key))
+        if known is None or known[0] != stamp or not np.array_equal(known[1], x):
+            known = stamp, x.copy(), reasons(self.models[mode], bank, row, x, prefix=where)
+            self._said[mode, key] = known
+        return known[2]
 
     def _resolve(self, notice: MaintenanceNotice) -> str:
         if any(switch.name == notice.element for switch in self.topology.switches):

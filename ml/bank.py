@@ -107,6 +107,9 @@ class Bank:
         self._resets = np.zeros(rows)
         self._blocks: dict[int, Block] = {}  # of so many rows, fetched and put back
         self._whole: Block | None = None  # all rows, where they are
+        room = np.zeros((len(Trend.FIELDS), signals, 1))
+        self._teller = room, Trend.reader(room, self.trend.decay[:signals, None])  # short lines of one row
+        self._line_of, self._described = self._teller[1](), (-1, 0, 0.0)
 
     def learn_one(self, row: int, time_s: float, values: Sequence[float]) -> int:
         """Take in one sample (``values`` as :attr:`INPUTS`, nan: not measured); returns bits such as :data:`LATE`.
@@ -245,11 +248,16 @@ class Bank:
 
     def describe(self, row: int, signal: str) -> tuple[float, float, float, float]:
         """(level, slope per second, baseline, sigma) of one signal, for people; nan where unknown."""
-        k = self.SIGNALS.index(signal)
-        line = self.trend.reader(self.trend.state[:, row, k : k + 1], self.trend.decay[k : k + 1])()
+        k, state, read = self.SIGNALS.index(signal), *self._teller
+        now = (row, int(self.samples[row]), float(self.newest[row]))
+        if now != self._described:  # several signals of one row are asked about, one after the other
+            state[..., 0] = self.trend.state[:, row, : len(self.SIGNALS)]
+            self._line_of, self._described = read(), now
+        line = self._line_of
         weight, base, sigma = self.base.state[:, row, k].tolist()
         level = base if weight > 0.0 else np.nan
-        return float(line.level[0]), float(line.slope[0]) / self.unit_s, level, max(sigma, float(self.FLOOR[k]))
+        found = float(line.level[k, 0]), float(line.slope[k, 0]) / self.unit_s
+        return *found, level, max(sigma, float(self.FLOOR[k]))
 
     def recent(self, row: int, counter: str) -> float:
         """Increments of a counter lately, fading with :data:`QUICK`."""
