@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 
 from control.errors import InputError
 from control.plan import Monitor
 from control.tse import Tuning
 
+COMPILED = "shadowplane.json"
 HEARTBEAT_MS = {"engine": 10.0, "bmv2": 20.0}
 """Heartbeat interval by target: BMv2 has no packet generator, so there the control plane orders each one."""
 
@@ -21,6 +23,20 @@ class Strategy(StrEnum):
     REACTIVE = "reactive"  # the controller reroutes once a port is reported down
     DATAPLANE = "dataplane"  # liveness in the data plane alone
     PREDICTIVE = "predictive"  # liveness, prediction, steering
+
+
+def compiled_program() -> Path:
+    """The folder of the compiled P4 program: ``p4/build`` of the source tree, or where the installed package keeps it
+    (``share/shadowplane/p4`` of the environment)."""
+    folder = Path(__file__).resolve().parent.parent / "p4" / "build"
+    if folder.is_dir():
+        return folder
+    try:
+        files = metadata.files("shadowplane") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    found = (Path(str(file.locate())).resolve() for file in files if file.name == COMPILED)
+    return next((file.parent for file in found if file.is_file()), folder)
 
 
 SAMPLE_MS = {"lab": 50.0, "operations": 5000.0}  # by profile: what its models were trained with
@@ -40,7 +56,7 @@ class Settings:
     feeds: Path | None = None  # maintenance and weather feeds (control.feeds)
     profile: str = "lab"  # of the models: "lab" (compressed time) or "operations" (ml.profiles)
     models_dir: Path = Path("models")  # the operator's own versions (ml.store); without any, the packaged ones
-    build_dir: Path = Path(__file__).resolve().parent.parent / "p4" / "build"
+    build_dir: Path = field(default_factory=compiled_program)
     host: str = "127.0.0.1"
     base_port: int = 9558  # P4Runtime port of a switch: this plus its device id
     gnmi_port_offset: int = 0  # where gNMI is not served at the P4Runtime port

@@ -7,11 +7,13 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.api import EngineError
 from engine.entries import EntriesError, load_entries, number
 from engine.flags import Filter, UsageError, parse
 from engine.library import TRACED, Switch, compile_program
@@ -210,6 +212,42 @@ def test_a_running_switch_is_traced_and_keeps_its_state(tmp_path: Path) -> None:
         rate = rates(now, later)
         assert set(rate["ports"]) == {1, 2}
         assert str(port["rx_packets"]) in render_stats(now) and "rx/s" in render_stats(later, rate)
+
+
+@needs_interfaces()
+def test_a_second_trace_is_refused_while_the_first_is_watched(tmp_path: Path) -> None:
+    config = json.loads((PROGRAMS / "tables.json").read_text())
+    usual = compile_program(config)
+    with rig(tmp_path, (1, 2)) as built:
+        client = built.start(load=usual.path)
+        first = live(client, config, Filter(1, 5, 1e6))
+        got: list[Any] = []
+        thread = threading.Thread(target=lambda: got.append(next(first)), daemon=True)
+        thread.start()
+
+        def traced() -> bool:
+            built.host[1].send(pack(PROBE, {"op": 1}) + bytes(60))
+            return not thread.is_alive()
+
+        eventually(traced, "a packet of the first trace")
+        with pytest.raises(EngineError, match="a trace is running already, with [0-9]+ packets to come"):
+            next(live(client, config, Filter(2, 1, 1e6)))
+        first.close()  # whoever watched it went away in the middle
+
+        def watch() -> None:
+            while len(got) < 2:
+                with suppress(EngineError):  # until the switch has noticed
+                    got.append(next(live(client, config, Filter(2, 1, 1e6))))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+
+        def other() -> bool:
+            built.host[2].send(pack(PROBE, {"op": 1}) + bytes(60))
+            return not thread.is_alive()
+
+        eventually(other, "a packet of the second trace")
+        assert [steps[0].details["port"] for _time, steps in got] == [1, 2]
 
 
 @needs_interfaces()

@@ -187,6 +187,14 @@ bool control_has_subscribers(const struct control *c, uint16_t kind)
     return c && (c->masks & 1u << (kind - EVENT_DIGEST));
 }
 
+int control_subscribers(const struct control *c, uint16_t kind)
+{
+    int found = 0;
+    for (int i = 0; c && i < CLIENTS; i++)
+        found += c->clients[i].fd >= 0 && (c->clients[i].mask & 1u << (kind - EVENT_DIGEST));
+    return found;
+}
+
 void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len)
 {
     struct control *c = sw->control;

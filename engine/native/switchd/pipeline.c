@@ -195,10 +195,10 @@ int pipeline_trace(struct switchd *sw, const struct json *request, struct buffer
         buffer_printf(out, "no program is loaded");
         return SP_FAILED_PRECONDITION;
     }
-    if (trace_start(sw, request, sw->pipeline->engine, error, sizeof error))
-        return SP_OK;
-    buffer_printf(out, "%s", error);
-    return SP_INVALID_ARGUMENT;
+    int code = trace_start(sw, request, sw->pipeline->engine, error, sizeof error);
+    if (code != SP_OK)
+        buffer_printf(out, "%s", error);
+    return code;
 }
 
 bool pipeline_loaded(const struct switchd *sw) { return sw->pipeline != NULL; }

@@ -285,6 +285,7 @@ int control_clients(const struct control *c);
 /* Sends an event to every subscriber of its kind; one that does not read loses it, counted. */
 void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len);
 bool control_has_subscribers(const struct control *c, uint16_t kind);
+int control_subscribers(const struct control *c, uint16_t kind);
 /* One request; appends the answer to `out`. Result: google.rpc code, `out` then holds a message. */
 int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data,
                     uint32_t len, struct buffer *out);
@@ -305,7 +306,8 @@ int kept_get(const uint8_t *key, uint32_t len, struct buffer *out);
 struct tracer;
 struct sp_engine;
 /* Replaces what is traced; false with a message when the variant does not belong to the running program. */
-bool trace_start(struct switchd *sw, const struct json *request, const struct sp_engine *usual, char *error, size_t len);
+/* A google.rpc code; a message with every one but SP_OK. */
+int trace_start(struct switchd *sw, const struct json *request, const struct sp_engine *usual, char *error, size_t len);
 void trace_stop(struct switchd *sw);
 /* The variant by which a packet from `port` is to be processed; then trace_end() if it is not the usual one. */
 const struct sp_engine *trace_begin(struct switchd *sw, uint16_t port, const struct sp_engine *usual);

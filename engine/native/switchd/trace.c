@@ -68,24 +68,32 @@ static double number(const struct json *request, const char *key, double fallbac
     return v && v->type == JSON_NUMBER ? v->number : fallback;
 }
 
-/* {"path": "...", "port": N, "count": N, "per_second": N}; count 0 stops. */
-bool trace_start(struct switchd *sw, const struct json *request, const struct sp_engine *usual, char *error, size_t len)
+/* {"path": "...", "port": N, "count": N, "per_second": N}; count 0 stops.
+ *
+ * Whoever asks has subscribed to the events before. One trace at a time: a second would get the first one's packets.
+ * One whose asker is gone makes room. */
+int trace_start(struct switchd *sw, const struct json *request, const struct sp_engine *usual, char *error, size_t len)
 {
     const struct json *path = json_get(request, "path");
     double port = number(request, "port", -1), count = number(request, "count", 10);
     double rate = number(request, "per_second", 10);
+    if (count != 0 && sw->tracer && control_subscribers(sw->control, EVENT_TRACE) > 1) {
+        snprintf(error, len, "a trace is running already, with %u packets to come: end it, or wait until it has ended",
+                 sw->tracer->left);
+        return SP_FAILED_PRECONDITION;
+    }
     trace_stop(sw);
     if (count == 0)
-        return true;
+        return SP_OK;
     if (!path || path->type != JSON_STRING || !(port >= -1 && port < MAX_PORTS) || !(count >= 1 && count <= 1e6) ||
         !(rate > 0 && rate <= 1e6)) {
         snprintf(error, len, "needs path, port 0..511, count 0..1e6 and per_second up to 1e6");
-        return false;
+        return SP_INVALID_ARGUMENT;
     }
     void *object = dlopen(path->string, RTLD_NOW | RTLD_LOCAL);
     if (!object) {
         snprintf(error, len, "%s", dlerror());
-        return false;
+        return SP_INVALID_ARGUMENT;
     }
     const struct sp_engine *(*entry)(void) = NULL;
     *(void **)&entry = dlsym(object, SP_ENGINE_SYMBOL);
@@ -95,10 +103,10 @@ bool trace_start(struct switchd *sw, const struct json *request, const struct sp
         snprintf(error, len, "%s is no variant of the running program", path->string);
         dlclose(object);
         free(t);
-        return false;
+        return SP_INVALID_ARGUMENT;
     }
     *t = (struct tracer){.object = object, .engine = engine, .port = (int)floor(port), .left = (uint32_t)count,
                          .interval = (uint64_t)(1e9 / rate)};
     sw->tracer = t;
-    return true;
+    return SP_OK;
 }
