@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from control.errors import ControlError, InputError, PathError
+from control.priority import raise_priority
 from control.service import Service
 from control.settings import Settings, parse_address
-from engine.priority import raise_priority
 from topo import userns
 from topo.load import load
 from topo.spec import Topology, TopologyError

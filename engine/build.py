@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.api import CompilerMissing, EngineError
-from engine.priority import modest
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INCLUDE = NATIVE / "include"
@@ -179,12 +178,7 @@ def _run_all(commands: Sequence[list[str]], jobs: int) -> None:
             while pending and len(running) < jobs:
                 cmd = pending.pop()
                 running.append(
-                    (
-                        cmd,
-                        subprocess.Popen(
-                            [*modest(), *cmd], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-                        ),
-                    )
+                    (cmd, subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
                 )
             cmd, process = running.pop(0)
             output, _ = process.communicate()

@@ -33,7 +33,6 @@ from engine.p4rt.errors import P4Error
 from engine.p4rt.fastpath import ShortWay, available
 from engine.p4rt.service import WRITE, P4RuntimeService
 from engine.p4rt.stubs import p4i, p4r
-from engine.priority import raise_priority
 from engine.process import spawn
 
 log = logging.getLogger("engine")
@@ -280,7 +279,6 @@ def run(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    raise_priority()  # for all threads to come
     _configure_logging(settings)
     _check_interfaces(settings)
     _check_captures(settings)

@@ -42,7 +42,7 @@ def serve(
 ) -> None:
     """Run the control plane until Ctrl-C."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
-    from engine.priority import raise_priority
+    from control.priority import raise_priority
 
     if not dry_run:
         raise_priority()  # before the libraries are loaded, which takes long enough

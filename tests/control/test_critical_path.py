@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from control import background
+from control import background, priority
 from control.background import in_slices
 from control.capacity import Loads
 from control.paths import NOTHING, Network
@@ -24,7 +24,6 @@ from control.spm import ShadowManager, changes
 from control.store import Store
 from control.threats import Cause, Threat, ThreatBook
 from control.tse import SteeringEngine
-from engine import priority
 from ml.schema import DeviceSample, PortSample
 from topo.load import load
 
@@ -160,7 +159,7 @@ def test_labels_of_shadows_that_are_being_planned_are_not_given_away(
 
 def test_priority_is_raised_where_permitted_and_never_lowered() -> None:
     code = (
-        "import os, sys; from engine.priority import raise_priority;"
+        "import os, sys; from control.priority import raise_priority;"
         "before = os.getpriority(os.PRIO_PROCESS, 0); told = raise_priority(int(sys.argv[1]));"
         "print(before, told, os.getpriority(os.PRIO_PROCESS, 0))"
     )

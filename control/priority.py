@@ -1,4 +1,4 @@
-"""Scheduling of the control plane and of the switches' servers: whoever waits for a compiler's time slice flips late.
+"""Scheduling of the control plane: whoever waits for a compiler's time slice flips late.
 
 Linux gives a process with a negative nice value more of a contended core, and one with a short slice (kernel 6.12 and
 later: ``sched_setattr(2)``, field ``sched_runtime`` of ``SCHED_OTHER``) gets it sooner. Both hold for the calling
@@ -13,7 +13,7 @@ import platform
 import struct
 from contextlib import suppress
 
-NICE = -10  # as the data planes and the traffic generators of labs
+NICE = -10  # as the lab's switches and traffic generators, which a flip must not wait for either
 SLICE_NS = 100_000
 _SCHED_OTHER = 0
 _NUMBERS = {"x86_64": 314, "aarch64": 274}  # of sched_setattr: linux/arch/*/.../syscall tables
@@ -27,12 +27,6 @@ def raise_priority(nice: int = NICE) -> bool:
     had = os.getpriority(os.PRIO_PROCESS, 0)
     _shorten(had)
     return had <= nice
-
-
-def modest() -> tuple[str, ...]:
-    """What to put before a command that must not inherit this process's priority."""
-    had = os.getpriority(os.PRIO_PROCESS, 0)
-    return ("nice", "-n", str(-had)) if had < 0 else ()
 
 
 def _shorten(nice: int) -> None:
