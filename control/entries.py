@@ -140,9 +140,13 @@ def generator_counter_read() -> P4CounterEntry:
     return P4CounterEntry(PORT_RX_COUNTER, index=PKTGEN_PORT)
 
 
-def digest_entry(max_list: int = 16, max_wait_ns: int = 1_000_000, ack_wait_ns: int = 1_000_000_000) -> P4DigestEntry:
-    """Subscription to port reports. Short lists and waits: they carry liveness events."""
-    return P4DigestEntry(PORT_REPORT, max_list_size=max_list, max_timeout_ns=max_wait_ns, ack_timeout_ns=ack_wait_ns)
+def digest_entry(max_list: int = 16, max_wait_ns: int = 1_000_000) -> P4DigestEntry:
+    """Subscription to port reports. Short lists and waits: they carry liveness events.
+
+    Without acknowledgements (an acknowledgement time-out of 0): these only tell a switch to hold equal messages back,
+    and no two reports are equal, because they are numbered.
+    """
+    return P4DigestEntry(PORT_REPORT, max_list_size=max_list, max_timeout_ns=max_wait_ns, ack_timeout_ns=0)
 
 
 def _number(value: int | str) -> int:

@@ -13,7 +13,6 @@ context manager with its own, shorter back-off.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
@@ -50,7 +49,6 @@ from control.program import Program
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
-MOST_ACKS = 4096
 FEW = 8  # updates that are encoded on the event loop
 _BACKOFF_S = (0.1, 0.1, 0.2, 0.25)
 
@@ -117,8 +115,6 @@ class SwitchSession:
         self._transport: Transport | None = None
         self._packets: PacketOutTransport | None = None
         self._given_up = asyncio.Event()
-        self._acks: deque[tuple[int, int]] = deque()
-        self._acks_due = asyncio.Event()
         self._write_lock = asyncio.Lock()
         self._stream_lock = asyncio.Lock()  # gRPC allows one write on a stream at a time ("Internal error from Core")
 
@@ -290,9 +286,7 @@ class SwitchSession:
         packets = PacketOutTransport(partial(self._send, switch))
         self._packets = packets
         switch.create_task(self._read_packets(switch), name="packets")
-        self._acks.clear()
-        cast("PlainSwitch", switch).on_digest = self._on_digest
-        switch.create_task(self._acknowledge(switch), name="acks")
+        cast("PlainSwitch", switch).on_digest = partial(self._owner.on_digest, self.name)
         wanted = self._owner.desired(self.name)
         group_ids = tuple(sorted(int(match) for table, match in wanted if table is Table.PRIMARY))
         register = RegisterTransport(self.address, self.device_id, self._program.schema, credentials=self._credentials)
@@ -383,26 +377,6 @@ class SwitchSession:
         told = refusals.describe(refusals.of_client(error), lambda i: f"{updates[i].op.name} {updates[i].entry}")
         return WriteRejected(f"{self.name}: {told or refusals.plain(error)}")
 
-    def _on_digest(self, digest: p4r.DigestList) -> None:
-        self._owner.on_digest(self.name, digest)
-        if len(self._acks) == MOST_ACKS:
-            self._acks.popleft()  # the switch sends what was not acknowledged again
-        self._acks.append((digest.digest_id, digest.list_id))
-        self._acks_due.set()
-
-    async def _acknowledge(self, switch: Switch) -> None:
-        while True:
-            await self._acks_due.wait()
-            self._acks_due.clear()
-            while self._acks:
-                digest_id, list_id = self._acks.popleft()
-                ack = p4r.DigestListAck(digest_id=digest_id, list_id=list_id)
-                try:
-                    await self._send(switch, p4r.StreamMessageRequest(digest_ack=ack))
-                except SwitchUnavailable as error:
-                    LOG.debug("report not acknowledged", switch=self.name, reason=str(error))
-                    return  # the stream is gone, and with it this session
-
     async def _read_packets(self, switch: Switch) -> None:
         async for packet in switch.read_packets(queue_size=1000):
             packets = self._packets
@@ -410,7 +384,7 @@ class SwitchSession:
                 self.punted += 1
 
     async def _send(self, switch: Switch, message: Any) -> None:
-        """Send a stream message: a packet-out or an acknowledgement."""
+        """Send a stream message: a packet-out."""
         async with self._stream_lock:
             try:
                 with border(self.name):

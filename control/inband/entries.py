@@ -100,9 +100,9 @@ def inband_entries(
     return out
 
 
-def digest_entry(max_list: int = 32, max_wait_ns: int = 2_000_000, ack_wait_ns: int = 1_000_000_000) -> P4DigestEntry:
-    """Subscription to flow reports."""
-    return P4DigestEntry(DIGEST, max_list_size=max_list, max_timeout_ns=max_wait_ns, ack_timeout_ns=ack_wait_ns)
+def digest_entry(max_list: int = 32, max_wait_ns: int = 2_000_000) -> P4DigestEntry:
+    """Subscription to flow reports, which are numbered: without acknowledgements, as port reports."""
+    return P4DigestEntry(DIGEST, max_list_size=max_list, max_timeout_ns=max_wait_ns, ack_timeout_ns=0)
 
 
 def wildcards() -> list[P4TableEntry]:
