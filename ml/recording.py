@@ -15,6 +15,7 @@ name; what is merely absurd (nan, infinite, out of range, late, twice) is for th
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -32,6 +33,9 @@ from ml.service_events import Hidden, understood
 from ml.sim.runs import PortRuns, Runs
 
 ENDINGS = (".parquet", ".csv")
+TEXTS = ("element", "mode", "cause", "kind", "detail")  # all other columns are numbers
+NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+           "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")  # fmt: skip
 LONGEST_S = 120.0  # an event that stays open is taken to last this long
 MOST_ROWS = 5_000_000  # of a table; they are in memory while rows for training are drawn
 MOST_CELLS = 200_000_000  # numbers of all runs beside each other
@@ -93,17 +97,57 @@ def _table(folder: Path, name: str, wanted: Sequence[str], needed: Sequence[str]
                 f"{path}: {rows:,} rows are more than {MOST_ROWS:,}; take a part of them with "
                 f"`shadowplane history query --table {name} --since TIME --export NEW_FOLDER/{name}.parquet`"
             )
-        found = relation.select(", ".join(f'"{column}"' for column in columns)).order("time_s").fetchall()
+        chosen = relation.select(", ".join(f'"{column}"' for column in columns))
+        found = chosen.order("time_s").fetchall()
     except duckdb.Error as error:
         raise RecordingError(f"{path}: {str(error).splitlines()[0]}") from error
+    except UnicodeDecodeError as error:
+        raise RecordingError(f"{path}: no text in UTF-8 ({error.reason})") from error
+    for place, (column, kind) in enumerate(zip(columns, map(str, chosen.types), strict=True)):
+        # A column without a single value is taken for text.
+        numbers = kind.startswith(NUMBERS)
+        wrong = None
+        if (column not in TEXTS and not numbers) or (column == "element" and kind != "VARCHAR"):
+            wrong = next((row[place] for row in found if row[place] is not None), None)
+        if wrong is not None:
+            raise RecordingError(_told(path, column, numbers, wrong))
     return [{key: value for key, value in zip(columns, row, strict=True) if value is not None} for row in found]
+
+
+def _told(path: Path, column: str, numbers: bool, wrong: Any) -> str:
+    """What is wrong with a column, and in a CSV file on which line first."""
+    what = "no name of an element" if numbers or column == "element" else "no number"
+    if path.suffix != ".csv":
+        return f"{path}: {column} is {what}: {str(wrong)[:40]!r}"
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(line.replace("\0", "\ufffd") for line in file)
+        try:
+            place = next(reader).index(column)
+            for row in reader:
+                cell = row[place].strip() if place < len(row) else ""
+                if cell and _number(cell) == (column == "element"):
+                    return f"{path}:{reader.line_num}: {column} is {what}: {cell[:40]!r}"
+        except (csv.Error, StopIteration, ValueError):
+            pass  # the reader above understands more forms of CSV than this one: without a line, then
+    return f"{path}: {column} is {what}: {str(wrong)[:40]!r}"
+
+
+def _number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell.lower() in ("true", "false")
+    return True
 
 
 def _events(folder: Path) -> tuple[list[Event], list[Hidden]]:
     """Failures as one noted them, or as a service did (which names a ``kind``)."""
     names = [item.name for item in fields(Event)]
     rows = _table(folder, "events", list(dict.fromkeys((*names, *SERVICE_COLUMNS))), ("element", "time_s", "mode"))
-    own = [Event(**{**row, "mode": Mode(row["mode"])}) for row in rows if "kind" not in row]
+    try:
+        own = [Event(**{**row, "mode": Mode(row["mode"])}) for row in rows if "kind" not in row]
+    except (KeyError, ValueError, TypeError) as error:
+        raise RecordingError(f"{_paths(folder, 'events')[0]}: an event without what it needs: {error}") from error
     failures, hidden = understood([row for row in rows if "kind" in row])
     return own + [Event(*failure) for failure in failures], hidden
 
@@ -131,8 +175,6 @@ def load(folder: Path) -> Recording:
 
 def write(folder: Path, samples: Iterable[PortSample | DeviceSample], events: Iterable[Event]) -> None:
     """Write a recording as CSV."""
-    import csv
-
     folder.mkdir(parents=True, exist_ok=True)
     items = list(samples)
     for name, kind in (("ports", PortSample), ("devices", DeviceSample), ("events", Event)):

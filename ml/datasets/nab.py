@@ -66,8 +66,10 @@ def series(path: Path, name: str, windows: list[tuple[float, float]]) -> Series:
                 raise DataError(f"{path}:{line}: {len(row)} cells, fewer than the header's")
             try:
                 time.append(seconds(row[at]))
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise DataError(f"{path}:{line}: timestamp is none: {row[at][:40]!r}") from None
+            if len(time) > 1 and time[-1] < time[-2]:
+                raise DataError(f"{path}:{line}: timestamp {row[at][:40]!r} is earlier than the one before")
             value.append(number(path, line, row[which], "value"))
     if not time:
         raise DataError(f"{path}: empty")

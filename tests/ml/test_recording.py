@@ -70,7 +70,7 @@ def test_rows_for_training_come_from_a_recording(tmp_path: Path) -> None:
         ("ports.csv", "element,rx_power_dbm\ns1:1,3\n", "time_s"),
         ("ports.parquet", "no parquet", "ports.parquet"),
         ("events.csv", "element,time_s,mode\ns1:1,5,meteor\n", "meteor"),
-        ("devices.csv", "element,time_s\ns1,yesterday\n", "no element at a time"),
+        ("devices.csv", "element,time_s\ns1,yesterday\n", r"devices\.csv:2: time_s is no number: 'yesterday'"),
     ],
 )
 def test_what_is_malformed_is_refused_by_name(tmp_path: Path, name: str, content: str, why: str) -> None:

@@ -229,6 +229,68 @@ def test_broken_graphml(tmp_path: Path, old: str, new: str, message: str) -> Non
     assert message in str(caught.value) and str(file) in str(caught.value)
 
 
+MARKUP = (
+    *(
+        "",
+        " ",
+        "<",
+        ">",
+        "&",
+        "&#0;",
+        "\x00",
+        '"',
+        "nan",
+        "inf",
+        "-1e999",
+        "é",
+        "</graph>",
+        "<graph/>",
+        "]]>",
+        "9" * 400,
+    ),
+    *(
+        "9" * 400,
+        "<!DOCTYPE g [<!ENTITY a 'aaaa'>]>",
+        '<node id="0"/>',
+        '<edge source="0"/>',
+        '<edge source="0" target="0"/>',
+    ),
+)
+
+
+@settings(max_examples=100)
+@given(data=st.data())
+def test_odd_and_damaged_graphml_is_read_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "odd.graphml"
+    text = GRAPHML
+    for _ in range(data.draw(st.integers(0, 3))):
+        first = data.draw(st.integers(0, len(text)))
+        last = data.draw(st.integers(first, min(first + 40, len(text))))
+        text = text[:first] + data.draw(st.sampled_from(MARKUP)) + text[last:]
+    lines = text.splitlines()
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, max(len(lines) - 1, 0)))
+        lines = data.draw(st.sampled_from((lines[:place], lines[:place] + lines[place + 1 :], lines + lines[place:])))
+    body = "\n".join(lines).encode(data.draw(st.sampled_from(("utf-8", "utf-8-sig", "utf-16", "latin-1"))), "replace")
+    file.write_bytes(body[: data.draw(st.integers(0, len(body)))] if data.draw(st.booleans()) else body)
+    try:
+        topology = load(file)
+    except TopologyError as error:
+        assert str(error).startswith(str(file))
+    else:
+        topology.validate()
+        assert topology.links and len(topology.hosts) == len(topology.switches)
+
+
+def test_graphml_that_is_not_xml_is_refused_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.graphml"
+    file.write_text(GRAPHML.replace('<node id="2">', '<node id="2"'))
+    with pytest.raises(TopologyError, match=r"bad\.graphml:12: not XML"):
+        load(file)
+
+
 TUTORIAL = {
     "hosts": {
         "h1": {
