@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import queue
 import shutil
-import subprocess
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from finsy.proto import U128, p4i, p4r, p4r_grpc
+from finsy.proto import p4i, p4r
 from google.protobuf import text_format
 
 from tests.differential.programs import CPU_PORT, GROUP, MARKER, SESSION, Entry
+from tests.simple_switch import ANSWER_S, EXECUTABLE, SimpleSwitch, SwitchDied, canonical, set_match
 
-EXECUTABLE = "simple_switch_grpc"
-START_S = 20.0
-ANSWER_S = 20.0
 ROUNDS = 3  # markers behind each frame: more than a frame has passes
 INSTANCES = (1, 2)
 
 
-class ReferenceDied(Exception):
-    """BMv2 ended, or does not answer."""
+ReferenceDied = SwitchDied
 
 
 class ReferenceRefused(Exception):
@@ -43,107 +34,39 @@ def missing() -> str | None:
     return None
 
 
-def canonical(value: int) -> bytes:
-    """P4Runtime's shortest big endian form."""
-    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
-
-
-class Reference:
+class Reference(SimpleSwitch):
     """A running switch; one program after the other."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="reference-")
-        self._requests: queue.Queue[p4r.StreamMessageRequest | None] = queue.Queue()
+        super().__init__("reference-")
         self._packets: queue.Queue[bytes] = queue.Queue()
         self.digests: set[tuple[int, ...]] = set()
-        self._ready = threading.Event()
         self._sequence = self._members = self._groups = 0
-        self.info = p4i.P4Info()
-        address = f"unix:{self._folder.name}/grpc"
-        command = [EXECUTABLE, "--no-p4", "--device-id", "1", "--log-level", "off"]
-        command = [*command, "--", "--grpc-server-addr", address, "--cpu-port", str(CPU_PORT)]
-        with Path(self._folder.name, "log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder.name)
-        self._channel = grpc.insecure_channel(address)
         try:
-            grpc.channel_ready_future(self._channel).result(timeout=START_S)
-            self._stub = p4r_grpc.P4RuntimeStub(self._channel)
-            self._listener = threading.Thread(target=self._listen, name="reference-stream", daemon=True)
-            self._listener.start()
-            election = p4r.MasterArbitrationUpdate(device_id=1, election_id=U128.encode(1))
-            self._requests.put(p4r.StreamMessageRequest(arbitration=election))
-            if not self._ready.wait(ANSWER_S):
-                raise ReferenceDied(f"{EXECUTABLE} does not answer the arbitration: {self.log()}")
+            self.start("--log-level", "off", target=("--cpu-port", str(CPU_PORT)))
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Reference:
-        return self
+    def packet(self, message: p4r.PacketIn) -> None:
+        self._packets.put(message.payload)
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def log(self) -> str:
-        """The end of what the process printed."""
-        return Path(self._folder.name, "log").read_text(errors="replace")[-800:]
-
-    def close(self) -> None:
-        self._requests.put(None)
-        self._process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(5)
-        self._channel.close()
-        self._folder.cleanup()
-
-    # -- stream --------------------------------------------------------------------------------------------------
-
-    def _outgoing(self) -> Iterator[p4r.StreamMessageRequest]:
-        while (message := self._requests.get()) is not None:
-            yield message
-
-    def _listen(self) -> None:
-        with suppress(grpc.RpcError):
-            for message in self._stub.StreamChannel(self._outgoing()):
-                which = message.WhichOneof("update")
-                if which == "arbitration":
-                    self._ready.set()
-                elif which == "packet":
-                    self._packets.put(message.packet.payload)
-                elif which == "digest":
-                    for item in message.digest.data:
-                        values = tuple(int.from_bytes(m.bitstring, "big") for m in item.struct.members)
-                        self.digests.add(values)
-                    ack = p4r.DigestListAck(digest_id=message.digest.digest_id, list_id=message.digest.list_id)
-                    self._requests.put(p4r.StreamMessageRequest(digest_ack=ack))
+    def digest(self, message: p4r.DigestList) -> None:
+        for item in message.data:
+            self.digests.add(tuple(int.from_bytes(m.bitstring, "big") for m in item.struct.members))
 
     # -- control -------------------------------------------------------------------------------------------------
 
     def load(self, program: bytes, info: str) -> None:
         """A new program, with the group, the session and the digest that every case may use."""
-        self.info = p4i.P4Info()
-        text_format.Parse(info, self.info)
-        request = p4r.SetForwardingPipelineConfigRequest(
-            device_id=1, election_id=U128.encode(1), action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT
-        )
-        request.config.p4info.CopyFrom(self.info)
-        request.config.p4_device_config = program
+        parsed = text_format.Parse(info, p4i.P4Info())
         try:
-            self._stub.SetForwardingPipelineConfig(request, timeout=START_S)
+            self.push(parsed, program)
         except grpc.RpcError as error:
             raise ReferenceRefused(f"program: {error.details()}") from error
         self.send(bytes((0, 0, MARKER, 0)) + bytes(16))  # the program takes over with the next packet
         self.digests = set()
-        for digest in self.info.digests:
-            entity = p4r.Entity()
-            entity.digest_entry.digest_id = digest.preamble.id
-            entity.digest_entry.config.max_list_size = 1
-            self._write(entity)
+        self.want_digests()
         entity = p4r.Entity()
         entity.packet_replication_engine_entry.multicast_group_entry.multicast_group_id = GROUP
         for instance in INSTANCES:
@@ -157,13 +80,9 @@ class Reference:
             one.egress_port, one.instance = CPU_PORT, instance
         self._write(entity)
 
-    def _write(self, entity: Any) -> None:
-        request = p4r.WriteRequest(device_id=1, election_id=U128.encode(1))
-        update = request.updates.add()
-        update.type = p4r.Update.INSERT
-        update.entity.CopyFrom(entity)
+    def _write(self, entity: p4r.Entity) -> None:
         try:
-            self._stub.Write(request, timeout=ANSWER_S)
+            self.write(p4r.Update.INSERT, entity)
         except grpc.RpcError as error:
             reasons = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
             raise ReferenceRefused(f"{error.code()} {reasons}: {str(entity)[:600]}") from error
@@ -180,16 +99,7 @@ class Reference:
                 continue
             one = made.match.add()
             one.field_id = described.id
-            if kind == "exact":
-                one.exact.value = canonical(first)
-            elif kind == "lpm":
-                one.lpm.value, one.lpm.prefix_len = canonical(first), second
-            elif kind == "ternary":
-                one.ternary.value, one.ternary.mask = canonical(first), canonical(second)
-            elif kind == "optional":
-                one.optional.value = canonical(first)
-            else:
-                one.range.low, one.range.high = canonical(first), canonical(second)
+            set_match(one, kind, first, second)
         if entry.selector:
             made.action.action_profile_group_id = self._group(table.implementation_id, entry)
         else:
@@ -227,9 +137,9 @@ class Reference:
         """Packets and bytes of all cells, by counter."""
         out: dict[str, list[tuple[int, int]]] = {}
         for counter in self.info.counters:
-            request = p4r.ReadRequest(device_id=1)
-            request.entities.add().counter_entry.counter_id = counter.preamble.id
-            found = [e.counter_entry for r in self._stub.Read(request, timeout=ANSWER_S) for e in r.entities]
+            entity = p4r.Entity()
+            entity.counter_entry.counter_id = counter.preamble.id
+            found = [item.counter_entry for item in self.read(entity)]
             found.sort(key=lambda item: int(item.index.index))
             out[counter.preamble.name] = [(e.data.packet_count, e.data.byte_count) for e in found]
         return out
@@ -249,9 +159,7 @@ class Reference:
         return seen
 
     def _out(self, frame: bytes) -> None:
-        message = p4r.StreamMessageRequest()
-        message.packet.payload = frame
-        self._requests.put(message)
+        self.send_message(packet=p4r.PacketOut(payload=frame))
 
     def _take(self) -> bytes:
         try:

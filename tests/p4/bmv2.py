@@ -12,21 +12,18 @@ import select
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import grpc
-from finsy.proto import U128, p4r, p4r_grpc
+from finsy.proto import p4r
 
 from tests.p4 import frames
 from tests.p4.program import JSON_PATH, by_name, load_p4info, match_values, octets
 from tests.p4.target import Frames
+from tests.simple_switch import SimpleSwitch, canonical, set_match
 
 NAMESPACE_PREFIX = "pa"
 SENTINEL_PORT = 200
@@ -35,7 +32,6 @@ PROBE_COOKIE = 0xC0FFEE << 32
 ETH_P_ALL = 0x0003
 SO_RCVBUFFORCE = 33
 MARKER_ETHERTYPE = 0x88B6  # IEEE 802 local experimental EtherType 2
-START_S = 20.0
 ANSWER_S = 5.0
 
 
@@ -55,20 +51,17 @@ def missing() -> str | None:
     return None
 
 
-class Bmv2:
+class Bmv2(SimpleSwitch):
     """A running simple_switch_grpc; implements :class:`tests.p4.target.Target`."""
 
     name = "bmv2"
 
     def __init__(self, ports: Sequence[int] = (1, 2, 3, 4, frames.PKTGEN_PORT)) -> None:
+        super().__init__("pa-bmv2-")
         self._namespace = f"{NAMESPACE_PREFIX}-{os.getpid()}-{id(self) & 0xFFFF:x}"
-        self._folder = tempfile.TemporaryDirectory(prefix="pa-bmv2-")
         self._sockets: dict[int, socket.socket] = {}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._requests: queue.Queue[p4r.StreamMessageRequest | None] = queue.Queue()
         self._packet_ins: queue.Queue[bytes] = queue.Queue()
         self._digests: dict[str, list[dict[str, int]]] = {}
-        self._digest_names: dict[int, str] = {}
         self._digest_lock = threading.Lock()
         self._sequence = 0
         self._members = 0
@@ -98,38 +91,14 @@ class Bmv2:
             arguments += ["-i", f"{port}@{inner}"]
         self._open_sockets(ports)
 
-        address = f"unix:{self._folder.name}/grpc"
-        command = ["ip", "netns", "exec", self._namespace, "simple_switch_grpc", "--no-p4", "--device-id", "1"]
-        command += [*arguments, "--", "--grpc-server-addr", address, "--cpu-port", str(frames.CPU_PORT)]
         # With BMv2's default of one queue, packets whose priority is not 0 are dropped.
-        command += ["--priority-queues", "8"]
-        with Path(self._folder.name, "bmv2.log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=self._folder.name)
-        self._channel = grpc.insecure_channel(address)
-        grpc.channel_ready_future(self._channel).result(timeout=START_S)
-        self._stub = p4r_grpc.P4RuntimeStub(self._channel)
-        self._ready = threading.Event()
-        self._listener = threading.Thread(target=self._listen, name="bmv2-stream", daemon=True)
-        self._listener.start()
-        election = p4r.MasterArbitrationUpdate(device_id=1, election_id=U128.encode(1))
-        self._requests.put(p4r.StreamMessageRequest(arbitration=election))
-        if not self._ready.wait(ANSWER_S):
-            raise RuntimeError("simple_switch_grpc does not answer the arbitration")
+        target = ("--cpu-port", str(frames.CPU_PORT), "--priority-queues", "8")
+        self.start(*arguments, target=target, wrapper=("ip", "netns", "exec", self._namespace))
         self._load()
 
     def _load(self) -> None:
-        request = p4r.SetForwardingPipelineConfigRequest(
-            device_id=1, election_id=U128.encode(1), action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT
-        )
-        request.config.p4info.CopyFrom(self.info)
-        request.config.p4_device_config = JSON_PATH.read_bytes()
-        self._stub.SetForwardingPipelineConfig(request)
-        for known in self.info.digests:
-            self._digest_names[known.preamble.id] = known.preamble.name
-            digest = p4r.Entity()
-            digest.digest_entry.digest_id = known.preamble.id
-            digest.digest_entry.config.max_list_size = 1
-            self._write(p4r.Update.INSERT, digest)
+        self.push(self.info, JSON_PATH.read_bytes())
+        self.want_digests()
 
     def reset(self) -> None:
         """Empty tables, zero registers and counters: BMv2 starts anew with a pipeline config."""
@@ -143,20 +112,10 @@ class Bmv2:
         self.flow_reports()
 
     def close(self) -> None:
-        self._requests.put(None)
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait(5)
-        if hasattr(self, "_channel"):
-            self._channel.close()
+        super().close()
         for one in self._sockets.values():
             one.close()
         subprocess.run(["ip", "netns", "delete", self._namespace], capture_output=True, check=False)
-        self._folder.cleanup()
 
     def _run(self, *command: str) -> None:
         subprocess.run(["ip", "netns", "exec", self._namespace, *command], check=True, capture_output=True)
@@ -190,44 +149,18 @@ class Bmv2:
 
     # -- P4Runtime -------------------------------------------------------------------------------------------------
 
-    def _outgoing(self) -> Iterator[p4r.StreamMessageRequest]:
-        while (message := self._requests.get()) is not None:
-            yield message
+    def packet(self, message: p4r.PacketIn) -> None:
+        metadata = {item.metadata_id: int.from_bytes(item.value, "big") for item in message.metadata}
+        self._packet_ins.put(frames.packet_in(metadata[1], metadata[2]) + message.payload)
 
-    def _listen(self) -> None:
-        with suppress(grpc.RpcError):
-            for message in self._stub.StreamChannel(self._outgoing()):
-                which = message.WhichOneof("update")
-                if which == "arbitration":
-                    self._ready.set()
-                elif which == "packet":
-                    metadata = {item.metadata_id: int.from_bytes(item.value, "big") for item in message.packet.metadata}
-                    self._packet_ins.put(frames.packet_in(metadata[1], metadata[2]) + message.packet.payload)
-                elif which == "digest":
-                    self._digest(message.digest)
-
-    def _digest(self, digest: Any) -> None:
-        name = self._digest_names[digest.digest_id]
+    def digest(self, message: p4r.DigestList) -> None:
+        name = next(known.preamble.name for known in self.info.digests if known.preamble.id == message.digest_id)
         names = [member.name for member in self.info.type_info.structs[name].members]
         with self._digest_lock:
             known = self._digests.setdefault(name, [])
-            for item in digest.data:
+            for item in message.data:
                 values = [int.from_bytes(member.bitstring, "big") for member in item.struct.members]
                 known.append(dict(zip(names, values, strict=True)))
-        ack = p4r.DigestListAck(digest_id=digest.digest_id, list_id=digest.list_id)
-        self._requests.put(p4r.StreamMessageRequest(digest_ack=ack))
-
-    def _write(self, kind: Any, entity: Any) -> None:
-        request = p4r.WriteRequest(device_id=1, election_id=U128.encode(1))
-        update = request.updates.add()
-        update.type = kind
-        update.entity.CopyFrom(entity)
-        self._stub.Write(request)
-
-    def _read(self, entity: Any) -> list[Any]:
-        request = p4r.ReadRequest(device_id=1)
-        request.entities.add().CopyFrom(entity)
-        return [item for response in self._stub.Read(request) for item in response.entities]
 
     def _key(self, entry: Any, table: str, match: Mapping[str, Any]) -> None:
         info = self._tables[table]
@@ -241,14 +174,7 @@ class Bmv2:
                 continue
             one = entry.match.add()
             one.field_id = field.id
-            if kind == "EXACT":
-                one.exact.value = _canonical(value)
-            elif kind == "LPM":
-                one.lpm.value, one.lpm.prefix_len = _canonical(value), second
-            elif kind == "TERNARY":
-                one.ternary.value, one.ternary.mask = _canonical(value), _canonical(second)
-            else:
-                one.range.low, one.range.high = _canonical(value), _canonical(second)
+            set_match(one, kind.lower(), value, second)
 
     def _action(self, action: Any, name: str, params: Mapping[str, Any] | None) -> None:
         info = self._actions[name]
@@ -290,7 +216,7 @@ class Bmv2:
         entity.table_entry.priority = priority
         if action is not None:
             self._action(entity.table_entry.action.action, action, params)
-        self._write(kind, entity)
+        self.write(kind, entity)
 
     def balance(self, balance_id: int, groups: Mapping[int, int]) -> None:
         profile = self.info.action_profiles[0].preamble.id
@@ -304,20 +230,20 @@ class Bmv2:
             member.action_profile_member.action_profile_id = profile
             member.action_profile_member.member_id = self._members
             self._action(member.action_profile_member.action, "set_group", {"group_id": steering_group})
-            self._write(p4r.Update.INSERT, member)
+            self.write(p4r.Update.INSERT, member)
             one = group.action_profile_group.members.add()
             one.member_id, one.weight = self._members, weight
-        self._write(p4r.Update.INSERT, group)
+        self.write(p4r.Update.INSERT, group)
         entity = p4r.Entity()
         self._key(entity.table_entry, "balance", {"balance_id": balance_id})
         entity.table_entry.action.action_profile_group_id = balance_id
-        self._write(p4r.Update.INSERT, entity)
+        self.write(p4r.Update.INSERT, entity)
 
     def counter(self, name: str, index: int) -> tuple[int, int]:
         entity = p4r.Entity()
         entity.counter_entry.counter_id = self._counters[name].preamble.id
         entity.counter_entry.index.index = index
-        data = self._read(entity)[0].counter_entry.data
+        data = self.read(entity)[0].counter_entry.data
         own = self._markers[index] if name == "port_tx" else (0, 0)
         return data.packet_count - own[0], data.byte_count - own[1]
 
@@ -327,7 +253,7 @@ class Bmv2:
         entity.direct_counter_entry.table_entry.priority = priority
         wanted = entity.direct_counter_entry.table_entry
         # An entry without any match field reads as a wildcard: pick it from all.
-        for found in (item.direct_counter_entry for item in self._read(entity)):
+        for found in (item.direct_counter_entry for item in self.read(entity)):
             if len(found.table_entry.match) == len(wanted.match) and found.table_entry.priority == priority:
                 return found.data.packet_count, found.data.byte_count
         raise KeyError(f"{table} has no entry {dict(match)}")
@@ -355,13 +281,12 @@ class Bmv2:
         return sorted(seen + self._through_egress() + self._until_answer())
 
     def _packet_out(self, data: bytes) -> None:
-        message = p4r.StreamMessageRequest()
-        message.packet.payload = data[2:]
+        packet = p4r.PacketOut(payload=data[2:])
         head = int.from_bytes(data[:2], "big")
         for identifier, value in ((1, head >> 7), (2, head & 0x7F)):
-            item = message.packet.metadata.add()
-            item.metadata_id, item.value = identifier, _canonical(value)
-        self._requests.put(message)
+            item = packet.metadata.add()
+            item.metadata_id, item.value = identifier, canonical(value)
+        self.send_message(packet=packet)
 
     def _until_answer(self) -> Frames:
         """Packet-ins up to the answer of a last packet-out: the stream keeps their order."""
@@ -423,8 +348,3 @@ def _drain(one: socket.socket) -> Iterator[bytes]:
             return
         if address[2] != socket.PACKET_OUTGOING:  # type: ignore[attr-defined]
             yield data
-
-
-def _canonical(value: int) -> bytes:
-    """P4Runtime's shortest big endian form."""
-    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
