@@ -25,7 +25,7 @@ LOG = structlog.get_logger("shadowplane.fleet")
 _LAZY = frozenset({Table.LABEL})  # removed by a sweep, once packets in flight are through
 WRITE_TIMEOUT_S = 1.0  # for a stage of a change, and so much more per entry; a switch that takes longer is left
 WRITE_EACH_S = 0.005
-HARVEST_S = 0.002  # the event loop waits so long for confirmations: most switches need a fraction of it
+HARVEST_S = 0.004  # the event loop waits so long for confirmations: most switches need a fraction of it
 
 
 @dataclass(slots=True)

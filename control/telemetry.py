@@ -20,15 +20,18 @@ from typing import Any, TypeAlias
 import grpc
 import structlog
 from finsy import GRPCCredentialsTLS
-from finsy.proto import gnmi, gnmi_grpc
+from finsy.proto import gnmi
+from google.protobuf.message import DecodeError
 
 from control.clock import Clock
 from control.flip import channel_options
+from control.gnmi_wire import Template
 from ml.schema import DeviceSample, PortSample
 from topo.spec import Endpoint, Switch, Topology
 
 LOG = structlog.get_logger("shadowplane.telemetry")
 _PLAUSIBLE_S = 5.0
+_SUBSCRIBE = "/gnmi.gNMI/Subscribe"
 
 
 @lru_cache(maxsize=1 << 16)
@@ -148,30 +151,66 @@ class Decoder:
         self.malformed = 0  # values that are not what their path promises; left out
         self._meaning: dict[bytes, tuple[str, str] | None] = {}
         self._memory_physical = nan
+        self._template: Template | None = None
+        self._known: Sequence[tuple[str, str] | None] = ()
 
     def decode(self, note: gnmi.Notification, now_s: float) -> list[PortSample | DeviceSample]:
         """Samples of one notification. ``now_s`` is the time of arrival."""
-        told = note.timestamp / 1e9
-        time_s = told if abs(told - now_s) < _PLAUSIBLE_S else now_s
-        ports: dict[str, dict[str, Any]] = {}
-        device: dict[str, float] = {}
+        meanings = self._meanings(note)
+        values: list[Any] = []
+        for update in note.update:
+            try:
+                values.append(_value(update.val))
+            except ValueError:
+                values.append(None)
+        return self._samples(note.timestamp, meanings, values, now_s)
+
+    def decode_bytes(self, data: bytes, now_s: float) -> list[PortSample | DeviceSample] | None:
+        """As :meth:`decode`, of a serialized ``SubscribeResponse``; None when it is no notification."""
+        if self._template is not None:
+            read = self._template.read(data)
+            if read is not None:
+                return self._samples(read[0], self._known, read[1], now_s)
+        try:
+            reply = gnmi.SubscribeResponse.FromString(data)
+        except DecodeError:
+            self.malformed += 1
+            return None
+        if reply.WhichOneof("response") != "update":
+            return None
+        self._template, self._known = None, ()
+        if not reply.update.HasField("prefix"):
+            self._template, self._known = Template(reply.update), self._meanings(reply.update)
+        return self.decode(reply.update, now_s)
+
+    def _meanings(self, note: gnmi.Notification) -> Sequence[tuple[str, str] | None]:
+        found = []
         for update in note.update:
             raw = update.path.SerializeToString()
             meaning = self._meaning.get(raw, False)
             if meaning is False:
                 meaning = self._meaning[raw] = _meaning([*note.prefix.elem, *update.path.elem])
-            if not isinstance(meaning, tuple):
+            found.append(meaning if isinstance(meaning, tuple) else None)
+        return found
+
+    def _samples(
+        self, timestamp_ns: int, meanings: Sequence[tuple[str, str] | None], values: Sequence[Any], now_s: float
+    ) -> list[PortSample | DeviceSample]:
+        told = timestamp_ns / 1e9
+        time_s = told if abs(told - now_s) < _PLAUSIBLE_S else now_s
+        ports: dict[str, dict[str, Any]] = {}
+        device: dict[str, float] = {}
+        for meaning, value in zip(meanings, values, strict=True):
+            if meaning is None:
                 continue
-            try:
-                value = _value(update.val)
-            except ValueError:
-                value = None
             if value is None:
                 self.malformed += 1
                 continue
             owner, name = meaning
-            if type(value) is not float:  # most are
-                value = value == "UP" if name == "up" else _speed(value)
+            if name == "up":
+                value = value == "UP"
+            elif type(value) is not float:  # most are
+                value = _speed(value)
             if not owner:
                 device[name] = value
             elif owner in ports:
@@ -304,10 +343,10 @@ class GnmiSource:
         """Subscribe, read, reconnect. Returns only where the switch has no gNMI at all (BMv2)."""
         while True:
             async with self._channel() as channel:
-                stub: Any = gnmi_grpc.gNMIStub(channel)  # type: ignore[no-untyped-call,unused-ignore]
+                subscribe: Any = channel.stream_stream(_SUBSCRIBE, gnmi.SubscribeRequest.SerializeToString, None)
                 tasks = [
-                    asyncio.create_task(self._sample(stub), name=f"gnmi-sample:{self.switch}"),
-                    asyncio.create_task(self._status(stub), name=f"gnmi-status:{self.switch}"),
+                    asyncio.create_task(self._sample(subscribe), name=f"gnmi-sample:{self.switch}"),
+                    asyncio.create_task(self._status(subscribe), name=f"gnmi-status:{self.switch}"),
                 ]
                 try:
                     # Both run for ever: whichever ends first, even in order, asks for a new subscription of both.
@@ -336,7 +375,7 @@ class GnmiSource:
             return grpc.aio.insecure_channel(self.address, options=options)
         return grpc.aio.secure_channel(self.address, self._credentials.to_client_credentials(), options=options)
 
-    async def _sample(self, stub: Any) -> None:
+    async def _sample(self, subscribe: Any) -> None:
         decoder = Decoder(self.switch)
         wanted = [
             gnmi.Subscription(
@@ -344,26 +383,29 @@ class GnmiSource:
             )
             for text in LEAVES
         ]
-        async for note in self._subscribe(stub, wanted):
+        async for data in self._subscribe(subscribe, wanted):
+            items = decoder.decode_bytes(data, self._clock.time())
+            if items is None:
+                continue
             self.state = "up"
             self.samples += 1
-            items = decoder.decode(note, self._clock.time())
             for item in items:
                 self._inbox.put(item)
             self.malformed = decoder.malformed
             self._on_samples(items)
 
-    async def _status(self, stub: Any) -> None:
+    async def _status(self, subscribe: Any) -> None:
         wanted = [gnmi.Subscription(path=parse_path(STATUS), mode=gnmi.SubscriptionMode.ON_CHANGE)]
         decoder = Decoder(self.switch)
-        async for note in self._subscribe(stub, wanted):
+        async for data in self._subscribe(subscribe, wanted):
             now = self._clock.time()
-            for item in decoder.decode(note, now):
+            for item in decoder.decode_bytes(data, now) or ():
                 if isinstance(item, PortSample):
                     self._inbox.put(PortEvent(item.element, now, item.up, "carrier"))
 
-    async def _subscribe(self, stub: Any, wanted: list[gnmi.Subscription]) -> AsyncIterator[gnmi.Notification]:
-        call = stub.Subscribe(wait_for_ready=True)
+    async def _subscribe(self, subscribe: Any, wanted: list[gnmi.Subscription]) -> AsyncIterator[bytes]:
+        """Serialized responses."""
+        call = subscribe(wait_for_ready=True)
         request = gnmi.SubscribeRequest(
             subscribe=gnmi.SubscriptionList(
                 mode=gnmi.SubscriptionList.Mode.STREAM, subscription=wanted, encoding=gnmi.Encoding.PROTO
@@ -372,7 +414,6 @@ class GnmiSource:
         await call.write(request)
         while True:
             reply = await call.read()
-            if not isinstance(reply, gnmi.SubscribeResponse):  # grpc.aio.EOF
+            if not isinstance(reply, bytes):  # grpc.aio.EOF
                 return
-            if reply.WhichOneof("response") == "update":
-                yield reply.update
+            yield reply
