@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from finsy.proto import U128, p4r, p4r_grpc
+from finsy.proto import U128, p4i, p4r, p4r_grpc
 from google.protobuf import text_format
 
 from bench._program import STEERING, Row, Subject
@@ -31,7 +31,7 @@ def version() -> str:
     return done.stdout.strip().splitlines()[0] if done.stdout.strip() else "unknown"
 
 
-def _update(info: p4r.P4Info, row: Row) -> p4r.Update:  # type: ignore[name-defined]
+def _update(info: p4i.P4Info, row: Row) -> p4r.Update:
     tables = {item.preamble.name: item for item in info.tables}
     update = p4r.Update(type=p4r.Update.INSERT)
     entry = update.entity.table_entry

@@ -91,7 +91,7 @@ class Bmv2:
                 pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
                 os.set_blocking(pipe, True)
                 return pipe
-            time.sleep(0.01)
+            time.sleep(0.01)  # nothing tells when the other end opens
         raise StfError("BMv2 does not open its ports")
 
     @staticmethod
@@ -185,7 +185,7 @@ class Bmv2:
                 before, since = size, time.monotonic()
             if self._process.poll() is not None:
                 raise StfError(f"BMv2 ended with status {self._process.returncode}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # BMv2 does not say when it is done: its captures stop growing
         return {port: list(_frames(folder / f"{port}_out.pcap")) for port in self._ports}
 
     def close(self) -> None:
@@ -243,6 +243,7 @@ def run(program: ProgramInfo, config: bytes, info: str, statements: Sequence[Sta
     checks = [s for s in wanted if s.verb == "check_counter"]
     switch = Bmv2(program, config, info, sorted(ports))
     try:
+        # A Bmv2 has those of Switch's methods that a Runner calls, and refuses the others with StfError.
         runner = Runner(switch)  # type: ignore[arg-type]
         runner.carry_out([s for s in wanted if s.verb != "check_counter"])
         for port, frames in switch.play().items():

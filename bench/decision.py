@@ -37,7 +37,7 @@ def fade(experiment: Experiment, number: int) -> list[dict[str, Any]]:
     links = experiment.lab.topology.links
     link = links[number % len(links)]
     experiment.service.post("/reset", {"history": "clear", "strategy": Strategy.PREDICTIVE.value})
-    time.sleep(WARM_UP_S)
+    time.sleep(WARM_UP_S)  # the analyzer has to know the healthy link, in real time
     since = experiment.service.get("/ledger", limit=1)
     last = since[-1]["id"] if since else 0
     for end in (link.a, link.b):
@@ -45,7 +45,7 @@ def fade(experiment: Experiment, number: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + PATIENCE_S
     found: list[dict[str, Any]] = []
     while time.monotonic() < deadline and not found:
-        time.sleep(0.1)
+        time.sleep(0.1)  # seldom: asking costs the service time, too
         found = [
             line
             for line in experiment.service.get("/ledger", since_id=last, kind="flip")

@@ -118,14 +118,14 @@ def live(target: Target, requests: Requests, made: Cables) -> list[float]:
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(0.3)
+    time.sleep(0.3)  # until packets flow
     both = [flip(requests, 0), flip(requests, 1)]
     flips = []
     for number in range(FLIPS):
         bit = 1 - number % 2
         flips.append((bit, time.time_ns()))
         target.write(both[bit])
-        time.sleep(FLIP_EVERY_S)
+        time.sleep(FLIP_EVERY_S)  # enough packets on either path to see the change
     sender.join()
     return judge(outcome[0], flips)
 

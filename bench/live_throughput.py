@@ -70,7 +70,7 @@ def measure(made: Cables, start: float) -> dict[int, tuple[float, float]]:
     """(loss-free rate, delivered rate) by frame size."""
     rates = {}
     for size in SIZES:
-        time.sleep(0.5)
+        time.sleep(0.5)  # what the size before left in queues is gone
         stream = Stream(made, size)
         for rate in OFFERED:
             stream.lossless(rate)

@@ -158,7 +158,9 @@ def memory_mib(pids: list[int]) -> list[float]:
     found = []
     for pid in pids:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        found.append(int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) / 1024)  # type: ignore[index]
+        match = re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)
+        assert match, f"process {pid} has no share of memory"
+        found.append(int(match[1]) / 1024)
     return found
 
 
@@ -201,11 +203,11 @@ def main() -> int:
                 Result("start until every switch answers", "s", started, "", "", SWITCHES, notes),
                 Result("start until every switch has program and entries", "s", ready, "<= 120", "", SWITCHES, notes),
             ]
-            time.sleep(3)
+            time.sleep(3)  # what starting left to do is no idling
             found = processes(lab)
             before = {kind: cpu_s(pids) for kind, pids in found.items()}
             began = time.monotonic()
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_S)  # what is measured: processor time while nothing is asked
             took = time.monotonic() - began
             share = {kind: (cpu_s(pids) - before[kind]) / took / SWITCHES * 100 for kind, pids in found.items()}
             memory = {kind: memory_mib(pids) for kind, pids in found.items()}

@@ -47,7 +47,7 @@ class Target:
                 raise RuntimeError(f"{command[0]} does not serve port {port}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
                 break
-            time.sleep(0.005)
+            time.sleep(0.005)  # the server tells nobody when it listens
         self.ready_s = time.monotonic() - began
         grpc.channel_ready_future(self.channel).result(START_S)
         self._write = self._unary("Write", p4r.WriteResponse)
@@ -66,7 +66,7 @@ class Target:
     def _hold(self) -> Iterator[p4r.StreamMessageRequest]:
         yield self._requests[0]
         while self.process.poll() is None:
-            time.sleep(0.2)
+            time.sleep(0.2)  # keeps the stream open as long as the server lives
 
     def _unary(self, method: str, response: Any) -> Callable[..., Any]:
         path = f"/p4.v1.P4Runtime/{method}"

@@ -44,10 +44,10 @@ def carrier_loss_us(client: Client, far_end: str) -> list[float]:
         subprocess.run(["ip", "link", "set", far_end, "down"], check=True)
         deadline = time.monotonic() + 5
         while not events and time.monotonic() < deadline:
-            time.sleep(0.001)
+            time.sleep(0.001)  # the event carries its own time
         took.append((events[0].time_ns - began) / 1e3)
         subprocess.run(["ip", "link", "set", far_end, "up"], check=True)
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the carrier is back on both ends
     return took
 
 
@@ -77,10 +77,10 @@ def main() -> int:
                 clients.append(Client(path))
                 assert clients[-1].program is not None
                 clients[-1].table_write(liveness_entries(clients[-1].program, range(1, CABLES + 1), HEARTBEAT_US))
-            time.sleep(1)
+            time.sleep(1)  # what starting left to do is no idling
             pid = processes[0].pid
             used, began = cpu_ns(pid), time.monotonic()
-            time.sleep(SECONDS)
+            time.sleep(SECONDS)  # what is measured: processor time while nothing is asked
             share = (cpu_ns(pid) - used) / (time.monotonic() - began) / 1e7
             resident, mapped = memory(pid)
             carrier = carrier_loss_us(clients[0], names["b"][1])

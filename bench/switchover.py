@@ -43,7 +43,7 @@ def flip(client: Client, register: int, stop: threading.Event) -> list[tuple[int
         began = time.perf_counter()
         at = client.register_write(register, GROUP, bit)
         done.append((bit, at, (time.perf_counter() - began) * 1e6))
-        time.sleep(FLIP_EVERY_S)
+        time.sleep(FLIP_EVERY_S)  # enough packets on either path to see the change
     return done
 
 

@@ -339,7 +339,7 @@ def transit(made: Cables, seconds: float, during: Callable[[], None] | None) -> 
 
     sender = threading.Thread(target=send)
     sender.start()
-    time.sleep(0.5)
+    time.sleep(0.5)  # until packets flow
     if during is not None:
         during()
     sender.join()
