@@ -291,7 +291,7 @@ class Service:
 
     async def settled(self) -> None:
         """Wait until decisions carried out so far are verified and in the ledger."""
-        await self.steering.settled()
+        await self.steering.execution.settled()
 
     async def move(self, side: Side, groups: Sequence[GroupKey], *, force: bool, dry_run: bool) -> list[Decision]:
         """Flip or revert by hand; with ``dry_run`` only say what would happen."""
@@ -301,12 +301,12 @@ class Service:
             now = self.clock.time()
             decisions = [self.tse.by_hand(now, self.plan, key, side, force=force) for key in groups]
             if not dry_run:
-                await self.steering.carry_out(decisions)
+                await self.steering.execution.carry_out(decisions)
             return decisions
 
         decisions = await self.steering.command(work)
         if not dry_run:
-            await self.steering.confirmed(
+            await self.steering.execution.confirmed(
                 key.switch for key in groups
             )  # whoever asked waits for a slow switch; steering does not
         return decisions

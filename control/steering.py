@@ -2,8 +2,8 @@
 
 It is driven by events: a sample that arrives wakes it, everything that is waiting by then is learned, scored and
 decided upon at once, and the flip leaves. What is not needed for the flip comes after it, in tasks of their own:
-reading back, the ledger, the database, and new shadows (:meth:`Steering._replan`), during which flips of groups that
-do not change go on. A switch that hangs delays the others by no more than :data:`PATIENCE_S`.
+reading back, the ledger, the database, and new shadows (:meth:`Steering._start_replan`), during which flips of groups that
+do not change go on. A switch that hangs delays the others by no more than :data:`control.execution.PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -11,27 +11,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from control import bookkeeping
 from control.background import in_slices, report
 from control.bookkeeping import News
 from control.errors import ControlError, PathError, SwitchUnavailable
-from control.flip import FlipResult
-from control.memory import ACTIVE, STANDBY
+from control.execution import Execution
 from control.outcomes import SEEN_AFTER_FLIP
 from control.plan import GroupKey
 from control.settings import Strategy
 from control.spm import depths
-from control.store import FlipRecord
 from control.telemetry import Item, PortEvent, endpoint
 from control.threats import display
-from control.tse import Decision, Kind
+from control.tse import Kind
 from ml.schema import DeviceSample, Mode, PortSample
 from topo.spec import Endpoint
 
@@ -41,10 +38,8 @@ if TYPE_CHECKING:
 
 LOG = structlog.get_logger("shadowplane.steering")
 T = TypeVar("T")
-PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
 MAX_GAP_S = 0.004  # rest between two rounds: half as long as the round took, at most this
 REPLAN_PAUSE_S = 0.1
-LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
 NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
 MOST_COMMANDS = 32  # people and scripts; more means that something is stuck
 
@@ -60,6 +55,7 @@ class Steering:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.execution = Execution(service)
         self.ignore_before_s = 0.0
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
@@ -72,9 +68,6 @@ class Steering:
         self._replanning: asyncio.Task[None] | None = None
         self._changing: set[GroupKey] = set()
         self._arrived: float | None = None  # of the oldest sample that no judgement has seen yet
-        self._waiting: dict[GroupKey, float] = {}  # flips that wait for a new shadow, and since which arrival
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._following: dict[str, asyncio.Task[None]] = {}  # by slow switch: who waits for its answer
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -114,22 +107,12 @@ class Steering:
 
     async def close(self) -> None:
         """End what goes on in the background; each such task enters its lines when it ends."""
-        tasks = [*self._tasks, *([self._replanning] if self._replanning is not None else [])]
+        tasks = [*self.execution.tasks, *([self._replanning] if self._replanning is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         while self._commands:
             self._commands.popleft().answer.cancel()
-
-    async def settled(self) -> None:
-        """Wait until decisions carried out so far are confirmed, verified and in the ledger."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def confirmed(self, switches: Iterable[str]) -> None:
-        """Wait until every flip sent to these so far was answered, or given up."""
-        tasks = [self._following[name] for name in set(switches) if name in self._following]
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def command(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have the steering task do ``work``, and wait for its result."""
@@ -147,7 +130,7 @@ class Steering:
         late = list(self.service.fleet.late.values())
         if late:
             await asyncio.gather(*late, return_exceptions=True)
-        self._waiting.clear()
+        self.execution.waiting.clear()
 
     @property
     def planning(self) -> bool:
@@ -302,13 +285,13 @@ class Steering:
             return
         decisions = service.tse.decide(now, service.plan, self._away(), self._changing)
         news = None
-        if arrived is not None or self._waiting:
+        if arrived is not None or self.execution.waiting:
             decided = time.perf_counter()
             first = arrived if arrived is not None else began
             news = News(first, max(began, first), max(learned, first), scored, decided)
-        await self._execute(decisions, news, fresh=arrived is not None)
+        await self.execution.carry_out(decisions, news, fresh=arrived is not None)
         if self._replanning is None:
-            self._waiting.clear()  # the change they waited for is done, and they were decided upon
+            self.execution.waiting.clear()  # the change they waited for is done, and they were decided upon
             due = now - self._replanned_s >= REPLAN_PAUSE_S
             if self._wanted_replan or (service.tse.wanting and due):
                 self._start_replan(now, arrived)
@@ -335,7 +318,7 @@ class Steering:
                 if not self._changing:
                     return
                 if arrived is not None:
-                    self._waiting = dict.fromkeys(self._changing, arrived)
+                    self.execution.waiting = dict.fromkeys(self._changing, arrived)
                 outcome = await service.fleet.apply(plan.entries(), strict=True)
                 if outcome.undone:
                     self._replanned_s = now + 1.0  # asking again at once would be refused again
@@ -372,111 +355,3 @@ class Steering:
         service.plan = plan
         took_ms = (time.perf_counter() - start) * 1000
         LOG.info("rerouted", without=[link.name for link in avoid.links], updates=outcome.updates, ms=round(took_ms, 2))
-
-    # -- carrying out -------------------------------------------------------------------------------------
-
-    async def carry_out(self, decisions: Sequence[Decision]) -> None:
-        """What an operator ordered."""
-        await self._execute(decisions, None)
-
-    async def _execute(self, decisions: Sequence[Decision], news: News | None, *, fresh: bool = False) -> None:
-        """Carry decisions out: all bits of a switch in one request, all switches at once.
-
-        ``fresh``: the round judged new samples; without, only flips that waited for a new shadow have news.
-        """
-        if not decisions:
-            return
-        bits: dict[str, dict[int, int]] = {}
-        groups = self.service.plan.groups
-        for decision in decisions:
-            if decision.moves:
-                group = groups[decision.group]
-                bits.setdefault(decision.group.switch, {})[group.id] = int(decision.kind is Kind.FLIP)
-        results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
-        stop = time.perf_counter()
-        done = [item for item in decisions if not item.moves or item.group.switch in results]
-        self._enter(done, results, news, stop, fresh=fresh)
-        for name, task in list(self.service.fleet.late.items()):
-            behind = [item for item in decisions if item.moves and item.group.switch == name]
-            if behind:
-                LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))
-                self._following[name] = self._background(self._follow(name, task, behind, news, fresh))
-
-    async def _follow(
-        self,
-        name: str,
-        task: asyncio.Task[FlipResult | ControlError],
-        decisions: Sequence[Decision],
-        news: News | None,
-        fresh: bool,
-    ) -> None:
-        """Enter flips whose confirmation took longer than everybody waited."""
-        try:
-            result: FlipResult | ControlError = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise
-            result = SwitchUnavailable(f"{name}: the session ended")
-        self._enter(decisions, {name: result}, news, time.perf_counter(), fresh=fresh)
-        self._following.pop(name, None)
-        self.service.inbox.wake()
-
-    def _enter(
-        self,
-        decisions: Sequence[Decision],
-        results: Mapping[str, FlipResult | ControlError],
-        news: News | None,
-        stop: float,
-        *,
-        fresh: bool,
-    ) -> None:
-        """Book what was decided and what the switches answered."""
-        service, now = self.service, self.service.clock.time()
-        records = []
-        wanted: dict[str, dict[int, int]] = {}
-        for decision in decisions:
-            record = bookkeeping.of_decision(decision, service.plan, service.spm)
-            if decision.moves:
-                result = results[decision.group.switch]
-                service.tse.done(decision, now, isinstance(result, FlipResult))
-                since = self._waiting.pop(decision.group, None)
-                mine = news if fresh or since is not None else None
-                if mine is not None and since is not None and since < mine.arrived:
-                    mine = replace(mine, arrived=since)
-                bookkeeping.enter_result(record, result, mine, stop)
-                lossy = bookkeeping.ports_of(service.network, decision.element)
-                record.lost = service.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
-                if record.outcome == "done":
-                    bit = int(decision.kind is Kind.FLIP)
-                    wanted.setdefault(record.switch, {})[record.group_id] = bit
-            records.append(record)
-            service.outcomes.decided(record)
-            LOG.info(decision.kind.value, text=record.explanation, outcome=record.outcome)
-        if records:
-            self._background(self._verify(records, wanted))
-
-    async def _verify(self, records: list[FlipRecord], bits: Mapping[str, Mapping[int, int]]) -> None:
-        """Read back, then enter into the ledger; off the critical path, by a task of its own."""
-        service = self.service
-        try:
-            found = await service.fleet.read_bits({name: list(wanted) for name, wanted in bits.items()})
-            for record in records:
-                wanted = bits.get(record.switch, {}).get(record.group_id)
-                if wanted is not None and record.switch in found:
-                    record.verified = found[record.switch].get(record.group_id) == wanted
-        finally:
-            service.ledger.add(records)
-            service.recorder.decisions(records)
-            for record in records:  # remember sides that changed, without rewriting the rest
-                if record.outcome == "done":
-                    mark = ACTIVE if record.kind == Kind.FLIP.value else STANDBY
-                    keys = [(record.switch, record.destination)]
-                    store = service.ledger.store
-                    service.ledger.submit(store.mark, keys, mark, record.time_s, record.element, record.cause)
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(report)
-        return task

@@ -167,7 +167,7 @@ def test_lines_of_a_flip_just_carried_out_survive_the_end(
 
             service.fleet.read_bits = never  # type: ignore[method-assign]
             await service.move(Side.SHADOW, groups, force=True, dry_run=False)
-            assert service.steering._tasks
+            assert service.steering.execution.tasks
 
     asyncio.run(scenario())
     ledger = Ledger(Store(path))

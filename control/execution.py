@@ -1,0 +1,151 @@
+"""Carrying decisions out: flips first, then everything that they do not need: books, reading back, the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from control import bookkeeping
+from control.background import report
+from control.bookkeeping import News
+from control.errors import ControlError, SwitchUnavailable
+from control.flip import FlipResult
+from control.memory import ACTIVE, STANDBY
+from control.plan import GroupKey
+from control.store import FlipRecord
+from control.tse import Decision, Kind
+
+if TYPE_CHECKING:
+    from control.service import Service
+
+LOG = structlog.get_logger("shadowplane.steering")
+PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
+LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
+
+
+class Execution:
+    """Of one service's decisions. ``waiting``: flips that wait for a new shadow, and since which arrival."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.waiting: dict[GroupKey, float] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._following: dict[str, asyncio.Task[None]] = {}  # by slow switch: who waits for its answer
+
+    async def settled(self) -> None:
+        """Wait until decisions carried out so far are confirmed, verified and in the ledger."""
+        while self.tasks:
+            await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def confirmed(self, switches: Iterable[str]) -> None:
+        """Wait until every flip sent to these so far was answered, or given up."""
+        tasks = [self._following[name] for name in set(switches) if name in self._following]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def carry_out(self, decisions: Sequence[Decision], news: News | None = None, *, fresh: bool = False) -> None:
+        """All bits of a switch in one request, all switches at once.
+
+        ``news``: the samples that brought the decisions about; None for what an operator ordered. ``fresh``: the round
+        judged new samples; without, only flips that waited for a new shadow have news.
+        """
+        if not decisions:
+            return
+        bits: dict[str, dict[int, int]] = {}
+        groups = self.service.plan.groups
+        for decision in decisions:
+            if decision.moves:
+                group = groups[decision.group]
+                bits.setdefault(decision.group.switch, {})[group.id] = int(decision.kind is Kind.FLIP)
+        results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
+        stop = time.perf_counter()
+        done = [item for item in decisions if not item.moves or item.group.switch in results]
+        self._enter(done, results, news, stop, fresh=fresh)
+        for name, task in list(self.service.fleet.late.items()):
+            behind = [item for item in decisions if item.moves and item.group.switch == name]
+            if behind:
+                LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))
+                self._following[name] = self._background(self._follow(name, task, behind, news, fresh))
+
+    async def _follow(
+        self,
+        name: str,
+        task: asyncio.Task[FlipResult | ControlError],
+        decisions: Sequence[Decision],
+        news: News | None,
+        fresh: bool,
+    ) -> None:
+        """Enter flips whose confirmation took longer than everybody waited."""
+        try:
+            result: FlipResult | ControlError = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            result = SwitchUnavailable(f"{name}: the session ended")
+        self._enter(decisions, {name: result}, news, time.perf_counter(), fresh=fresh)
+        self._following.pop(name, None)
+        self.service.inbox.wake()
+
+    def _enter(
+        self,
+        decisions: Sequence[Decision],
+        results: Mapping[str, FlipResult | ControlError],
+        news: News | None,
+        stop: float,
+        *,
+        fresh: bool,
+    ) -> None:
+        """Book what was decided and what the switches answered."""
+        service, now = self.service, self.service.clock.time()
+        records = []
+        wanted: dict[str, dict[int, int]] = {}
+        for decision in decisions:
+            record = bookkeeping.of_decision(decision, service.plan, service.spm)
+            if decision.moves:
+                result = results[decision.group.switch]
+                service.tse.done(decision, now, isinstance(result, FlipResult))
+                since = self.waiting.pop(decision.group, None)
+                mine = news if fresh or since is not None else None
+                if mine is not None and since is not None and since < mine.arrived:
+                    mine = replace(mine, arrived=since)
+                bookkeeping.enter_result(record, result, mine, stop)
+                lossy = bookkeeping.ports_of(service.network, decision.element)
+                record.lost = service.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
+                if record.outcome == "done":
+                    bit = int(decision.kind is Kind.FLIP)
+                    wanted.setdefault(record.switch, {})[record.group_id] = bit
+            records.append(record)
+            service.outcomes.decided(record)
+            LOG.info(decision.kind.value, text=record.explanation, outcome=record.outcome)
+        if records:
+            self._background(self._verify(records, wanted))
+
+    async def _verify(self, records: list[FlipRecord], bits: Mapping[str, Mapping[int, int]]) -> None:
+        """Read back, then enter into the ledger; off the critical path, by a task of its own."""
+        service = self.service
+        try:
+            found = await service.fleet.read_bits({name: list(wanted) for name, wanted in bits.items()})
+            for record in records:
+                wanted = bits.get(record.switch, {}).get(record.group_id)
+                if wanted is not None and record.switch in found:
+                    record.verified = found[record.switch].get(record.group_id) == wanted
+        finally:
+            service.ledger.add(records)
+            service.recorder.decisions(records)
+            for record in records:  # remember sides that changed, without rewriting the rest
+                if record.outcome == "done":
+                    mark = ACTIVE if record.kind == Kind.FLIP.value else STANDBY
+                    keys = [(record.switch, record.destination)]
+                    store = service.ledger.store
+                    service.ledger.submit(store.mark, keys, mark, record.time_s, record.element, record.cause)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(report)
+        return task
