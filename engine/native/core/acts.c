@@ -47,12 +47,12 @@ static void sp_divide(struct sp_act_pool *pool)
 {
     uint32_t count = pool->base + pool->split;
     if (count == pool->room) {
-        struct sp_act **buckets = sp_grow(pool->arena.preparer, pool->buckets, sizeof *buckets, &pool->room, pool->limit);
+        struct sp_act **buckets = sp_grow(&pool->buckets_grower, pool->buckets, sizeof *buckets, &pool->room, pool->limit);
         if (!buckets)
             return;
         pool->buckets = buckets;
     }
-    sp_grown_ahead(pool->arena.preparer, pool->buckets, sizeof *pool->buckets, pool->room, count);
+    sp_grown_ahead(&pool->buckets_grower, pool->buckets, sizeof *pool->buckets, pool->room, count, pool->limit);
     struct sp_act **from = &pool->buckets[pool->split], **to = &pool->buckets[count];
     *to = NULL;
     while (*from) {
@@ -88,13 +88,12 @@ static bool sp_id_take(struct sp_act_pool *pool, struct sp_act *act)
         pool->free_id = sp_free_next(pool->by_id[act->id]);
     } else {
         if (pool->ids == pool->capacity) {
-            struct sp_act **by_id =
-                sp_grow(pool->arena.preparer, pool->by_id, sizeof *by_id, &pool->capacity, pool->limit);
+            struct sp_act **by_id = sp_grow(&pool->ids_grower, pool->by_id, sizeof *by_id, &pool->capacity, pool->limit);
             if (!by_id)
                 return false;
             pool->by_id = by_id;
         }
-        sp_grown_ahead(pool->arena.preparer, pool->by_id, sizeof *pool->by_id, pool->capacity, pool->ids);
+        sp_grown_ahead(&pool->ids_grower, pool->by_id, sizeof *pool->by_id, pool->capacity, pool->ids, pool->limit);
         act->id = pool->ids++;
     }
     pool->by_id[act->id] = act;
@@ -144,11 +143,17 @@ void sp_act_release(struct sp_act *act)
     sp_act_free(pool, act);
 }
 
+void sp_acts_prepare(struct sp_act_pool *pool, struct sp_preparer *p)
+{
+    pool->arena.preparer = pool->buckets_grower.preparer = pool->ids_grower.preparer = p;
+}
+
 void sp_acts_clear(struct sp_act_pool *pool)
 {
     struct sp_preparer *p = pool->arena.preparer;
-    sp_grown_free(p, pool->buckets, sizeof *pool->buckets, pool->room);
-    sp_grown_free(p, pool->by_id, sizeof *pool->by_id, pool->capacity);
+    sp_grown_free(&pool->buckets_grower, pool->buckets, sizeof *pool->buckets, pool->room);
+    sp_grown_free(&pool->ids_grower, pool->by_id, sizeof *pool->by_id, pool->capacity);
     sp_arena_clear(&pool->arena);
-    *pool = (struct sp_act_pool){.limit = pool->limit, .arena.preparer = p};
+    *pool = (struct sp_act_pool){.limit = pool->limit};
+    sp_acts_prepare(pool, p);
 }

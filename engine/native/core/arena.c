@@ -9,7 +9,8 @@
 
 #define UNIT SP_ARENA_UNIT
 _Static_assert(UNIT == sizeof(struct sp_lpm_node), "a node fills a unit");
-#define FIRST_CHUNK ((size_t)64 << 10)
+#define FIRST_CHUNK ((size_t)16 << 10)
+#define MAPPED ((size_t)128 << 10) /* from here on chunks are mapped, and ordered before they are needed */
 #define LARGE_CHUNK ((size_t)2 << 20)
 
 struct sp_chunk {
@@ -24,7 +25,7 @@ static unsigned sp_units(size_t bytes) { return (unsigned)((bytes + UNIT - 1) / 
 #define SMALL_ARRAY 2048u
 #define WINDOW ((size_t)64 << 10) /* bytes that are touched at a time, before they are needed */
 
-void *sp_grow(struct sp_preparer *p, void *array, size_t item, uint32_t *capacity, uint32_t limit)
+void *sp_grow(struct sp_grower *g, void *array, size_t item, uint32_t *capacity, uint32_t limit)
 {
     if (*capacity >= limit)
         return NULL;
@@ -34,30 +35,38 @@ void *sp_grow(struct sp_preparer *p, void *array, size_t item, uint32_t *capacit
         *capacity = array ? wanted : *capacity;
         return array;
     }
-    void *large = sp_map(limit * item);
+    void *large = sp_ordered(&g->order);
+    if (!large) {
+        sp_order_drop(g->preparer, &g->order);
+        large = sp_map(limit * item);
+    }
     if (!large)
         return NULL;
-    sp_touch(p, large, WINDOW < limit * item ? WINDOW : limit * item);
     memcpy(large, array, *capacity * item);
     free(array);
     *capacity = limit;
     return large;
 }
 
-void sp_grown_ahead(struct sp_preparer *p, void *array, size_t item, uint32_t capacity, uint32_t used)
+void sp_grown_ahead(struct sp_grower *g, void *array, size_t item, uint32_t capacity, uint32_t used, uint32_t limit)
 {
     size_t each = WINDOW / item, at = used + each / 2; /* where the next window begins, in the middle of one */
-    if (capacity <= SMALL_ARRAY || used % each != each / 2 || at >= capacity)
+    if (capacity <= SMALL_ARRAY) {
+        if (used >= SMALL_ARRAY / 2 && limit > SMALL_ARRAY && !g->order)
+            g->order = sp_order(g->preparer, limit * item, WINDOW < limit * item ? WINDOW : limit * item, 0);
         return;
-    sp_touch(p, (uint8_t *)array + at * item, (capacity - at < each ? capacity - at : each) * item);
+    }
+    if (used % each == each / 2 && at < capacity)
+        sp_touch(g->preparer, (uint8_t *)array + at * item, (capacity - at < each ? capacity - at : each) * item);
 }
 
-void sp_grown_free(struct sp_preparer *p, void *array, size_t item, uint32_t capacity)
+void sp_grown_free(struct sp_grower *g, void *array, size_t item, uint32_t capacity)
 {
     if (capacity <= SMALL_ARRAY)
         free(array);
     else
-        sp_release(p, array, capacity * item);
+        sp_release(g->preparer, array, capacity * item);
+    sp_order_drop(g->preparer, &g->order);
 }
 
 /* -- blocks ------------------------------------------------------------------------------------------------------- */
@@ -74,9 +83,8 @@ static bool sp_more(struct sp_arena *a)
     struct sp_chunk *chunk = sp_ordered(&a->order);
     if (!chunk) {
         size = sp_next_size(a);
-        if (!(chunk = sp_map(size)))
+        if (!(chunk = size < MAPPED ? malloc(size) : sp_map(size)))
             return false;
-        sp_touch(a->preparer, chunk, size);
     }
     *chunk = (struct sp_chunk){a->chunks, size};
     a->chunks = chunk;
@@ -110,8 +118,8 @@ void *sp_arena_alloc(struct sp_arena *a, size_t bytes)
     a->left -= units;
     if (a->left < a->low) {
         a->low = 0; /* once in a chunk */
-        if (!a->order)
-            a->order = sp_order(a->preparer, a->ordered = sp_next_size(a), 0);
+        if (!a->order && sp_next_size(a) >= MAPPED)
+            a->order = sp_order(a->preparer, a->ordered = sp_next_size(a), sp_next_size(a), 0);
     }
     return block;
 }
@@ -143,7 +151,10 @@ void sp_arena_clear(struct sp_arena *a)
     struct sp_preparer *p = a->preparer;
     for (struct sp_chunk *chunk = a->chunks, *next; chunk; chunk = next) {
         next = chunk->next;
-        sp_release(p, chunk, chunk->bytes);
+        if (chunk->bytes < MAPPED)
+            free(chunk);
+        else
+            sp_release(p, chunk, chunk->bytes);
     }
     sp_order_drop(p, &a->order);
     memset(a, 0, sizeof *a);

@@ -38,6 +38,8 @@ uint32_t sp_fail(struct sp_switch *sw, uint32_t code, const char *format, ...)
     return code;
 }
 
+#define CELLS 1024u /* of arrays, and replicas, without a break */
+
 /* Reads index and checks it against the arrays; count cells from *cell must exist. */
 static const struct sp_array_desc *sp_pick_array(struct sp_switch *sw, struct sp_reader *r,
                                                  const struct sp_array_desc *arrays, uint32_t n, uint32_t *index)
@@ -110,7 +112,7 @@ static uint32_t sp_cmd_register(struct sp_switch *sw, uint32_t op, struct sp_rea
         for (uint32_t i = first; i < first + count; i++) {
             sp_cell_to_wire(d, cells + (size_t)i * d->cell, value);
             sp_reply_bytes(sw, value, bytes);
-            if (i % 1024 == 1023)
+            if (i % CELLS == CELLS - 1)
                 sp_breathe(sw);
         }
         return SP_OK;
@@ -128,7 +130,7 @@ static uint32_t sp_cmd_register(struct sp_switch *sw, uint32_t op, struct sp_rea
     }
     for (uint32_t i = 0; i < d->size; i++) {
         sp_cell_from_wire(d, cells + (size_t)i * d->cell, value);
-        if (i % 1024 == 1023)
+        if (i % CELLS == CELLS - 1)
             sp_breathe(sw);
     }
     return SP_OK;
@@ -150,10 +152,10 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
         return sp_outside(sw, d, first, count);
     struct sp_cell *cell = sw->counters[index] + first;
     if (op == SP_OP_COUNTER_READ) {
-        if (count > UINT32_MAX / sizeof *cell)
-            sw->reply.failed = true;
-        else
-            sp_reply_bytes(sw, cell, count * (uint32_t)sizeof *cell);
+        for (uint32_t i = 0; i < count && !sw->reply.failed; i += CELLS) {
+            sp_reply_bytes(sw, cell + i, (count - i < CELLS ? count - i : CELLS) * (uint32_t)sizeof *cell);
+            sp_breathe(sw);
+        }
         return SP_OK;
     }
     struct sp_cell fresh = {sp_u64(r), 0};
@@ -217,8 +219,11 @@ static uint32_t sp_cmd_meter(struct sp_switch *sw, uint32_t op, struct sp_reader
         return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     if (op == SP_OP_METER_WRITE)
         return sp_read_meter(sw, r, d->name, m, now_ns);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         sp_write_meter(sw, &m[i]);
+        if (i % CELLS == CELLS - 1)
+            sp_breathe(sw);
+    }
     return SP_OK;
 }
 
@@ -257,6 +262,8 @@ static struct sp_replicas *sp_read_replicas(struct sp_switch *sw, struct sp_read
     for (uint32_t i = 0; i < n; i++) {
         given[i].port = sp_u32(r);
         given[i].instance = sp_u32(r);
+        if (i % CELLS == CELLS - 1)
+            sp_breathe(sw);
         g->count += !(given[i].port & SP_BACKUP);
         if (i == 0 && g->count == 0) {
             *code = sp_fail(sw, SP_INVALID_ARGUMENT, "%s: the first replica is a backup", what);
@@ -359,7 +366,10 @@ static uint32_t sp_cmd_value_set(struct sp_switch *sw, struct sp_reader *r)
     uint8_t *values = sp_step_room(sw) ? malloc((size_t)n * bytes * 2 + 1) : NULL;
     if (!values)
         return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    memcpy(values, r->p, (size_t)n * bytes * 2);
+    for (size_t at = 0, all = (size_t)n * bytes * 2, each = 16u << 10; at < all; at += each) {
+        memcpy(values + at, r->p + at, all - at < each ? all - at : each);
+        sp_breathe(sw); /* nothing refers to them yet */
+    }
     struct sp_value_set *set = &sw->value_sets[index], old = *set;
     *set = (struct sp_value_set){n, values};
     sp_step_done(sw, (struct sp_step){

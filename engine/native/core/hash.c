@@ -70,7 +70,7 @@ bool sp_hash_reserve(struct sp_hash *h, struct sp_preparer *p, uint32_t limit)
         sp_hash_move(h, p);
     uint64_t capacity = h->slots ? (uint64_t)h->mask + 1 : 0, wanted = (uint64_t)h->used + 1;
     if (wanted * 16 >= capacity * 7 && !h->order && limit * 2ull > capacity && sp_slots_bytes(2 * capacity) >= MAPPED)
-        h->order = sp_order(p, sp_slots_bytes(2 * capacity), 0);
+        h->order = sp_order(p, sp_slots_bytes(2 * capacity), sp_slots_bytes(2 * capacity), 0);
     if (wanted * 2 <= capacity)
         return true;
     if (h->order && !sp_order_ready(h->order) && wanted * 3 <= capacity * 2)
@@ -142,39 +142,49 @@ void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entr
 
 #define SMALL_MAP 2048u
 #define MANY_IDS 65536u /* where nobody says how many there can be */
-#define WHOLE_MAP ((size_t)8 << 20) /* bytes up to which all of a large map is touched at once */
+
+static size_t sp_map_bytes(const struct sp_id_map *m)
+{
+    return m->values ? ((size_t)m->mask + 1) * (sizeof *m->values + sizeof *m->ids) : 0;
+}
 
 static void sp_map_release(struct sp_id_map *m)
 {
-    if (m->mask < SMALL_MAP) {
-        free(m->ids);
+    if (m->whole)
+        sp_release(m->preparer, m->values, sp_map_bytes(m));
+    else
         free(m->values);
-        return;
-    }
-    sp_release(m->preparer, m->ids, ((size_t)m->mask + 1) * sizeof *m->ids);
-    sp_release(m->preparer, m->values, ((size_t)m->mask + 1) * sizeof *m->values);
 }
 
-/* Small maps double; beyond that one step makes room for all that can ever come, page by page as it is touched: moving
- * the few entries of then takes microseconds, and nothing moves later. */
+/* Room for all ids that can ever come. */
+static uint64_t sp_map_whole(const struct sp_id_map *m)
+{
+    uint64_t all = 2 * (uint64_t)(m->limit ? m->limit : MANY_IDS), capacity = SMALL_MAP;
+    while ((capacity < all || capacity <= m->mask) && capacity < 1u << 31)
+        capacity *= 2;
+    return capacity;
+}
+
+/* Small maps double. When there are some hundred ids, room for all that can ever come is ordered, and when it is there
+ * they move: in microseconds, and nothing moves later. */
 static bool sp_map_grow(struct sp_id_map *m)
 {
-    uint32_t capacity = m->values ? (m->mask + 1) * 2 : 16;
-    uint64_t all = 2 * (uint64_t)(m->limit ? m->limit : MANY_IDS);
-    while (capacity > SMALL_MAP && capacity < all && capacity < 1u << 31)
-        capacity *= 2;
-    bool small = capacity <= SMALL_MAP;
-    struct sp_id_map n = {.mask = capacity - 1, .limit = m->limit, .preparer = m->preparer};
-    n.ids = small ? calloc(capacity, sizeof *n.ids) : sp_map(capacity * sizeof *n.ids);
-    n.values = small ? calloc(capacity, sizeof *n.values) : sp_map(capacity * sizeof *n.values);
-    if (!n.ids || !n.values) {
-        sp_map_release(&n);
+    struct sp_id_map n = {.limit = m->limit, .preparer = m->preparer};
+    uint64_t capacity = m->ordered;
+    if (capacity <= m->mask) /* it took too long */
+        sp_order_drop(m->preparer, &m->order);
+    n.values = sp_ordered(&m->order);
+    n.whole = n.values != NULL;
+    if (!n.whole) {
+        capacity = m->values ? (m->mask + 1ull) * 2 : 16;
+        n.values = capacity <= 1u << 31 ? calloc(capacity, sizeof *n.values + sizeof *n.ids) : NULL;
+    }
+    if (!n.values)
         return false;
-    }
-    if (!small && capacity * sizeof *n.values <= WHOLE_MAP) {
-        sp_touch(m->preparer, n.values, capacity * sizeof *n.values);
-        sp_touch(m->preparer, n.ids, capacity * sizeof *n.ids);
-    }
+    n.mask = (uint32_t)(capacity - 1);
+    n.ids = (uint32_t *)(n.values + capacity);
+    n.order = m->order;
+    n.ordered = m->ordered;
     for (uint32_t i = 0; m->values && i <= m->mask; i++)
         if (m->values[i])
             sp_map_put(&n, m->ids[i], m->values[i]);
@@ -183,9 +193,23 @@ static bool sp_map_grow(struct sp_id_map *m)
     return true;
 }
 
+/* For one more. */
+static bool sp_map_room(struct sp_id_map *m)
+{
+    if (m->values && (uint64_t)(m->used + 1) * 2 <= (uint64_t)m->mask + 1) {
+        if (!m->whole && !m->order && m->used > SMALL_MAP / 4) {
+            m->ordered = sp_map_whole(m);
+            size_t bytes = m->ordered * (sizeof *m->values + sizeof *m->ids);
+            m->order = sp_order(m->preparer, bytes, bytes, 0);
+        }
+        return true;
+    }
+    return sp_map_grow(m);
+}
+
 bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value)
 {
-    if ((!m->values || (uint64_t)(m->used + 1) * 2 > (uint64_t)m->mask + 1) && !sp_map_grow(m))
+    if (!sp_map_room(m))
         return false;
     uint32_t at = (uint32_t)sp_mix(0, id) & m->mask;
     while (m->values[at] && m->ids[at] != id)
@@ -221,8 +245,8 @@ void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
     for (uint32_t i = 0; m->values && i <= m->mask; i++)
         if (m->values[i])
             release(m->values[i]);
-    if (m->values)
-        sp_map_release(m);
+    sp_map_release(m);
+    sp_order_drop(m->preparer, &m->order);
     *m = (struct sp_id_map){.limit = m->limit, .preparer = m->preparer};
 }
 

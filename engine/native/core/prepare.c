@@ -37,7 +37,7 @@ struct sp_order {
     _Atomic int state; /* FREE and READY to ASKED, DROPPED: by the tables; ASKED to READY, FREE: by the thread */
     int kind;
     uint8_t *base;
-    size_t bytes, huge;
+    size_t bytes, ready, huge;
 };
 
 struct sp_preparer {
@@ -60,7 +60,7 @@ void *sp_map(size_t bytes)
 
 static void sp_touch_fresh(const struct sp_order *order, uint8_t *base, size_t from)
 {
-    for (size_t at = from; at < order->bytes && atomic_load_explicit(&order->state, memory_order_relaxed) == ASKED;
+    for (size_t at = from; at < order->ready && atomic_load_explicit(&order->state, memory_order_relaxed) == ASKED;
          at += PAGE)
         ((volatile uint8_t *)base)[at] = 0;
 }
@@ -82,7 +82,7 @@ static uint8_t *sp_make(const struct sp_order *order)
         munmap(mapped, (size_t)(base - mapped));
     if (base + order->bytes < mapped + room)
         munmap(base + order->bytes, (size_t)(mapped + room - base) - order->bytes);
-    if (order->huge < order->bytes)
+    if (order->huge < order->ready)
         sp_touch_fresh(order, base, order->huge);
     (void)madvise(base, order->huge, MADV_HUGEPAGE);
     sp_touch_fresh(order, base, 0); /* a huge page comes with its first byte */
@@ -192,7 +192,7 @@ void sp_preparer_stop(struct sp_preparer *p)
     free(p);
 }
 
-static struct sp_order *sp_ask(struct sp_preparer *p, int kind, void *base, size_t bytes, size_t huge)
+static struct sp_order *sp_ask(struct sp_preparer *p, int kind, void *base, size_t bytes, size_t ready, size_t huge)
 {
     for (uint32_t n = 0; p && n < ORDERS; n++) {
         struct sp_order *order = &p->order[p->next];
@@ -202,6 +202,7 @@ static struct sp_order *sp_ask(struct sp_preparer *p, int kind, void *base, size
         order->kind = kind;
         order->base = base;
         order->bytes = bytes;
+        order->ready = ready;
         order->huge = huge;
         atomic_store(&order->state, ASKED);
         sem_post(&p->work);
@@ -210,9 +211,9 @@ static struct sp_order *sp_ask(struct sp_preparer *p, int kind, void *base, size
     return NULL;
 }
 
-struct sp_order *sp_order(struct sp_preparer *p, size_t bytes, size_t huge)
+struct sp_order *sp_order(struct sp_preparer *p, size_t bytes, size_t ready, size_t huge)
 {
-    return sp_ask(p, MAKE, NULL, bytes, huge);
+    return sp_ask(p, MAKE, NULL, bytes, ready, huge);
 }
 
 void *sp_ordered(struct sp_order **order)
@@ -239,10 +240,10 @@ void sp_order_drop(struct sp_preparer *p, struct sp_order **order)
     *order = NULL;
 }
 
-void sp_touch(struct sp_preparer *p, void *base, size_t bytes) { (void)sp_ask(p, TOUCH, base, bytes, 0); }
+void sp_touch(struct sp_preparer *p, void *base, size_t bytes) { (void)sp_ask(p, TOUCH, base, bytes, 0, 0); }
 
 void sp_release(struct sp_preparer *p, void *base, size_t bytes)
 {
-    if (base && !sp_ask(p, RELEASE, base, bytes, 0))
+    if (base && !sp_ask(p, RELEASE, base, bytes, 0, 0))
         munmap(base, bytes);
 }

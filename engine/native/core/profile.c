@@ -127,6 +127,7 @@ uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r)
             continue;
         sp_reply_u32(sw, m->id);
         sp_write_act(sw, m->act);
+        sp_breathe(sw);
     }
     return SP_OK;
 }
@@ -342,6 +343,8 @@ uint32_t sp_cmd_group_read(struct sp_switch *sw, struct sp_reader *r)
             sp_reply_u32(sw, g->member[k].member->id);
             sp_reply_u32(sw, g->member[k].weight);
             sp_reply_u32(sw, (uint32_t)g->member[k].watch);
+            if (k % BREATH == BREATH - 1)
+                sp_breathe(sw);
         }
     }
     return SP_OK;

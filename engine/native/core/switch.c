@@ -124,7 +124,8 @@ struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options 
     ok = (sw->value_sets = calloc(p->n_value_sets + 1, sizeof *sw->value_sets)) && ok;
     ok = (sw->out = malloc(SP_OUT_ROOM)) && ok;
     sw->preparer = sp_is_large(p) ? sp_preparer_start() : NULL;
-    sw->multicast.preparer = sw->clones.preparer = sw->acts.arena.preparer = sw->preparer;
+    sw->multicast.preparer = sw->clones.preparer = sw->preparer;
+    sp_acts_prepare(&sw->acts, sw->preparer);
     sw->contexts = NULL;
     ok = ok && posix_memalign(&sw->contexts, 64, (p->context_size + 63) & ~(size_t)63) == 0;
     for (uint32_t i = 0; ok && i < p->n_tables; i++) {

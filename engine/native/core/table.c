@@ -51,14 +51,13 @@ static bool sp_pool_take(struct sp_table *t, struct sp_entry *e)
         e->slot = t->free_slot - 1;
         t->free_slot = sp_free_next(t->pool[e->slot]);
     } else {
-        struct sp_preparer *p = t->owner->preparer;
         if (t->pool_len == t->pool_capacity) {
-            struct sp_entry **pool = sp_grow(p, t->pool, sizeof *pool, &t->pool_capacity, t->desc->size);
+            struct sp_entry **pool = sp_grow(&t->pool_grower, t->pool, sizeof *pool, &t->pool_capacity, t->desc->size);
             if (!pool)
                 return false;
             t->pool = pool;
         }
-        sp_grown_ahead(p, t->pool, sizeof *t->pool, t->pool_capacity, t->pool_len);
+        sp_grown_ahead(&t->pool_grower, t->pool, sizeof *t->pool, t->pool_capacity, t->pool_len, t->desc->size);
         e->slot = t->pool_len++;
     }
     t->pool[e->slot] = e;
@@ -156,7 +155,12 @@ void sp_entry_free(struct sp_table *t, struct sp_entry *e)
 }
 
 /* Its parts know who prepares their memory. */
-void sp_table_prepare(struct sp_table *t) { t->entries.preparer = t->lpm.arena.preparer = t->owner->preparer; }
+void sp_table_prepare(struct sp_table *t)
+{
+    struct sp_preparer *p = t->owner->preparer;
+    t->entries.preparer = t->pool_grower.preparer = p;
+    t->lpm.arena.preparer = t->lpm.longer_grower.preparer = p;
+}
 
 void sp_table_clear(struct sp_table *t)
 {
@@ -164,7 +168,7 @@ void sp_table_clear(struct sp_table *t)
         sp_entry_free(t, sp_table_entry(t, i));
     struct sp_preparer *p = t->owner->preparer;
     sp_arena_clear(&t->entries);
-    sp_grown_free(p, t->pool, sizeof *t->pool, t->pool_capacity);
+    sp_grown_free(&t->pool_grower, t->pool, sizeof *t->pool, t->pool_capacity);
     sp_hash_clear(&t->hash, p);
     free(t->direct);
     sp_act_release(t->default_act);

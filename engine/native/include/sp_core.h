@@ -47,6 +47,7 @@ SP_INLINE void sp_breathe(struct sp_switch *sw)
 
 struct sp_act *sp_act_new(struct sp_act_pool *pool, uint32_t words); /* zeroed; NULL: out of memory */
 void sp_act_free(struct sp_act_pool *pool, struct sp_act *act);      /* one that was never shared */
+void sp_acts_prepare(struct sp_act_pool *pool, struct sp_preparer *p); /* before its first use */
 void sp_acts_clear(struct sp_act_pool *pool);                        /* after the last release */
 /* Shares an action with an equal one, freeing the given one, or adds it; NULL when out of memory (act is freed). */
 struct sp_act *sp_act_share(struct sp_act_pool *pool, struct sp_act *act);
@@ -58,14 +59,19 @@ void sp_arena_free(struct sp_arena *a, void *block, size_t bytes);
 void sp_arena_clear(struct sp_arena *a);
 /* Room for more items in an array of `limit` at most: it doubles while it is small, then gets address space for all at once,
  * so that it is never copied. Returns the array with *capacity raised, NULL when out of memory or beyond the limit. */
-void *sp_grow(struct sp_preparer *p, void *array, size_t item, uint32_t *capacity, uint32_t limit);
-void sp_grown_ahead(struct sp_preparer *p, void *array, size_t item, uint32_t capacity, uint32_t used); /* at each new item */
-void sp_grown_free(struct sp_preparer *p, void *array, size_t item, uint32_t capacity);
+void *sp_grow(struct sp_grower *g, void *array, size_t item, uint32_t *capacity, uint32_t limit);
+/* At each new item, of `used` before it: prepares what will be needed. */
+void sp_grown_ahead(struct sp_grower *g, void *array, size_t item, uint32_t capacity, uint32_t used, uint32_t limit);
+void sp_grown_free(struct sp_grower *g, void *array, size_t item, uint32_t capacity);
 
 bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_update(struct sp_table *t, struct sp_entry *e); /* after a change of e's action */
 void sp_lpm_remove(struct sp_table *t, struct sp_entry *e);
 void sp_lpm_clear(struct sp_lpm *lpm);
+/* See lpm_tree.c; top: of the tree that e belongs to. Inserting one that is there puts its present action. */
+bool sp_lpm_tree_insert(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top);
+void sp_lpm_tree_remove(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top);
+bool sp_lpm_tree_is_empty(const struct sp_lpm_node *n);
 bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);
 void sp_tuples_remove(struct sp_table *t, struct sp_entry *e);
 void sp_tuples_clear(struct sp_tuples *tuples, struct sp_preparer *p);

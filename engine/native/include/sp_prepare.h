@@ -13,9 +13,9 @@ struct sp_order;
 struct sp_preparer *sp_preparer_start(void);
 void sp_preparer_stop(struct sp_preparer *p); /* after the last release */
 
-/* Asks for zeroed memory with all its pages: `bytes`, of which the first `huge` bytes lie in huge pages and begin at a
- * multiple of 2 MiB (0: none does). NULL: not now. */
-struct sp_order *sp_order(struct sp_preparer *p, size_t bytes, size_t huge);
+/* Asks for `bytes` of zeroed memory, the first `ready` of them touched and the first `huge` in huge pages, from a multiple
+ * of 2 MiB on (0: none). NULL: not now. */
+struct sp_order *sp_order(struct sp_preparer *p, size_t bytes, size_t ready, size_t huge);
 /* The memory, when it is ready: the order is over and *order NULL. NULL: not yet, or there is no memory (then *order is
  * NULL, too). */
 void *sp_ordered(struct sp_order **order);

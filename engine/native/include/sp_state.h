@@ -121,12 +121,19 @@ struct sp_act {
     uint64_t data[];
 };
 
+/* Who prepares the memory of an array that grows, and what is on order. */
+struct sp_grower {
+    struct sp_preparer *preparer;
+    struct sp_order *order;
+};
+
 /* See acts.c. */
 struct sp_act_pool {
     struct sp_act **buckets;
     uint32_t used;
     uint32_t base, split; /* linear hashing: `base` buckets, a power of two, and the first `split` of them divided */
     uint32_t room;        /* in buckets[] */
+    struct sp_grower buckets_grower, ids_grower;
     struct sp_act **by_id;   /* or a mark, where an id is free: sp_free_mark() */
     uint32_t ids, free_id;   /* ever given; 1 + the first free one */
     uint32_t capacity, limit; /* room in by_id; of ids */
@@ -208,9 +215,8 @@ extern struct sp_entry sp_hash_gone;
 #define SP_LPM_STRIDE 6u              /* of the tree below */
 #define SP_LPM_LONGER 0x80000000u     /* mark of a chunk's slot that holds the number of a sp_lpm_longer */
 #define SP_LPM_BLOCK 2048u            /* chunks */
-#define SP_LPM_BLOCKS 32u             /* room for a chunk below each root slot */
+#define SP_LPM_BLOCKS 35u             /* room for a chunk below each root slot, though the first ones are not full */
 #define SP_LPM_LONGER_BLOCK 32u /* they fill a block of the arena */
-#define SP_LPM_DEEP SP_LPM_BLOCK /* chunks from which lookups begin before a packet's turn: sp_ahead_lpm() */
 
 /* 6 bits of the key: prefixes of relative length 1..5 in `inner` (heap order), of length 6 in `leaf`. */
 struct sp_lpm_node {
@@ -235,7 +241,7 @@ struct sp_lpm_block {
     uint32_t *slots;  /* value or SP_LPM_LONGER | number */
     uint8_t *lengths; /* 1 + length of the prefix a slot's value comes from; 0: none */
     uint32_t *used;   /* prefixes in a chunk; of a free one: the next free */
-    bool whole;       /* all of it was prepared */
+    uint32_t room;    /* chunks */
 };
 
 struct sp_lpm {
@@ -243,8 +249,9 @@ struct sp_lpm {
     uint8_t *lengths; /* of the root's values, as in sp_lpm_block */
     struct sp_lpm_block block[SP_LPM_BLOCKS];
     struct sp_lpm_longer **longer;
-    uint32_t chunks, free_chunk; /* ever made; first free one, 0: none */
+    uint32_t blocks, last, free_chunk; /* blocks; chunks ever made in the last one; first free chunk, 0: none */
     uint32_t longer_count, longer_room, free_longer;
+    struct sp_grower longer_grower;
     struct sp_order *order; /* of the next block */
     struct sp_arena arena;
 };
@@ -274,6 +281,7 @@ struct sp_table {
     struct sp_act *program_act;  /* the program's own default */
     struct sp_entry **pool;  /* or a mark, where a place is free: sp_table_entry() */
     struct sp_arena entries; /* their memory */
+    struct sp_grower pool_grower;
     uint32_t pool_len, pool_capacity, free_slot; /* free_slot: 1 + the first free place */
 };
 
@@ -282,7 +290,10 @@ struct sp_id_map { /* id -> pointer, open addressing */
     void **values;
     uint32_t mask, used;
     uint32_t limit; /* ids that it will ever hold; 0: not known */
+    bool whole;     /* there is room for all of them */
     struct sp_preparer *preparer;
+    struct sp_order *order; /* of that room, for `ordered` ids */
+    uint64_t ordered;
 };
 
 struct sp_profile {
