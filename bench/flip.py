@@ -1,8 +1,9 @@
 """The flip over P4Runtime: from the start of the write to the first packet on the shadow, and how its time grows.
 
 The embedded switch runs as users run it, with its server and its data plane as processes. A stream crosses it
-while ``RegisterEntry`` writes, prepared beforehand on a warm channel as the controller does, move its group to and
-fro. Then the group's prefixes grow to 100,000 and shrink again, so that a drift of the machine shows on both sides.
+while ``RegisterEntry`` writes, prepared beforehand and sent as the controller does (:mod:`control.shortway`), move its
+group to and fro. Then the group's prefixes grow to 100,000 and shrink again, so that a drift of the machine shows on
+both sides.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from bench._common import Result, quantile, write
+from bench._short import Short
 from bench._wire import (
     GROUP,
     HOST_MAC,
@@ -107,7 +109,7 @@ def judge(records: NDArray[Any], flips: list[tuple[int, int]]) -> list[float]:
     return found
 
 
-def live(target: Target, requests: Requests, made: Cables) -> list[float]:
+def live(short: Short, requests: Requests, made: Cables) -> list[float]:
     """Flip under traffic; milliseconds to the first packet on the other path."""
     outcome: list[NDArray[Any]] = []
     count = int(RATE * (FLIPS * FLIP_EVERY_S + 0.5))
@@ -119,18 +121,18 @@ def live(target: Target, requests: Requests, made: Cables) -> list[float]:
     sender = threading.Thread(target=send)
     sender.start()
     time.sleep(0.3)  # until packets flow
-    both = [flip(requests, 0), flip(requests, 1)]
+    both = [flip(requests, bit).SerializeToString() for bit in (0, 1)]
     flips = []
     for number in range(FLIPS):
         bit = 1 - number % 2
         flips.append((bit, time.time_ns()))
-        target.write(both[bit])
+        short.write(both[bit])
         time.sleep(FLIP_EVERY_S)  # enough packets on either path to see the change
     sender.join()
     return judge(outcome[0], flips)
 
 
-def figures(target: Target, requests: Requests, made: Cables) -> list[Result]:
+def figures(target: Target, short: Short, requests: Requests, made: Cables) -> list[Result]:
     """All figures of this benchmark."""
     both = [flip(requests, 0), flip(requests, 1)]
 
@@ -138,12 +140,12 @@ def figures(target: Target, requests: Requests, made: Cables) -> list[Result]:
         return statistics.median(target.timed(lambda number: both[number % 2]))
 
     target.write(setup(requests))
-    latencies = live(target, requests, made)
+    latencies = live(short, requests, made)
     before = timed()
     for first in range(0, PREFIXES, BATCH):
         target.write(prefixes(requests, first, "INSERT"))
     many = timed()
-    loaded = live(target, requests, made)
+    loaded = live(short, requests, made)
     for first in range(0, PREFIXES, BATCH):
         target.write(prefixes(requests, first, "DELETE"))
     after = timed()
@@ -181,7 +183,11 @@ def main() -> int:
         target = Target(command, port)
         try:
             target.install(text_format.Parse(P4INFO.read_text(), p4i.P4Info()))
-            results = figures(target, requests, made)
+            short = Short(port)
+            try:
+                results = figures(target, short, requests, made)
+            finally:
+                short.close()
         finally:
             target.stop()
             if control.exists():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench._common import ROOT, Result, quantile, write
+from bench._short import Short
 from engine.dataplane import Client
 from engine.p4rt.stubs import gnmi, p4i, p4r
 
@@ -39,6 +40,7 @@ class Target:
 
     def __init__(self, command: list[str], port: int) -> None:
         began = time.monotonic()
+        self.port = port
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         options = [("grpc.max_receive_message_length", 64 << 20)]
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
@@ -205,12 +207,31 @@ def _latency(name: str, unit_ms: list[float], target: str, anchor: str, notes: s
     ]
 
 
+def _bare(target: Target, requests: Requests, anchor: str) -> list[Result]:
+    """The same writes as the controller sends its flips: what gRPC's Python client takes is left out."""
+    short = Short(target.port)
+    try:
+        flips = short.timed(lambda number: requests.flip(number).SerializeToString(), SINGLES)
+        before = target.cpu_s()
+        modifies = short.timed(lambda number: requests.modify(number).SerializeToString(), SINGLES)
+        share = (target.cpu_s() - before) / (SINGLES + 64)
+    finally:
+        short.close()
+    note = "sent as the controller sends its flips"
+    return [
+        *_latency("register write, bare connection", flips, "<= 0.5", "BMv2: UNIMPLEMENTED", note),
+        *_latency("table modify, bare connection", modifies, "<= 0.5", anchor, note),
+        Result("server's processor time for one of them", "us", share * 1e6, "", "", SINGLES),
+    ]
+
+
 def _measure(target: Target, requests: Requests, anchor: str) -> list[Result]:
     results = []
     target.write(requests.batch(0))
     few = target.timed(requests.flip)
     results += _latency("register write, 1,000 entries", few, "<= 0.5", "BMv2: UNIMPLEMENTED")
     results += _latency("table modify", target.timed(requests.modify), "<= 0.5", anchor)
+    results += _bare(target, requests, anchor)
     batches = [requests.batch(first) for first in range(BATCH, ENTRIES, BATCH)]
     began = time.perf_counter()
     for request in batches:
@@ -246,6 +267,9 @@ def _bmv2(info: p4i.P4Info, requests: Requests) -> tuple[str, list[Result]]:
         target.install(info)
         target.write(requests.batch(0))
         samples = target.timed(requests.modify)
+        short = Short(port)
+        bare = short.timed(lambda number: requests.modify(number).SerializeToString(), SINGLES)
+        short.close()
         batches = [requests.batch(first) for first in range(BATCH, 11 * BATCH, BATCH)]
         began = time.perf_counter()
         for request in batches:
@@ -254,8 +278,9 @@ def _bmv2(info: p4i.P4Info, requests: Requests) -> tuple[str, list[Result]]:
         _count, seconds = target.read(requests.ids["route_ipv4"])
     finally:
         target.stop()
-    anchor = f"{ANCHOR}: {quantile(samples, 0.5):.2f} ms p50 in this run"
+    anchor = f"{ANCHOR}: {quantile(samples, 0.5):.2f} ms p50 in this run, {quantile(bare, 0.5):.2f} bare"
     results = _latency("BMv2: table modify", samples, "", "")
+    results += _latency("BMv2: table modify, bare connection", bare, "", "")
     results.append(Result(f"BMv2: inserts in batches of {BATCH}", "entries/s", rate, "", "", 10 * BATCH))
     results.append(Result("BMv2: read of 11,000 entries", "s", seconds, "", "", 11 * BATCH))
     return anchor, results

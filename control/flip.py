@@ -36,7 +36,7 @@ SET_FAILOVER = 1
 GET_FAILOVER = 2
 PROBE_CELL = 0  # no steering group ever has this id
 _COMMAND = struct.Struct("!IIQ")  # index, value, cookie
-_WRITE = "/p4.v1.P4Runtime/Write"
+WRITE = "/p4.v1.P4Runtime/Write"
 _ENDED = "the session with the switch has ended"
 FLIP_TIMEOUT_S = 1.0  # a switch that takes longer is left, and restored when it answers again
 
@@ -173,11 +173,11 @@ class RegisterTransport:
             if credentials is None
             else grpc.secure_channel(address, credentials.to_client_credentials(), options=options)
         )
-        self._write: Any = self._channel.unary_unary(_WRITE, None, None)  # bytes in, bytes out
+        self._write: Any = self._channel.unary_unary(WRITE, None, None)  # bytes in, bytes out
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="flip"
         )  # a call's own thread is warm, a future's is not
-        self._short = ShortWay(address, _WRITE, timeout_s=timeout_s) if credentials is None else None
+        self._short = ShortWay(address, WRITE, timeout_s=timeout_s) if credentials is None else None
         self._opening: asyncio.Task[bool] | None = None
         self._closed = False
         self.turn = Turn()

@@ -1,9 +1,9 @@
 """The one task that decides: samples in, flips out; nothing else changes the plan, the sides or the strategy.
 
 It is driven by events: a sample that arrives wakes it, everything that is waiting by then is learned, scored and
-decided upon at once, and the flip leaves. What is not needed for the flip comes after it, in tasks of their own:
-reading back, the ledger, the database, and new shadows (:meth:`Steering._start_replan`), during which flips of groups that
-do not change go on. A switch that hangs delays the others by no more than :data:`control.execution.PATIENCE_S`.
+decided upon at once, and the flip leaves (:mod:`control.execution`). What is not needed for it comes after it, in tasks
+of their own: reading back, the ledger, the database, and new shadows, during which flips of groups that do not change
+go on. A switch that hangs delays the others by no more than :data:`control.execution.PATIENCE_S`.
 """
 
 from __future__ import annotations
