@@ -38,6 +38,9 @@ for _family, _name in (
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point."""
+    # Matrices here are small: OpenBLAS's threads only wait for each other, and on a busy machine they do so for
+    # milliseconds. It reads this when numpy is loaded, which is later.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="shadowplane")
     except BrokenPipeError:  # the reader of our pipe left; nothing more to say

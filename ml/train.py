@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from ml import simulate
 from ml.estimators.base import Floats
@@ -166,6 +167,13 @@ def train(
     seed: int, count: int, recorded: Sequence[tuple[Mapping[Mode, Table], Mapping[Mode, Table]]] = ()
 ) -> dict[Mode, HazardModel]:
     """Fit on one simulated population, calibrate on another; ``recorded``: (more to fit on, more to calibrate on)."""
+    with threadpool_limits(1, "blas"):  # threads that wait for a busy core make it ten times as long
+        return _train(seed, count, recorded)
+
+
+def _train(
+    seed: int, count: int, recorded: Sequence[tuple[Mapping[Mode, Table], Mapping[Mode, Table]]]
+) -> dict[Mode, HazardModel]:
     fitting, later = tables(seed, count), tables(seed + 1000, count)
     models = {}
     for mode in fitting:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does; before any test loads numpy
 HERE = Path(__file__).resolve().parent
 #: Tests of live processes, real interfaces and their heartbeats. On a shared machine with few cores a process may
 #: not run for a tenth of a second, which no bound in a test can tell from a fault: such a test gets a second chance,
