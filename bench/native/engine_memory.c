@@ -31,9 +31,8 @@ __attribute__((visibility("default"))) uint64_t bench_run(const struct sp_engine
     struct timespec a, b;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
     for (uint64_t i = 0, k = 0, next = ahead % n; i < total; i++, k = k + 1 == n ? 0 : k + 1) {
-        if (ahead && engine->ahead(sw, port, NULL, 0)) {
+        if (ahead && engine->ahead(sw, port, NULL, 0))
             engine->ahead(sw, port, frames + next * len, len);
-                    }
         next = next + 1 == n ? 0 : next + 1;
         engine->process(sw, port, frames + k * len, len, now_ns + i);
     }

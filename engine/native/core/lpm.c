@@ -75,7 +75,8 @@ static bool sp_block_new(struct sp_table *t)
     uint32_t room = sp_block_room(lpm->blocks);
     uint8_t *base = lpm->blocks ? sp_ordered(&lpm->order) : calloc(1, sp_block_bytes(room));
     if (!base && lpm->blocks) {
-        sp_order_drop(lpm->arena.preparer, &lpm->order);
+        if (room < SP_LPM_BLOCK) /* a late one of full size is the next block's */
+            sp_order_drop(lpm->arena.preparer, &lpm->order);
         base = sp_map(sp_block_bytes(room));
     }
     if (!base)
@@ -120,7 +121,7 @@ static uint32_t sp_chunk(struct sp_table *t, struct sp_lpm_root *root)
             return 0;
         chunk = (lpm->blocks - 1) * SP_LPM_BLOCK + ++lpm->last;
         uint32_t room = lpm->block[lpm->blocks - 1].room;
-        if (lpm->last == room / 4 * 3 && lpm->blocks < SP_LPM_BLOCKS)
+        if (lpm->last == (room < SP_LPM_BLOCK ? room / 4 * 3 : 1) && lpm->blocks < SP_LPM_BLOCKS && !lpm->order)
             sp_block_order(lpm, lpm->blocks);
     }
     *sp_used(lpm, chunk) = 0;

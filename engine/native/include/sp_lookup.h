@@ -87,8 +87,11 @@ SP_INLINE void sp_ahead_lpm(const struct sp_switch *sw, uint32_t table, uint64_t
 {
     const struct sp_lpm *lpm = &sw->tables[table].lpm;
     uint32_t chunk = lpm->root ? lpm->root[first >> (64 - SP_LPM_ROOT)].chunk : 0;
-    if (chunk)
-        __builtin_prefetch(sp_lpm_slot(lpm, chunk, first));
+    if (chunk) {
+        const uint32_t *slot = sp_lpm_slot(lpm, chunk, first);
+        __builtin_prefetch(slot);
+        __asm__ volatile("" : : "r"(slot)); /* or the compiler takes the caller for a function without effect */
+    }
 }
 
 /* The longest match in a tree, NULL if there is none. */
