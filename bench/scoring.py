@@ -114,10 +114,9 @@ def shares(bank: PortBank, cascade: Cascade) -> str:
             columns = dict(zip(PORTS, wide.screen_ports(bank), strict=True))
             rows = {mode: np.flatnonzero(cascade.screens[mode].score(columns[mode]) >= 0.0) for mode in PORTS}
             marks.append(time.perf_counter_ns())
-            lines = {mode: bank.lines(rows[mode]) for mode in PORTS if len(rows[mode])}
-            marks.append(time.perf_counter_ns())
+            marks.append(marks[-1])
             made = {Mode.LINK_FAILURE: wide.link_ports, Mode.CONGESTION: wide.congestion_ports}
-            x = {mode: made[mode](bank, rows[mode], cascade.neighbours, lines[mode]) for mode in lines}
+            x = {mode: made[mode](bank, own, cascade.neighbours) for mode, own in rows.items() if len(own)}
             marks.append(time.perf_counter_ns())
             for mode, own in x.items():
                 cascade.models[mode].probability(own)

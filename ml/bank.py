@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ml.block import FEW, Block, height, parts
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
-from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Rows, Value, columns, fixed, pick_rows
+from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Rows, Value, columns, fixed
 from ml.estimators.trend import Line
 
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
@@ -308,12 +308,14 @@ class Bank:
 
         return read
 
-    def lines(self, rows: Rows = slice(None), count: int | None = None) -> Line:
-        """Lines of every signal, or the first ``count`` of them: all short ones, the middle ones, the longest ones;
-        each array (lines, rows)."""
-        own = slice(count)
-        state = pick_rows(self.trend.state, rows)[..., own]
-        return Line(*(part.T for part in self.trend.reader(state, self.trend.decay[own])()))
+    def lines(self, rows: Rows = slice(None)) -> Line:
+        """Lines of every signal: all short ones, the middle ones, the longest ones; each array (lines, rows)."""
+        lines, _ = self._fetched(rows).wide()
+        return Line(*(part.copy() for part in lines))
+
+    def fetch(self, rows: Rows) -> Block:
+        """The state of some rows, to be read (``block.parts``, ``block.wide``) before the next call of any method."""
+        return self._fetched(rows)
 
     def _line(self, which: int, rows: Rows = slice(None), lines: Line | None = None) -> tuple[Floats, Floats]:
         """(level, slope shrunk by two standard errors) of every signal on the short (0), middle (1) or longest (2)

@@ -179,6 +179,21 @@ class Block:
         self._levels(ok[lines:], on[lines:], passed[lines:], value[lines:], fade[lines:])
 
     @cached_property
+    def wide(self) -> Callable[[], tuple[Line, Floats]]:
+        """A function that fits the lines of all signals (arrays (lines and signals, rows)) and makes the features as
+        :attr:`features`: both scratch."""
+        signals, rows = len(self.values), self.rows
+        series = LINES * signals
+        fit = Trend.reader(self.parts.trend.reshape(len(self.parts.trend), series, rows), self._rates[:series])
+        lines = fit()
+        features = self.bank.bind_features(self, Line(*(part.reshape(LINES, signals, rows) for part in lines)))
+
+        def found() -> tuple[Line, Floats]:
+            return fit(), features()
+
+        return found
+
+    @cached_property
     def features(self) -> Callable[[], Floats]:
         """What the bank's :meth:`~ml.bank.Bank.bind_features` gives, with the lines that it needs."""
         judged, rows = self.bank.JUDGED, self.rows

@@ -43,15 +43,19 @@ class Screen:
         if not all(0 <= w < np.inf for w in self.weights) or not np.isfinite(self.offset) or not 0 <= self.floor < 1:
             raise ModelError(f"{self.mode} screen: weights that are negative or not finite")
 
-    def score(self, columns: Sequence[Floats]) -> Floats:
-        """Above 0: suspicious."""
-        total = np.full(len(columns[0]), self.offset)
-        for weight, column in zip(self.weights, columns, strict=True):
-            if weight:
-                total += weight * column
+    def score(self, columns: Floats | Sequence[Floats]) -> Floats:
+        """Above 0: suspicious. ``columns``: (columns, rows)."""
+        parts = np.empty((len(self.weights) + 1, len(columns[0])))
+        parts[0] = self.offset
+        np.multiply(np.asarray(columns), self._column, out=parts[1:])
+        total: Floats = np.add.reduce(parts, axis=0)
         if np.isnan(total).any():  # rare: what is not known counts as 0
-            return self.score([np.nan_to_num(column) for column in columns])
+            return self.score(np.nan_to_num(np.asarray(columns)))
         return total
+
+    @property
+    def _column(self) -> Floats:
+        return np.array(self.weights)[:, None]
 
     def document(self) -> dict[str, Any]:
         names = wide.SCREEN[self.mode]
@@ -103,9 +107,9 @@ class Cascade:
         rows = self._again(changed, count) if before is not None and changed is not None else slice(None)
         if self.together is not None:
             return self._together(self.together, bank, rows, before)
-        link, congestion = wide.screen_ports(bank, rows) if self.screens else ([], [])
+        screened: tuple[Sequence[Floats] | Floats, ...] = wide.screen_ports(bank, rows) if self.screens else ([], [])
         found = []
-        for k, (mode, columns) in enumerate(zip(PORTS, (link, congestion), strict=True)):
+        for k, (mode, columns) in enumerate(zip(PORTS, screened, strict=True)):
             own = self._suspects(mode, columns, rows, bank)
             x = self._x(mode, bank, own)
             found.append(self._judge(mode, own, rows, count, x, None if before is None else before[k]))
@@ -161,7 +165,7 @@ class Cascade:
             return (wide.link_ports if link else wide.congestion_ports)(bank, own, self.neighbours)
         return bank.link_features(own) if link else bank.congestion_features(own)
 
-    def _suspects(self, mode: Mode, columns: Sequence[Floats], rows: Rows | slice, bank: Bank) -> Rows:
+    def _suspects(self, mode: Mode, columns: Floats | Sequence[Floats], rows: Rows | slice, bank: Bank) -> Rows:
         """Those of ``rows`` that the screen lets pass."""
         screen = self.screens.get(mode)
         if screen is None:
@@ -187,7 +191,11 @@ class Cascade:
             return before
         before.probability[rows], before.flip[rows] = screen.floor, 0.0
         before.probability[own], before.flip[own] = fresh, soon
-        other = np.isin(before.rows, rows, invert=True)
+        again = np.zeros(count, dtype=bool)
+        again[rows] = True
+        other = ~again[before.rows]
+        if not len(own) and np.count_nonzero(other) == len(other):
+            return before  # nothing that was suspicious, and nothing that is
         parts = [part for part in (before.x[other], x) if len(part)]
         together = np.concatenate((before.rows[other], own))
         order = np.argsort(together)

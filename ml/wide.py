@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.bank import BASE, CONTEXT, DEEP, DOUBT, LONG, PHASES, QUICK, SLOW, STEADY, Bank
+from ml.block import LINES, Block
 from ml.estimators.base import Floats, Rows, pick_rows
 from ml.estimators.trend import Line
 from ml.features import (
@@ -212,32 +213,47 @@ def power_lost(bank: PortBank, rows: Rows = slice(None)) -> Floats:
     return lost
 
 
-def _short_means(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+def _short_means(block: Block) -> Floats:
     """:func:`short_mean` of every signal, shape (signals, rows)."""
-    state = pick_rows(bank.trend.state[0:7:3, :, : len(bank.SIGNALS)], rows)
-    weight, total, origin = state.swapaxes(-1, -2)
+    weight, total, origin = block.parts.trend[0:7:3, 0]
     mean = np.full(weight.shape, np.nan)
     np.divide(total, weight, out=mean, where=weight > 0.0)
     mean += origin
     return mean
 
 
-def _lastings(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+def _lastings(block: Block) -> Floats:
     """:func:`lasting` of every signal, shape (signals, rows)."""
-    state = pick_rows(bank.deep.state[:2], rows).swapaxes(-1, -2)
-    level: Floats = np.where(state[0] > 0.0, state[1], np.nan)
-    return level
+    weight, level, _ = block.parts.levels[:, 1]
+    known: Floats = np.where(weight > 0.0, level, np.nan)
+    return known
 
 
-def _noises(bank: Bank, rows: NDArray[np.intp]) -> Floats:
+def _noises(block: Block) -> Floats:
     """Standard deviation of every signal, shape (signals, rows)."""
-    weight, _, squares = pick_rows(bank.spread.state, rows).swapaxes(-1, -2)
+    weight, _, squares = block.parts.spread
     deviation: Floats = np.sqrt(np.maximum(squares, 0.0) / np.maximum(weight, 1.0))
     return deviation
 
 
+def _lines(lines: Line) -> tuple[Floats, Floats]:
+    """(level, slope shrunk by two standard errors) of all signals, each (lines, signals, rows)."""
+    level, slope, error = (part.reshape(LINES, -1, part.shape[-1]) for part in lines)
+    sure = np.abs(slope)
+    sure -= DOUBT[0] * error
+    np.maximum(sure, 0.0, out=sure)
+    return level, np.copysign(sure, slope, out=sure)
+
+
 def _pack(narrow: Floats, mode: Mode, columns: Sequence[Floats]) -> Floats:
-    return np.concatenate((narrow, bounded(np.array(columns), _BOUNDS[mode])), axis=1)
+    """Narrow features (features, rows), which are bounded already, and further columns: (rows, features)."""
+    found = np.empty((len(narrow) + len(columns), narrow.shape[1]))
+    found[: len(narrow)] = narrow
+    own = found[len(narrow) :]
+    for row, column in zip(own, columns, strict=True):
+        row[:] = column
+    bounded(own, _BOUNDS[mode])
+    return found.T
 
 
 def _closing(rising: Floats, left: Floats, least: float) -> Floats:
@@ -260,23 +276,19 @@ def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
 
 def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
     """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
-    lines = bank.lines(rows)
-    return link_ports(bank, rows, neighbours, lines), congestion_ports(bank, rows, neighbours, lines)
+    return link_ports(bank, rows, neighbours), congestion_ports(bank, rows, neighbours)
 
 
-def link_ports(
-    bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None, lines: Line | None = None
-) -> Floats:
-    """Features of ``rows`` for link failure; ``lines`` where they are known already."""
-    lines = lines or bank.lines(rows)
-    level, slope = bank._line(2, rows, lines)
-    middle, moving = bank._line(1, rows, lines)
-    brief, quickly = bank._line(0, rows, lines)
+def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
+    """Features of ``rows`` for link failure."""
+    near = np.zeros(len(rows)) if neighbours is None else neighbours.near(rows, lambda own: power_lost(bank, own))
+    block = bank.fetch(rows)
+    lines, narrow = block.wide()
+    (brief, middle, level), (quickly, moving, slope) = _lines(lines)
     outside = bank.context[rows].T
-    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
+    means, usual, noise = _short_means(block), _lastings(block), _noises(block)
     margin_base = usual[MARGIN]
     margin, quick = level[MARGIN], means[MARGIN]
-    near = np.zeros(len(rows)) if neighbours is None else neighbours.near(rows, lambda own: power_lost(bank, own))
     wide_link = (
         MARGIN_MOST - quick,
         MARGIN_MOST - np.fmin(quick, margin),
@@ -302,22 +314,19 @@ def link_ports(
         MARGIN_MOST - (middle[MARGIN] + SOON * moving[MARGIN]),
         MARGIN_MOST - (brief[MARGIN] + SOON * quickly[MARGIN]),
     )
-    return _pack(bank.link_features(rows), Mode.LINK_FAILURE, wide_link)
+    return _pack(narrow[: len(LINK_FEATURES)], Mode.LINK_FAILURE, wide_link)
 
 
-def congestion_ports(
-    bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None, lines: Line | None = None
-) -> Floats:
-    """Features of ``rows`` for congestion; ``lines`` where they are known already."""
-    lines = lines or bank.lines(rows)
-    level, slope = bank._line(2, rows, lines)
-    middle, moving = bank._line(1, rows, lines)
-    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
-    brief, quickly = bank._line(0, rows, lines)
-    mean = means[LOAD]
+def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
+    """Features of ``rows`` for congestion."""
     busy = np.zeros(len(rows))
     if neighbours is not None:
         busy = neighbours.near(rows, lambda own: np.nan_to_num(short_mean(bank, LOAD, own)))
+    block = bank.fetch(rows)
+    lines, narrow = block.wide()
+    (brief, middle, level), (quickly, moving, slope) = _lines(lines)
+    means, usual, noise = _short_means(block), _lastings(block), _noises(block)
+    mean = means[LOAD]
     room = np.log1p(bank.queue_limit[rows])
     queue, queue_long = means[QUEUE], level[QUEUE]
     wide_congestion = (
@@ -350,18 +359,15 @@ def congestion_ports(
         middle[QUEUE],
         queue_long,
     )
-    narrow = bank.congestion_features(rows)
-    return _pack(narrow, Mode.CONGESTION, wide_congestion)
+    return _pack(narrow[len(LINK_FEATURES) :], Mode.CONGESTION, wide_congestion)
 
 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
-    lines = bank.lines(rows)
-    narrow = bank.features(rows)
-    level, slope = bank._line(2, rows, lines)
-    middle, moving = bank._line(1, rows, lines)
-    means, usual, noise = _short_means(bank, rows), _lastings(bank, rows), _noises(bank, rows)
-    brief, quickly = bank._line(0, rows, lines)
+    block = bank.fetch(rows)
+    lines, narrow = block.wide()
+    (brief, middle, level), (quickly, moving, slope) = _lines(lines)
+    means, usual, noise = _short_means(block), _lastings(block), _noises(block)
     cpu, memory = means[CPU], level[MEMORY]
     columns = (
         cpu,
@@ -404,16 +410,18 @@ SCREEN: dict[Mode, tuple[str, ...]] = {
 }
 
 
-def screen_ports(bank: PortBank, rows: Rows = slice(None)) -> tuple[list[Floats], list[Floats]]:
-    """Columns of the screen for link failure and congestion, each (rows,), 0 where unknown."""
+def screen_ports(bank: PortBank, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+    """Columns of the screen for link failure and congestion, each (columns, rows), 0 where unknown."""
+    # Signals as rows; temperature is not among the columns.
     weight, total, origin = (pick_rows(bank.trend.state[k, :, : BIAS + 1], rows).T for k in (0, 3, 6))
     deep, recent = pick_rows(bank.deep.state[1], rows).T, pick_rows(bank.counters.state[3], rows).T
     limit = bank.queue_limit[rows]
-    mean = total / np.maximum(weight, 1e-9)
+    mean = np.maximum(weight, 1e-9)
+    np.divide(total, mean, out=mean)
     mean += origin
     known = weight > 0.0
     mean *= known
-    link, congestion = np.empty((7, len(limit))), np.empty((4, len(limit)))
+    link, congestion = np.empty((len(LINK_MOST), len(limit))), np.empty((len(CONGESTION_MOST), len(limit)))
     np.subtract(7.0, mean[MARGIN], out=link[0])
     np.subtract(deep[MARGIN], mean[MARGIN], out=link[1])
     link[:2] *= known[MARGIN]
@@ -425,14 +433,16 @@ def screen_ports(bank: PortBank, rows: Rows = slice(None)) -> tuple[list[Floats]
     link[6] = bank.context[rows, 1]
     np.subtract(mean[LOAD], 0.5, out=congestion[0])
     np.subtract(mean[LOAD], deep[LOAD], out=congestion[1])
-    room = np.fmax(np.log1p(limit), 1.0)
-    full = np.where(np.isnan(limit), mean[QUEUE] / 6.0, mean[QUEUE] / room)
-    np.subtract(full, QUEUE_CALM, out=congestion[2])
+    room = np.log1p(limit)
+    np.fmax(room, 1.0, out=room)
+    room[np.isnan(limit)] = 6.0
+    np.divide(mean[QUEUE], room, out=congestion[2])
+    congestion[2] -= QUEUE_CALM
     congestion[3] = recent[3]
     for columns, most in ((link, LINK_MOST), (congestion, CONGESTION_MOST)):
         np.maximum(columns, 0.0, out=columns)
         np.minimum(columns, most, out=columns)
-    return list(link), list(congestion)
+    return link, congestion
 
 
 def screen_devices(bank: DeviceBank, rows: Rows = slice(None)) -> list[Floats]:
