@@ -18,6 +18,8 @@ from control.inband.columns import PLACES, Flags, Floats, FlowColumns
 
 EARLIER = 1 << 31  # numbers count modulo 2^32: a step of more than half of it is one back
 ANEW_US = 1_000_000  # no report is this late: a sink's clock so far back is one that began again
+LEAST_FRAME, LARGEST_FRAME = 14, 65_535  # bytes: counts that do not fit together are not believed ...
+DOUBT = 3  # ... unless so many reports in a row say the like: then the memory began anew
 FASTER = 1.5  # than the slowest line on its way no flow is: what says so is not believed
 
 
@@ -59,6 +61,7 @@ class FlowTable:
         self._since_us = np.full(size, -1, dtype=np.int64)  # where the present window began; -1: nowhere yet
         self._packets = np.zeros(size, dtype=np.int64)  # ... and the counts then
         self._bytes = np.zeros(size, dtype=np.int64)
+        self._doubts = np.zeros(size, dtype=np.int64)
         self._free = list(range(size - 1, -1, -1))
 
     def rows(self, sender: Sequence[int], keys: Sequence[bytes]) -> NDArray[np.intp]:
@@ -121,11 +124,15 @@ class FlowTable:
         self.switches[rows] = np.where(columns.node[news] >= 0, switches[news], -1)
         share = self._shares[columns.number["flow_id"][news]]
         began = self._since_us[rows]
-        again |= (began < 0) | (time_us < began) | (volume < self._bytes[rows])
-        full = ~again & (time_us - began >= self._window_us)
+        again |= (began < 0) | (time_us < began)
+        count, grown = (packets - self._packets[rows]) & 0xFFFFFFFF, volume - self._bytes[rows]
+        odd = (volume < 0) | (~again & ((grown < LEAST_FRAME * count) | (grown > LARGEST_FRAME * count)))
+        self.counts.absurd += int(odd.sum())
+        self._doubts[rows] = np.where(odd, self._doubts[rows] + 1, 0)
+        again = (again & ~odd) | (odd & (volume >= 0) & (self._doubts[rows] >= DOUBT))
+        full = ~again & ~odd & (time_us - began >= self._window_us)
         elapsed_s = np.where(full, (time_us - began) / 1e6, 1.0)
-        bps = 8.0 * share * (volume - self._bytes[rows]) / elapsed_s
-        pps = share * ((packets - self._packets[rows]) & 0xFFFFFFFF) / elapsed_s
+        bps, pps = 8.0 * share * grown / elapsed_s, share * count / elapsed_s
         with np.errstate(invalid="ignore"):
             wild = full & (bps > FASTER * slowest_bps[news])
         self.counts.absurd += int(wild.sum())

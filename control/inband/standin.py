@@ -27,7 +27,13 @@ from control.inband.sight import Seen, Sight
 from ml.schema import DeviceSample, PortSample
 
 SLOW = 3.0  # intervals
-STEADY = 4  # intervals: a processor is as much busier as in the least of these, and its share is their mean
+STEADY, SMOOTH = (
+    4,
+    6,
+)  # intervals: a processor is as much busier as in the least of these; its share is the mean of these
+SETTLED = 8  # intervals: only then is a switch's best delay known; until it is, each better one looks like load
+LITTLE = 0.25  # packets, and
+BUSIER = 0.1  # share of the time, that are no news
 LONGEST = 20.0  # intervals between two calls that count: more is a clock that jumped
 REPORTED_S = 1.0  # port reports that tell a port's traffic come more often than that
 HELD = 2.5  # a reading is held for so many of the time between the two newest
@@ -59,8 +65,9 @@ class StandIn:
         self._backlog_s, self._backlog = np.full(switches, -np.inf), np.zeros(switches)
         self._cpu_s, self._cpu, self._cpu_gap_s = np.full(switches, -np.inf), np.zeros(switches), np.zeros(switches)
         self._lately = np.full((STEADY, switches), np.inf)  # how much busier, in the newest intervals with reports
-        self._shares = np.full((STEADY, switches), np.nan)
+        self._shares = np.full((SMOOTH, switches), np.nan)
         self._turn = np.zeros(switches, dtype=np.intp)
+        self._heard = np.zeros(switches, dtype=np.intp)  # intervals with reports
         self._busier_then = np.zeros(switches)  # when the processor was read
 
     def polled(self, sample: PortSample | DeviceSample, now_s: float) -> PortSample | DeviceSample:
@@ -162,12 +169,13 @@ class StandIn:
 
     def _busy(self, row: int, backlog: float, busier: float, now_s: float) -> float:
         """Share of its time that a switch whose processor is not read is busy."""
-        turn = self._turn[row] = (self._turn[row] + 1) % STEADY
-        self._lately[turn, row] = busier
+        turn = self._turn[row] = (self._turn[row] + 1) % (STEADY * SMOOTH)
+        self._lately[turn % STEADY, row] = max(0.0, busier - BUSIER)
+        backlog = max(0.0, backlog - LITTLE)
         share = self._busier(row)
         if now_s - self._cpu_s[row] <= HELD * self._cpu_gap_s[row]:
             share = float(self._cpu[row]) + max(0.0, share - float(self._busier_then[row]))
-        self._shares[turn, row] = min(1.0, max(backlog / (1.0 + backlog), share))
+        self._shares[turn % SMOOTH, row] = min(1.0, max(backlog / (1.0 + backlog), share))
         return float(np.nanmean(self._shares[:, row]))
 
     def devices(self, seen: Seen, now_s: float) -> list[DeviceSample]:
@@ -180,6 +188,9 @@ class StandIn:
         rate = (seen.passing_pps + others) / 1e6
         backlogs, busier = rate * seen.wait_us, rate * seen.least_wait_us
         for row in np.flatnonzero(~np.isnan(backlogs)).tolist():
+            self._heard[row] += 1
+            if self._heard[row] <= SETTLED:
+                continue
             backlog = float(backlogs[row])
             read = now_s - self._backlog_s[row] <= SLOW * self.interval_s
             shown = np.nan if read and backlog <= self._backlog[row] else backlog
@@ -196,3 +207,4 @@ class StandIn:
         """What reports told; readings stay, and so does the counter: the models' own start anew."""
         self._watched_bits[:] = self._watched_packets[:] = 0.0
         self._lately[:], self._shares[:], self._busier_then[:] = np.inf, np.nan, 0.0
+        self._heard[:] = 0

@@ -108,7 +108,7 @@ def test_backlog_is_what_the_queue_does_not_explain() -> None:
     """Little's law: 1,000 packets/s, of which every tenth carries telemetry, 20 ms longer than at best: 20 packets."""
     feed = Feed()
 
-    def at(number: int, wait_us: int, depth: int) -> DeviceSample:
+    def at(number: int, wait_us: int, depth: int) -> DeviceSample | None:
         queued_us = depth * 100 * 8 / 10
         feed.report(
             depths=(0, depth, 0),
@@ -117,18 +117,17 @@ def test_backlog_is_what_the_queue_does_not_explain() -> None:
             octets=1000 * number,
             time_us=int(NOW * 1e6) + 100_000 * number,
         )
-        found = feed.step()["s2"]
-        assert isinstance(found, DeviceSample)
+        found = feed.step().get("s2")
+        assert found is None or isinstance(found, DeviceSample)
         return found
 
-    assert at(0, 700, 0).backlog_packets == 0
-    for number in (1, 2):
-        calm = at(number, 700, 3)
-        assert calm.backlog_packets == pytest.approx(0.0, abs=0.3) and calm.cpu_utilization < 0.2
-    for number in range(3, 8):
+    for number in range(9):  # until its best is known, nothing is said
+        calm = at(number, 700, 3 if number > 1 else 0)
+    assert calm is not None and calm.backlog_packets == pytest.approx(0.0, abs=0.3) and calm.cpu_utilization < 0.1
+    for number in range(9, 20):
         loaded = at(number, 20_700, 0)
-        assert loaded.backlog_packets == pytest.approx(20.0)
-    assert loaded.cpu_utilization == pytest.approx(0.976, abs=0.01)
+    assert loaded is not None and loaded.backlog_packets == pytest.approx(20.0)
+    assert loaded.cpu_utilization == pytest.approx(1.0)
 
 
 def test_a_queue_of_a_line_of_unknown_rate_says_nothing_of_the_backlog() -> None:
