@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,6 +57,17 @@ def fade(experiment: Experiment, number: int) -> list[dict[str, Any]]:
     return found
 
 
+def spent(pid: int | None) -> tuple[float, int]:
+    """(processor seconds, changes of threads) of a process so far; those of threads that have ended are missing."""
+    seconds, switches = 0.0, 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # a thread that ends meanwhile
+            seconds += int((task / "schedstat").read_text().split()[0]) / 1e9
+            lines = (task / "status").read_text().splitlines()
+            switches += sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+    return seconds, switches
+
+
 def main() -> None:
     """Measure and write the record."""
     userns.ensure()
@@ -65,10 +77,12 @@ def main() -> None:
         TemporaryDirectory(prefix="shadowplane-bench-") as directory,
         session(load(TOPOLOGY), Path(directory)) as experiment,
     ):
+        began, before = time.monotonic(), spent(experiment.service.pid)
         for number in range(REPETITIONS):
             found = fade(experiment, number)
             missed += not found
             flips += found
+        took, after = time.monotonic() - began, spent(experiment.service.pid)
         lag = experiment.service.text("/metrics")
     total = [line["telemetry_ms"] for line in flips]
     where = f"{TOPOLOGY}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
@@ -83,6 +97,9 @@ def main() -> None:
         if values:
             note = f"p99 {quantile(values, 0.99):.2f} ms"
             figures.append(Result(f"of which {part}, p50", "ms", quantile(values, 0.5), "", "", len(values), note))
+    cores = (after[0] - before[0]) / took
+    figures.append(Result("control plane's processor time", "cores", cores, "", "", 1, "resets between fades included"))
+    figures.append(Result("control plane's changes of threads", "1/s", (after[1] - before[1]) / took))
     worst = next((line.split()[1] for line in lag.splitlines() if line.startswith("shadowplane_loop_lag_worst")), "0")
     figures.append(Result("event loop, longest stall", "ms", float(worst) * 1000, "", "", 1, "over the whole run"))
     write("decision", figures)

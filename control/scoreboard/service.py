@@ -86,6 +86,11 @@ class ServiceProcess:
             time.sleep(0.05)
         raise ServiceError(f"the control plane is not ready after {timeout_s:g} s: {waiting}; log: {self.log}")
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while it runs."""
+        return self._process.pid if self._process is not None else None
+
     def stop(self) -> None:
         """End it in order; SIGKILL if it does not. May be called twice."""
         self._http.close()
