@@ -18,10 +18,10 @@
 
 enum { LOOK = 20000, SLOTS = 4096 }; /* ns, as BREATH in loop.c; slots of the histogram, one microsecond each */
 
-/* In ns. `faulted`: pauses above the limit in which a page was touched for the first time; `preempted`: in which the
- * thread lost its processor. */
+/* In ns. Of pauses above the limit, `long_preempted`: in which the thread lost its processor (and found cold caches when it
+ * came back); `long_faulted`: of the others, in which a page was touched for the first time; `long_plain`: the rest. */
 struct pauses {
-    uint64_t count, longest, total, failed, faults, long_faulted, long_preempted;
+    uint64_t count, longest, total, failed, faults, long_preempted, long_faulted, long_plain;
     uint64_t histogram[SLOTS];
 };
 
@@ -66,10 +66,10 @@ static void pause_seen(struct pauses *out, uint64_t pause)
     out->histogram[pause / 1000 < SLOTS ? pause / 1000 : SLOTS - 1]++;
     out->longest = pause > out->longest ? pause : out->longest;
     out->faults += (uint64_t)(after.ru_minflt - s.before.ru_minflt);
-    if (pause > LIMIT) {
-        out->long_faulted += after.ru_minflt != s.before.ru_minflt;
-        out->long_preempted += after.ru_nivcsw != s.before.ru_nivcsw;
-    }
+    if (pause > LIMIT)
+        ++*(after.ru_nivcsw != s.before.ru_nivcsw   ? &out->long_preempted
+            : after.ru_minflt != s.before.ru_minflt ? &out->long_faulted
+                                                    : &out->long_plain);
 }
 
 /* A packet, when it is time. */
