@@ -9,6 +9,7 @@ from engine.api import Unsupported
 from engine.codegen_action import NO_VALUE, Actions
 from engine.codegen_expr import Expressions
 from engine.codegen_layout import Layout, comment, ctype, is_wide, literal, mask, octets
+from engine.codegen_valid import made_valid, possibly_valid, removes_nothing
 from engine.codegen_wide import constant, limbs
 from engine.ir_expr import refuse
 
@@ -120,6 +121,16 @@ class Parser:
         return out
 
     # -- states --------------------------------------------------------------------------------------------------
+
+    def _operations(self, state: ir.State, valid: set[int] | None) -> list[str]:
+        """C statements of a state; ``valid``: headers that may be when it begins."""
+        now = set(valid or ())
+        out: list[str] = []
+        for op in state.ops:
+            if not removes_nothing(op, now):
+                out += self._operation(op)
+            now |= made_valid(self.program, op)
+        return out
 
     def _operation(self, op: ir.ParserOp) -> list[str]:
         """C statements of one operation; what they look ahead at is checked to be there first."""
@@ -288,11 +299,12 @@ class Parser:
         if steps:
             out.append("    uint32_t steps = 0;")
         out.append("    " + self._goto(self.program.first_state))
+        valid = possibly_valid(self.program)
         for i in self._reachable():
             state = self.program.states[i]
             out.append(f"state_{i}:; {comment(state.name)}")
             try:
-                lines = [line for op in state.ops for line in self._operation(op)] + self._transitions(state)
+                lines = self._operations(state, valid[i]) + self._transitions(state)
             except Unsupported as error:
                 if state.source is None or ":" in str(error):
                     raise

@@ -309,6 +309,9 @@ static void sp_process(struct sp_switch *sw, uint32_t port, const uint8_t *frame
     cs->passes = 0;
     cs->jobs = NULL;
     cs->last_job = &cs->jobs;
+#ifdef SP_TRACE
+    memset(&c->phv, 0, sizeof c->phv); /* a trace shows fields before they are written, too */
+#endif
     if (SP_UNLIKELY(c->phv.cold_used)) /* two calls, so that each knows its length */
         memset(&c->phv, 0, offsetof(struct sp_phv, uncleared));
     else
