@@ -1,7 +1,8 @@
 """Flow reports by the thousand as columns: the members of many digests become arrays, with no object per report.
 
-Reading a member costs a tenth of a microsecond in Python; all else is numpy: the strings, whose leading zeros are
-left out, are shifted into fields of 16 bytes at once, and numbers are views of these.
+Reading 38 members costs 20 us a report in Python. So reports are taken as they are on the wire, and numpy goes through
+all of them at once: the strings, whose leading zeros are left out, come into fields of 16 bytes, and numbers are views
+of these.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ PLACES = MAX_HOPS + 1  # the sink's own, then the hops before it
 _NUMBERS = {"flow_id": 0, "seq": 2, "time_us": 3, "event": 4, "flags": 5, "hops": 6, "protocol": 7}
 _SINK_NODE, _SINK_IN, _SINK_OUT, _SINK_TIME, _SINK_LATENCY, _SINK_QUEUE = range(14, HEAD)
 _UNTOLD = 0xFFFFFFFF
+_TAG = 10  # field 1, length-delimited (protobuf encoding)
+_PLACE = np.arange(WIDTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,44 +54,47 @@ class FlowColumns:
 def read(waiting: Sequence[tuple[int, Sequence[Any]]]) -> tuple[FlowColumns, list[Any], int]:
     """(columns, the digests they are of, malformed ones left out) of the ``data`` of many ``p4.v1.DigestList``, each
     with the number of the switch that sent it."""
-    flat: list[bytes] = []
-    kept: list[Any] = []
-    sender: list[int] = []
-    malformed = 0
-    for switch, data in waiting:
-        for item in data:
-            members = [member.bitstring for member in item.struct.members]
-            if len(members) != MEMBERS:
-                malformed += 1
-                continue
-            flat += members
-            kept.append(item)
-            sender.append(switch)
-    lengths = np.fromiter(map(len, flat), dtype=np.int64, count=len(flat))
-    sound = (lengths.reshape(-1, MEMBERS) <= WIDTH).all(axis=1)
-    if not sound.all():
-        bad = np.flatnonzero(~sound).tolist()
-        malformed += len(bad)
-        for row in reversed(bad):
-            del flat[row * MEMBERS : (row + 1) * MEMBERS], kept[row], sender[row]
-        lengths = np.fromiter(map(len, flat), dtype=np.int64, count=len(flat))
-    found = _columns(np.array(sender, dtype=np.int64), flat, lengths)
-    fits = (found.number["hops"] <= MAX_HOPS) & (found.number["event"] <= max(FlowEvent))
-    if not fits.all():
-        malformed += int((~fits).sum())
-        pick = np.flatnonzero(fits)
-        return select(found, pick), [kept[row] for row in pick.tolist()], malformed
-    return found, kept, malformed
+    items = [item for _, data in waiting for item in data]
+    sender = np.repeat([switch for switch, _ in waiting], [len(data) for _, data in waiting]).astype(np.int64)
+    table, sound = _members([item.struct.SerializeToString() for item in items])
+    columns = _columns(sender, table)
+    sound &= (columns.number["hops"] <= MAX_HOPS) & (columns.number["event"] <= max(FlowEvent))
+    if sound.all():
+        return columns, items, 0
+    pick = np.flatnonzero(sound)
+    return select(columns, pick), [items[row] for row in pick.tolist()], len(items) - len(pick)
 
 
-def _columns(sender: Ints, flat: list[bytes], lengths: Ints) -> FlowColumns:
-    raw = np.frombuffer(b"".join(flat), dtype=np.uint8)
-    owner = np.repeat(np.arange(len(flat)), lengths)
-    table = np.zeros(len(flat) * WIDTH, dtype=np.uint8)
-    table[owner * WIDTH + WIDTH - np.cumsum(lengths)[owner] + np.arange(len(raw))] = raw  # right-aligned
+def _members(structs: Sequence[bytes]) -> tuple[NDArray[np.uint8], Flags]:
+    """Of ``P4StructLike`` messages on the wire: the members' strings, right-aligned, shape (reports, members,
+    :data:`WIDTH`), and which reports have all of them and none too wide.
+
+    Each member is a ``P4Data`` (tag 10 and length) with a bitstring (tag 10 and length): four bytes and its own. All
+    reports are gone through at once, member by member.
+    """
+    sizes = np.fromiter(map(len, structs), dtype=np.int64, count=len(structs))
+    wire = np.frombuffer(bytes(WIDTH) + b"".join(structs) + bytes(4 + WIDTH), dtype=np.uint8)
+    windows = np.lib.stride_tricks.sliding_window_view(wire, WIDTH)
+    ends = np.cumsum(sizes) + WIDTH
+    at = ends - sizes
+    table = np.zeros((len(structs), MEMBERS, WIDTH), dtype=np.uint8)
+    sound = np.ones(len(structs), dtype=bool)
+    for member in range(MEMBERS):
+        at = np.where(sound, at, 0)
+        size = wire[at + 3].astype(np.int64)
+        sound &= (wire[at] == _TAG) & (wire[at + 2] == _TAG) & (wire[at + 1] == size + 2) & (size <= WIDTH)
+        after = np.where(sound, at + 4 + size, WIDTH)
+        sound &= after <= ends
+        found = windows[np.where(sound, after, WIDTH) - WIDTH]
+        table[:, member] = np.where(WIDTH - size[:, None] <= _PLACE, found, 0)
+        at = after
+    return table, sound & (at == ends)
+
+
+def _columns(sender: Ints, table: NDArray[np.uint8]) -> FlowColumns:
     count = len(sender)
     first, last = FLOW_KEY
-    tuples = np.ascontiguousarray(table.reshape(count, -1)[:, first * WIDTH : last * WIDTH]).tobytes()
+    tuples = np.ascontiguousarray(table[:, first:last]).tobytes()
     size = (last - first) * WIDTH
     words = table.view(">u8").reshape(count, MEMBERS, 2).astype(np.uint64)
     low = words[:, :, 1].astype(np.int64)

@@ -1,8 +1,8 @@
 """Failures that in-band reports alone announce: digests as a lab's switches sent them, while nothing was polled.
 
-``data/*.digests.gz`` were recorded on the diamond (``congestion`` and ``overload`` of ``topo/faults``, seed 1; one packet
-in 10 with telemetry, reports at least each 50 ms, ``gnmi: off``): the time of the first lost packet as a double, then
-per ``DigestList`` the time of its arrival since the first packet (double), switch (one byte), length (two) and message.
+``data/*.digests.gz`` were recorded on the diamond (``congestion`` and ``overload`` of ``topo/faults``, seed 1; one
+packet in 10 with telemetry, reports at least each 50 ms, ``gnmi: off``): time of the first lost packet (double), then
+per ``DigestList`` the time of its arrival since the first packet (double), switch (one byte), length (two), message.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def test_a_second_trace_is_refused_while_the_first_is_watched(tmp_path: Path) ->
             return not thread.is_alive()
 
         eventually(traced, "a packet of the first trace")
-        with pytest.raises(EngineError, match="a trace is running already, with [0-9]+ packets to come"):
+        with pytest.raises(EngineError, match=r"a trace is running already, with [0-9]+ packets to come"):
             next(live(client, config, Filter(2, 1, 1e6)))
         first.close()  # whoever watched it went away in the middle
 
