@@ -44,6 +44,7 @@ from ml.wide import Neighbours
 from topo.spec import Endpoint, Link, Topology
 
 IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is
+FEW_NEWS = 8  # ports with news at a time: for so many, room is made beforehand
 MOST_PENDING = 8192  # samples kept for the next judgement before they are worked off anyway
 Pending: TypeAlias = tuple[int, float, tuple[float, ...]]  # row, time, inputs of the bank
 NOTHING_OUTSIDE = np.zeros(len(CONTEXT))
@@ -286,6 +287,8 @@ class HealthAnalyzer:
         features = {mode: model.features for mode, model in self.models.items()}
         self._drift = Drift(features, self.model_set.training.get("reference", {}))
         self._drift_due = -np.inf
+        self._ports.prepare(FEW_NEWS)
+        self._devices.prepare(1)
         self._joined = Ends(self._ports, len(self._ends), settings.stale_s)
         self._refused: dict[str, str] = {}  # elements whose newest sample was refused, at least in part
         self._notes = []

@@ -29,6 +29,7 @@ CONTEXT = ("rain_mm_per_h", "rain_fade_db", "gust_m_per_s", "alert_severity", "m
 DOUBT = (2.0, 5.0)  # standard errors that the slopes of the short and the long line must exceed
 BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
 BACK_SAMPLES = 3  # ... and this many in a row do mean it
+KEPT_SIZES = 2
 
 # What was wrong with a sample; bits of the result of learn_one.
 ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
@@ -156,35 +157,44 @@ class Bank:
         (rows, inputs). Returns the fault bits of each row."""
         time = np.broadcast_to(np.asarray(time_s, dtype=np.float64) / self.unit_s, (len(values),))
         self.touched[rows] = True
+        faults = np.zeros(len(values), dtype=np.int64)
         sane = np.abs(time) < FAR  # False for nan
-        bad = (values < self.LOW) | (values > self.HIGH)
-        back = sane & (time < self.newest[rows] - BACK)
-        late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
-        jumped = back & (late >= BACK_SAMPLES)
-        faults = np.where((bad.any(axis=-1) & (jumped | ~back)) | ~sane, ABSURD, 0)
-        if back.any():
+        back = time < self.newest[rows] - BACK
+        skipped = None
+        if np.count_nonzero(sane) < len(sane) or np.count_nonzero(back):
+            back &= sane
+            late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
+            jumped = back & (late >= BACK_SAMPLES)
+            faults |= np.where(sane, np.where(jumped, JUMPED, np.where(back, LATE, 0)), ABSURD)
             self.forget(np.arange(len(self.newest))[rows][jumped])
-            late = np.where(jumped, 0, late)
-            faults |= np.where(jumped, JUMPED, np.where(back, LATE, 0))
-        self._late[rows] = late
-        taken = sane & (jumped | ~back)
+            self._late[rows] = np.where(jumped, 0, late)
+            skipped = ~sane | (back & ~jumped)
+            time = np.where(skipped, 0.0, time)
+        else:
+            self._late[rows] = 0
         block = self._fetched(rows)
         raw = block.raw.T
         raw[:] = values
-        raw[bad | ~taken[:, None]] = np.nan
-        block.learn(np.where(taken, time, 0.0))
-        fresh = block.told.any(axis=0)
+        if skipped is not None:
+            raw[skipped] = np.nan
+        if block.absurd():
+            faults |= np.where(block.bad.any(axis=0), ABSURD, 0)
+        block.learn(time)
+        fresh = np.logical_or.reduce(block.told, axis=0)
         if self.season is not None:
-            self._learn_season(rows, np.where(taken, time, np.nan)[:, None], block)
+            self._learn_season(rows, time[:, None], block)
         if block is not self._whole:
             self.state[:, rows] = block.state
-        told = (self.TOLD & ~np.isnan(raw)).any(axis=-1)
-        faults |= np.where(told & ~fresh, LATE, 0)
-        self.newest[rows] = np.where(fresh, np.fmax(self.newest[rows], time), self.newest[rows])
+        if np.count_nonzero(fresh) < len(fresh):
+            faults |= np.where((self.TOLD & ~np.isnan(raw)).any(axis=-1) & ~fresh, LATE, 0)
+            time = np.where(fresh, time, -np.inf)
+        self.newest[rows] = np.maximum(self.newest[rows], time)
         self.samples[rows] += fresh
-        resets = block.resets.sum(axis=0)
-        faults |= np.where(resets != self._resets[rows], RESET, 0)
-        self._resets[rows] = resets
+        resets = np.add.reduce(block.resets, axis=0)
+        known = self._resets[rows]
+        if not np.array_equal(resets, known):
+            faults |= np.where(resets != known, RESET, 0)
+            self._resets[rows] = resets
         return faults
 
     def _learn_season(self, pick: int | Rows, time: Value, block: Block) -> None:
@@ -193,12 +203,13 @@ class Bank:
         self.season.learn(pick, time, np.where(block.told[which], block.values[which], np.nan).T)
 
     def _block(self, count: int) -> Block:
-        """Room for so many rows; kept while they are few."""
+        """Room for so many rows. It is kept while they are few, of many that of the latest :data:`KEPT_SIZES`."""
         found = self._blocks.get(count)
         if found is None:
-            found = Block(self, np.zeros((len(self.state), count)))
-            if count <= FEW:
-                self._blocks[count] = found
+            large = [size for size in self._blocks if size > FEW]
+            if count > FEW and len(large) >= KEPT_SIZES:
+                del self._blocks[large[0]]
+            found = self._blocks[count] = Block(self, np.zeros((len(self.state), count)))
         return found
 
     def _fetched(self, rows: Rows) -> Block:
@@ -212,6 +223,11 @@ class Bank:
         block = self._block(len(rows))
         self.state.take(rows, axis=1, out=block.state, mode="clip")
         return block
+
+    def prepare(self, most: int) -> None:
+        """Make the room that up to ``most`` rows at a time need now, and not with the first sample."""
+        for count in range(1, min(most, len(self.newest), FEW) + 1):
+            self._block(count).features()
 
     def forget(self, rows: int | Rows = slice(None)) -> None:
         self.state[:, rows] = self._first if isinstance(rows, int | np.integer) else self._first[:, None]

@@ -34,7 +34,7 @@ def telemetry(rng: np.random.Generator, bank: type[Bank], rows: int, i: int) -> 
 
 @pytest.mark.parametrize("profile", list(PROFILES))
 @pytest.mark.parametrize("kind", [PortBank, DeviceBank])
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 9_999))
 def test_one_some_and_all_rows_are_learned_to_the_same_bits(kind: type[Bank], profile: str, seed: int) -> None:
     life = PROFILES[profile]
