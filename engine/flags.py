@@ -105,6 +105,23 @@ def program_name() -> str:
     return "python -m engine" if Path(sys.argv[0]).name == "__main__.py" else "shadowplane switch"
 
 
+class _Version(argparse.Action):
+    """Prints the installed package's version; read when asked for, since it takes a while."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: Any, **_more: Any) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("shadowplane")
+        except PackageNotFoundError:
+            found = "not installed as a package"
+        print(f"{parser.prog}: {found}")
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -139,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-port-count", metavar="N", help="ignored: 511 ports")
     add("--priority-queues", metavar="N", help="ignored: each port has 8 strict-priority queues")
     add("--dump-packet-data", metavar="N", help="ignored")
+    add("--debugger", nargs="?", metavar="ADDR", help="ignored: see `shadowplane switch trace`")
+    add("--disable-swap", action="store_true", help="ignored: controllers may always push a program")
+    add("-v", "--version", action=_Version, help="print the version and end")
     add("--control-socket", metavar="PATH", help="Unix socket of the data plane; a running one there is taken over")
     add("--cpu-port", type=int, default=510, metavar="N", help="packet-in and packet-out port (default 510)")
     add("--drop-port", type=int, default=DROP_PORT, metavar="N", help="must be 511")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_defaults_bind_to_loopback() -> None:
     assert settings.tls is None and settings.cpu_port == 510
     assert parse(["--grpc-server-addr", ":1234"]).address == "127.0.0.1:1234"
     assert parse(["--grpc-server-addr", "0.0.0.0:1234"]).address == "0.0.0.0:1234"
+
+
+@pytest.mark.parametrize("flag", ["-v", "--version"])
+def test_the_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([flag])
+    assert caught.value.code == 0
+    assert version("shadowplane") in capsys.readouterr().out
+
+
+def test_flags_of_bmv2_that_mean_nothing_here() -> None:
+    ignored = "--debugger --disable-swap --nanolog ipc:///x --log-flush --max-port-count 7 --dump-packet-data 9"
+    assert parse(f"--no-p4 {ignored}".split()) == parse(["--no-p4"])
 
 
 def test_pcap_with_and_without_directory(tmp_path: Path) -> None:
