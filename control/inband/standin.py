@@ -35,7 +35,7 @@ SETTLED = 8  # intervals: only then is a switch's best delay known; until it is,
 LITTLE = 0.25  # packets, and
 BUSIER = 0.1  # share of the time, that are no news
 LONGEST = 20.0  # intervals between two calls that count: more is a clock that jumped
-REPORTED_S = 1.0  # port reports that tell a port's traffic come more often than that
+REPORTED_S = 10.0  # port reports that tell a port's traffic come far more often, also on a busy machine
 HELD = 2.5  # a reading is held for so many of the time between the two newest
 
 
