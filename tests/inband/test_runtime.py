@@ -142,6 +142,31 @@ def test_configuration_file(tmp_path: Path) -> None:
     file.write_text("inband:\n  one_in: 3\n  export: 127.0.0.1:32766\n")
     found = inventory.load(file).inband
     assert found is not None and (found.one_in, found.collector()) == (3, ("127.0.0.1", 32766))
+    file.write_text("gnmi: off\n")
+    assert inventory.load(file).gnmi is False and inventory.Config().gnmi is True
     file.write_text("inband:\n  one_inn: 3\n")
     with pytest.raises(InputError, match="one_inn"):
         inventory.load(file)
+
+
+def test_without_polling_port_reports_tell_the_traffic_and_reports_what_packets_met(tmp_path: Path) -> None:
+    from control.service import Service
+    from control.settings import Settings
+    from control.telemetry import SWITCHED_OFF
+
+    file = tmp_path / "c.yaml"
+    file.write_text("gnmi: off\ninband: {interval_ms: 20}\n")
+    service = Service(TOPOLOGY, Settings(config=file))
+
+    async def run() -> None:
+        task = asyncio.create_task(service.run())
+        while any(source.state != SWITCHED_OFF for source in service.sources.values()):
+            assert not task.done()
+            await asyncio.sleep(0.01)
+        assert not any(item.get_name().startswith("gnmi") for item in asyncio.all_tasks())
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert service.silent_on_gnmi() == {switch.name for switch in TOPOLOGY.switches}
+    assert service.inband is not None and service.inband.interval_s == 0.02

@@ -8,6 +8,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from finsy import P4Schema
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from control.history.reader import Query, Reader
 from control.history.writer import Writer
 from control.inband.runtime import InbandConfig, InbandTelemetry
+from control.intake import Columns
 from control.pha import HealthAnalyzer
 from control.recorder import Recorder
 from ml.schema import DeviceSample, Mode, PortSample
@@ -261,6 +263,21 @@ def test_a_slow_reading_is_filled_up_and_what_nobody_watches_goes_on() -> None:
     more = loaded(feed, 1.0, 4e6, lambda now: (now - NOW) * 6e6 / 8)
     assert not feed.inband.standin.standing[feed.inband.domain.row[port(RATED, "s2", "s4")]]
     assert min(rates(found + more)[2:]) > 0 and rates(more)[-1] == pytest.approx(6e6, rel=0.02)
+
+
+def test_port_reports_that_tell_traffic_go_before() -> None:
+    feed, name = Feed(), port(RATED, "s2", "s4")
+    row = feed.inband.domain.row[name]
+    rows = np.array([row])
+
+    def told(bytes_: float) -> None:
+        feed.inband.told(Columns(rows, np.array([feed.now]), {"tx_bytes_total": np.array([bytes_])}), feed.now)
+
+    told(1000.0)
+    assert all(isnan(sample.tx_bytes_total) for sample in loaded(feed, 1.0, 4e6))
+    told(np.nan)
+    assert all(isnan(sample.tx_bytes_total) for sample in loaded(feed, 1.0, 4e6))
+    assert rates(loaded(feed, 15.0, 4e6))[-1] == pytest.approx(4e6, rel=0.02), "they fell silent"
 
 
 def test_the_larger_maximum_counts() -> None:
