@@ -7,7 +7,7 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,8 +16,11 @@ from engine.flags import UsageError, default_socket
 from engine.trace_events import Step
 
 DEFAULT_ADDRESS = "127.0.0.1:9559"
+TOOLS = ("trace", "stats", "queue")
+Known = Mapping[str, Path]  # control sockets of switches that lie elsewhere than usual, by name or address
 _TRACE_EXAMPLES = """examples:
   shadowplane switch trace 127.0.0.1:9559 --port 1 --count 20
+  shadowplane switch trace s2 --port 1          a switch of the running lab
   shadowplane switch trace build/run/s1.sock --output json
   shadowplane switch trace prog.json --packet ffffffffffff00000000000108060001 --port 1
   shadowplane switch trace prog.json --pcap s1-eth1_in.pcap --entries s1-runtime.json
@@ -49,23 +52,28 @@ def _parser(name: str, description: str, examples: str) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    target = f"P4Runtime address or control socket of a running switch (default {DEFAULT_ADDRESS})"
+    target = f"P4Runtime address, control socket or (in a lab) name of a running switch (default {DEFAULT_ADDRESS})"
     parser.add_argument("target", nargs="?", default=DEFAULT_ADDRESS, metavar="TARGET", help=target)
     parser.add_argument("--output", choices=("table", "json"), default="table", help="for people or for programs")
     return parser
 
 
-def control_socket(target: str) -> Path:
-    """The control socket of a switch given by its address or by the socket itself; UsageError when there is none."""
+def control_socket(target: str, known: Known) -> Path:
+    """The control socket of a switch given by its address, by the socket itself, or as ``known`` has it.
+
+    UsageError when there is none.
+    """
     path = Path(target)
     if not path.exists() and ":" in target:
         path = default_socket(target)
+    if not path.is_socket():
+        path = known.get(target, path)
     if not path.is_socket():
         raise UsageError(f"{target}: no switch is running there (no control socket {path})")
     return path
 
 
-def trace(arguments: Sequence[str]) -> int:
+def trace(arguments: Sequence[str], known: Known) -> int:
     """Print the way of packets through a program."""
     parser = _parser(
         "trace",
@@ -86,7 +94,7 @@ def trace(arguments: Sequence[str]) -> int:
     offline = found.target.endswith(".json")
     if (found.packet or found.pcap or found.entries) and not offline:
         raise UsageError("--packet, --pcap and --entries need a program (TARGET ending in .json)")
-    packets = _offline(found) if offline else _live(found)
+    packets = _offline(found) if offline else _live(found, known)
     for number, (when, steps) in enumerate(packets):
         _print(steps, when, number, json_=found.output == "json", colour=colour)
     return 0
@@ -127,14 +135,14 @@ def _offline(found: argparse.Namespace) -> Iterator[tuple[int | None, list[Step]
         yield when, tracer.packet(port, frame, when)
 
 
-def _live(found: argparse.Namespace) -> Iterator[tuple[int | None, list[Step]]]:
+def _live(found: argparse.Namespace, known: Known) -> Iterator[tuple[int | None, list[Step]]]:
     from engine.dataplane import Client
     from engine.flags import Filter
     from engine.tracing import live, running_config
 
     if not 1 <= found.count <= 1_000_000 or not 0 < found.per_second <= 1e6:
         raise UsageError("--count is not within 1..1000000, or --per-second not within 0..1000000")
-    with Client(control_socket(found.target)) as client:
+    with Client(control_socket(found.target, known)) as client:
         config = running_config(client)
         yield from live(client, config, Filter(found.port, found.count, found.per_second))
 
@@ -159,7 +167,7 @@ def read_pcap(path: Path) -> Iterator[tuple[int, bytes]]:
         at += 16 + size
 
 
-def stats(arguments: Sequence[str]) -> int:
+def stats(arguments: Sequence[str], known: Known) -> int:
     """Print statistics of a running switch."""
     parser = _parser("stats", "Statistics of a running switch.", _STATS_EXAMPLES)
     parser.add_argument("--watch", action="store_true", help="again and again, with rates, until Ctrl-C")
@@ -170,7 +178,7 @@ def stats(arguments: Sequence[str]) -> int:
     from engine.dataplane import Client
     from engine.stats import rates, render, snapshot
 
-    with Client(control_socket(found.target)) as client:
+    with Client(control_socket(found.target, known)) as client:
         before = snapshot(client)
         if not found.watch:
             print(json.dumps(before) if found.output == "json" else render(before))
@@ -188,7 +196,7 @@ def stats(arguments: Sequence[str]) -> int:
             before = now
 
 
-def queue(arguments: Sequence[str]) -> int:
+def queue(arguments: Sequence[str], known: Known) -> int:
     """Set rates and depths of a running switch's queues; without settings show them."""
     parser = _parser(
         "queue",
@@ -212,7 +220,7 @@ def queue(arguments: Sequence[str]) -> int:
     from engine.dataplane import Client
     from engine.stats import render_queues, snapshot
 
-    with Client(control_socket(found.target)) as client:
+    with Client(control_socket(found.target, known)) as client:
         if any(value is not None for value in given.values()):
             client.queue(found.port, found.priority, **given)
         rows = [
@@ -225,10 +233,10 @@ def queue(arguments: Sequence[str]) -> int:
     return 0
 
 
-def main(name: str, arguments: Sequence[str]) -> int:
-    """Run one of the tools; 2 and one line on standard error for anything that the user has to change."""
+def main(name: str, arguments: Sequence[str], known: Known | None = None) -> int:
+    """Run one of :data:`TOOLS`; 2 and one line on standard error for anything that the user has to change."""
     try:
-        return {"trace": trace, "stats": stats, "queue": queue}[name](arguments)
+        return {"trace": trace, "stats": stats, "queue": queue}[name](arguments, known or {})
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # piped into head

@@ -138,8 +138,24 @@ def lab(
 )
 def switch(context: typer.Context) -> None:
     """One embedded switch; takes simple_switch_grpc's flags (see `shadowplane switch --help`)."""
+    from engine.tools import TOOLS
+    from engine.tools import main as tool
+
+    if context.args and context.args[0] in TOOLS:
+        raise typer.Exit(tool(context.args[0], context.args[1:], lab_sockets()))
     command = [sys.executable, "-m", "engine", *context.args]
     root = str(Path(__file__).resolve().parent.parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     sys.stdout.flush()
     os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+
+
+def lab_sockets() -> dict[str, Path]:
+    """Control sockets of the newest running lab's switches, by name and by P4Runtime address; empty without a lab."""
+    from topo import marks
+
+    labs = marks.running()
+    if not labs:
+        return {}
+    named = dict(zip(labs[-1].grpc, map(Path, labs[-1].sockets), strict=True))
+    return named | {address: named[name] for name, address in labs[-1].grpc.items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import struct
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from engine.flags import Filter, UsageError, parse
 from engine.library import TRACED, Switch, compile_program
 from engine.stats import rates, snapshot
 from engine.stats import render as render_stats
-from engine.tools import main, read_pcap
+from engine.tools import control_socket, main, read_pcap
 from engine.trace_events import Value
 from engine.trace_text import as_json, place, render, shown
 from engine.tracing import OfflineTrace, live
@@ -311,3 +313,27 @@ def test_a_disabled_port_is_down(tmp_path: Path) -> None:
         client.enable_ports({1: True})
         built.host[1].send(numbered(3))
         assert built.host[2].receive()
+
+
+def test_a_switch_of_a_lab_is_found_by_name_and_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `shadowplane switch trace`, `stats` and `queue` take beside a running lab."""
+    from control.commands.run import lab_sockets
+    from topo import marks
+
+    monkeypatch.setattr(marks, "state_dir", lambda: tmp_path)
+    assert lab_sockets() == {}
+    path = tmp_path / "s1.sock"
+    grpc_address = {"s1": "127.0.0.1:59", "s2": "127.0.0.1:60"}
+    sockets = (str(path), str(tmp_path / "s2.sock"))
+    marks.register(marks.LabEntry(marks.new_id(), os.getpid(), "t", "engine", str(tmp_path), sockets, grpc_address))
+    known = lab_sockets()
+    other = tmp_path / "s2.sock"
+    assert known == {"s1": path, "127.0.0.1:59": path, "s2": other, "127.0.0.1:60": other}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert control_socket("s1", known) == control_socket("127.0.0.1:59", known) == path
+        assert control_socket(str(path), {}) == path
+    assert main("stats", ["s2"], known) == 2
+    assert "s2: no switch is running there" in capsys.readouterr().err
