@@ -172,25 +172,28 @@ class Bank:
             time = np.where(skipped, 0.0, time)
         else:
             self._late[rows] = 0
-        block = self._fetched(rows)
-        raw = block.raw.T
+        block, count = self._roomy(rows), len(values)
+        block.raw[:, count:] = np.nan
+        raw = block.raw[:, :count].T
         raw[:] = values
         if skipped is not None:
             raw[skipped] = np.nan
         if block.absurd():
-            faults |= np.where(block.bad.any(axis=0), ABSURD, 0)
-        block.learn(time)
-        fresh = np.logical_or.reduce(block.told, axis=0)
+            faults |= np.where(block.bad[:, :count].any(axis=0), ABSURD, 0)
+        when = np.zeros(block.rows)
+        when[:count] = time
+        block.learn(when)
+        fresh = np.logical_or.reduce(block.told[:, :count], axis=0)
         if self.season is not None:
             self._learn_season(rows, time[:, None], block)
         if block is not self._whole:
-            self.state[:, rows] = block.state
+            self.state[:, rows] = block.state[:, :count]
         if np.count_nonzero(fresh) < len(fresh):
             faults |= np.where((self.TOLD & ~np.isnan(raw)).any(axis=-1) & ~fresh, LATE, 0)
             time = np.where(fresh, time, -np.inf)
         self.newest[rows] = np.maximum(self.newest[rows], time)
         self.samples[rows] += fresh
-        resets = np.add.reduce(block.resets, axis=0)
+        resets = np.add.reduce(block.resets[:, :count], axis=0)
         known = self._resets[rows]
         if not np.array_equal(resets, known):
             faults |= np.where(resets != known, RESET, 0)
@@ -199,8 +202,9 @@ class Bank:
 
     def _learn_season(self, pick: int | Rows, time: Value, block: Block) -> None:
         assert self.season is not None
-        which = list(self.SEASONAL)
-        self.season.learn(pick, time, np.where(block.told[which], block.values[which], np.nan).T)
+        which, count = list(self.SEASONAL), np.size(time)
+        values = np.where(block.told[which, :count], block.values[which, :count], np.nan)
+        self.season.learn(pick, time, values.T)
 
     def _block(self, count: int) -> Block:
         """Room for so many rows. It is kept while they are few, of many that of the latest :data:`KEPT_SIZES`."""
@@ -211,6 +215,16 @@ class Bank:
                 del self._blocks[large[0]]
             found = self._blocks[count] = Block(self, np.zeros((len(self.state), count)))
         return found
+
+    def _roomy(self, rows: Rows) -> Block:
+        """As :meth:`_fetched`, in a block that may have room for more: batches of telemetry are of all sizes, and new
+        room costs more than to learn nothing in the rows that are too many."""
+        count = len(self.newest) if isinstance(rows, slice) else len(rows)
+        if isinstance(rows, slice) or count <= FEW:
+            return self._fetched(rows)
+        block = self._block(1 << (count - 1).bit_length())
+        block.state[:, :count] = self.state.take(rows, axis=1, mode="clip")
+        return block
 
     def _fetched(self, rows: Rows) -> Block:
         """A block with the state of ``rows`` in it; the bank's own state for all of them."""

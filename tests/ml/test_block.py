@@ -123,3 +123,16 @@ def test_models_together_say_what_they_say_alone(seed: int, rows: int) -> None:
     found = together(np.concatenate(xs))
     for model, x, p in zip(models, xs, found, strict=True):
         np.testing.assert_allclose(p, model.probability(x.T), rtol=1e-12)
+
+
+def test_many_rows_in_a_room_that_is_larger_are_learned_to_the_same_bits() -> None:
+    rng = np.random.default_rng(8)
+    single, some = PortBank(2 * FEW, 60.0), PortBank(2 * FEW, 60.0)  # with seasons
+    for i in range(25):
+        rows = np.sort(rng.permutation(2 * FEW)[: FEW + 1 + i])
+        values = telemetry(rng, PortBank, len(rows), i)
+        one = [single.learn_one(int(row), 20.0 * i, v.tolist()) for row, v in zip(rows, values, strict=True)]
+        assert one == some.learn_many(rows, 20.0 * i, values).tolist()
+    np.testing.assert_array_equal(some.state, single.state)
+    assert some.season is not None and single.season is not None
+    np.testing.assert_array_equal(some.season.total, single.season.total)
