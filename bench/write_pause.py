@@ -386,7 +386,12 @@ def stream(made: Cables, client: Client, compiled: CompiledProgram) -> list[Resu
             spans[False].append((done, 2 * done - began))
 
     requests = {"insert": messages(routes(names, INSERT, MILLION)), "delete": messages(routes(names, DELETE, MILLION))}
-    sent, times = transit(made, 20, lambda: [send_all(*item) for item in requests.items()] and None)
+
+    def write() -> None:
+        for what, which in requests.items():
+            send_all(what, which)
+
+    sent, times = transit(made, 20, write)
     results, late, count = [], {}, {}
     for writing, what in ((False, "between writes"), (True, "while a million prefixes are written and deleted")):
         inside = np.zeros(len(sent), dtype=bool)
@@ -405,9 +410,9 @@ def stream(made: Cables, client: Client, compiled: CompiledProgram) -> list[Resu
     client.hello()
     pauses, loads = [], []
     for _ in range(10):
-        began = time.monotonic()
+        loading = time.monotonic()
         client.load(compiled.path)
-        loads.append((time.monotonic() - began) * 1e3)
+        loads.append((time.monotonic() - loading) * 1e3)
         pauses.append(client.hello()["statistics"]["longest_pause_us"])
         client.command(Command.TABLE_WRITE, messages(routes(names, INSERT, 20_000))[0])
     notes = f"longest of all {max(pauses):.0f} us"
