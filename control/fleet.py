@@ -143,6 +143,8 @@ class Fleet:
         except asyncio.CancelledError:
             for task in tasks.values():
                 task.cancel()
+            for flip in begun.values():
+                flip.end()
             raise
         for name, task in tasks.items():
             if task in waiting:

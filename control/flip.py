@@ -116,19 +116,20 @@ class Turn:
 class Begun:
     """A flip on its way by the short way: :meth:`done` once its answer is here, :meth:`rest` to wait for it.
 
-    It keeps the transport's turn; whoever has one must end it by one of the two.
+    It keeps the transport's turn; whoever has one must end it by one of the two, or by :meth:`end`.
     """
 
     def __init__(self, transport: RegisterTransport, bits: Mapping[int, int], call: Call) -> None:
         self.call = call
         self._transport = transport
         self._bits = bits
+        self._ended = False
 
     def done(self) -> FlipResult | None:
         """The result, if the switch has confirmed."""
         if not self.call.ok:
             return None
-        self._transport.turn.release()
+        self.end()
         return self._transport.result(self.call)
 
     async def rest(self) -> FlipResult:
@@ -142,7 +143,13 @@ class Begun:
                 raise FlipTimeout(f"no answer in time: {transport.timeout_s:g} s") from None
             return transport.result(self.call) if done else await transport.usual_way(self._bits)
         finally:
-            transport.turn.release()
+            self.end()
+
+    def end(self) -> None:
+        """Give the turn back; whoever is cancelled before :meth:`rest` must."""
+        if not self._ended:
+            self._ended = True
+            self._transport.turn.release()
 
 
 class RegisterTransport:

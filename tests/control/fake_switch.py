@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+import random
 import socket
 import struct
 import threading
@@ -28,15 +29,15 @@ _WORDS = {
 
 
 def free_base() -> int:
-    """The start of four free ports in a row."""
-    for base in range(26000, 26990, 10):
+    """The start of four free ports in a row; by chance, so that test runs side by side do not get the same."""
+    for base in random.sample(range(20_000, 30_000, 10), 200):
         try:
             for number in range(1, 5):
                 socket.create_server(("127.0.0.1", base + number)).close()
         except OSError:
             continue
         return base
-    raise RuntimeError("no free ports between 26000 and 27000")
+    raise RuntimeError("no free ports between 20000 and 30000")
 
 
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):

@@ -326,6 +326,30 @@ def test_a_lost_connection_costs_no_flip_and_is_opened_again(fakes: dict[str, Fa
     asyncio.run(scenario())
 
 
+def test_a_flip_that_is_cancelled_leaves_the_turn_to_others(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        fake = fakes["s1"]
+        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
+        transport = transport_to(fake, program)
+        assert await transport.open()
+        fake.go_on.clear()
+        begun = transport.begin({1: 1})
+        assert begun is not None and begun.done() is None
+        waiting = asyncio.create_task(begun.rest())
+        waiting.cancel()  # before it has begun
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert transport.begin({1: 0}) is None
+        begun.end()
+        begun.end()  # no other's turn
+        following = transport.begin({1: 0})
+        assert following is not None and transport.begin({1: 1}) is None
+        fake.go_on.set()
+        assert (await following.rest()).confirmed
+        transport.close()
+
+    asyncio.run(scenario())
+
+
 def test_turns_go_in_order_and_survive_a_cancellation() -> None:
     async def scenario() -> None:
         turn, order = Turn(), []
