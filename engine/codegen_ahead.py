@@ -66,15 +66,19 @@ class Ahead:
 
     def _leading(self, headers: set[int]) -> dict[int, set[int]]:
         """Per header, the states from which a state that extracts it can be reached, itself included."""
-        states = self.program.states
+        before: dict[int, set[int]] = {}
+        for i, state in enumerate(self.program.states):
+            for transition in state.transitions:
+                if transition.next is not None:
+                    before.setdefault(transition.next, set()).add(i)
         out: dict[int, set[int]] = {}
         for header in headers:
-            found = {i for i, state in enumerate(states) if header in self._extracted(state)}
-            while True:
-                more = {i for i, s in enumerate(states) if any(t.next in found for t in s.transitions)} - found
-                if not more:
-                    break
+            found = {i for i, state in enumerate(self.program.states) if header in self._extracted(state)}
+            pending = list(found)
+            while pending:
+                more = before.get(pending.pop(), set()) - found
                 found |= more
+                pending += more
             out[header] = found
         return out
 
