@@ -70,6 +70,7 @@ class Bank:
     FLOOR: ClassVar[Floats]  # smallest sigma of each signal that is believed
     JUMP: ClassVar[tuple[float, ...]]  # a larger change between two samples is a jump, no trend ...
     JUMP_RATE: ClassVar[tuple[float, ...]]  # ... plus this per unit of time between them
+    LATE_JUMP: ClassVar[tuple[float, ...]]  # JUMP where samples take seconds: a late stamp must not look like one
     SEASONAL: ClassVar[tuple[int, ...]]  # signals that people's days shape
     HELD: ClassVar[Mapping[str, float]]  # settings that are kept until told anew, with what they are before that
 
@@ -88,7 +89,8 @@ class Bank:
         self.last_told, self.short_weights, self.counters_seen = own.last, own.trend[0, 0], own.counters[0]
         self._first = self.state[:, 0].copy()  # of a row that never had a sample
         lines = [taus.quick] * signals + [taus.slow] * signals + [taus.long] * signals
-        self.trend = Trend(1, 3 * signals, tau=lines, jump=self.JUMP * 3, jump_rate=self.JUMP_RATE * 3)
+        jump = self.JUMP if unit_s < DAYLESS_S else self.LATE_JUMP
+        self.trend = Trend(1, 3 * signals, tau=lines, jump=jump * 3, jump_rate=self.JUMP_RATE * 3)
         self.levels = RobustLevel(1, 2 * signals, tau=[taus.base] * signals + [taus.deep] * signals)
         self.cusum = Cusum(1, signals)
         self.spread = Variance(1, signals, tau=taus.slow)

@@ -6,6 +6,9 @@ calibration [1] fitted on later data: ``logit p' = a ln p - b ln(1 - p) + c`` wi
 order round. Trees are monotone in every feature that says "worse" (LightGBM's constraints), so worse telemetry
 never lowers a probability.
 
+Beside the hazards stands one more ensemble, the *flip*: not when, but whether it is already settled. It is asked which
+states only those reach that fail, so a flip neither waits for a minute that cannot be told nor goes for what may stop.
+
 A reason's weight is what its signal adds to the log odds: the mean of what is lost when it alone were well, and of
 what it alone would bring (the two ends of Shapley's average [2]).
 
@@ -28,8 +31,9 @@ from ml.schema import Mode
 from ml.trees import Forest, TreesError, parse
 from ml.wide import WIDE, wide_digest
 
-FORMAT = 2
+FORMAT = 3
 TINY = 1e-9
+FLIP_FROM = 0.1  # probability within the last horizon below which no flip is considered
 Beta = tuple[float, float, float]
 Betas = tuple[Floats, Floats, Floats]  # several, each array (edges, 1)
 
@@ -58,14 +62,16 @@ def corrected(p: Floats, beta: Beta | Betas) -> Floats:
 
 @dataclass(frozen=True)
 class BoostedModel:
-    """``texts``: one LightGBM text model per interval; ``calibration``: one correction per edge."""
+    """``texts``: one LightGBM text model per interval; ``calibration``: one correction per edge; ``flip``: the text
+    model of the flip score (empty: flips are decided on the probability)."""
 
     mode: Mode
     edges: tuple[float, ...]
     texts: tuple[str, ...]
     calibration: tuple[Beta, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
-    _forest: Forest = field(init=False, repr=False, compare=False)  # made of ``texts``
+    flip: str = ""
+    _forest: Forest = field(init=False, repr=False, compare=False)  # made of ``texts`` and ``flip``
     _betas: Betas = field(init=False, repr=False, compare=False)  # ``calibration`` as columns
 
     def __post_init__(self) -> None:
@@ -78,7 +84,7 @@ class BoostedModel:
                 raise ModelError(f"{self.mode} model: a calibration that turns the order round")
         names = [f.name for f in self.features]
         try:
-            forest = Forest([parse(text, names) for text in self.texts])
+            forest = Forest([parse(text, names) for text in (*self.texts, self.flip) if text])
         except TreesError as error:
             raise ModelError(f"{self.mode} model: {error}") from error
         object.__setattr__(self, "_forest", forest)
@@ -95,19 +101,32 @@ class BoostedModel:
 
     def raw(self, x: Floats) -> Floats:
         """Uncalibrated probabilities of failing until each edge, shape (edges, rows)."""
-        hazard = expit(self._forest(x))
-        survival = np.cumprod(1.0 - hazard, axis=0)
-        return np.asarray(1.0 - survival, dtype=np.float64)
+        return self._failed(self._forest(x))
 
     def probabilities(self, x: Floats) -> Floats:
         """Calibrated probabilities until each edge, shape (edges, rows): a longer horizon is never less probable."""
-        each = corrected(self.raw(x), self._betas)
-        return np.asarray(np.maximum.accumulate(each, axis=0), dtype=np.float64)
+        return self._calibrated(self._forest(x))
 
     def probability(self, x: Floats) -> Floats:
         """Calibrated probability of failing within :attr:`horizon`, shape (rows,)."""
         last: Floats = self.probabilities(x)[-1]
         return last
+
+    def judge(self, x: Floats) -> tuple[Floats, Floats]:
+        """(:meth:`probability`, flip score within 0..1), each (rows,), from one pass over all trees."""
+        sums = self._forest(x)
+        probability = self._calibrated(sums)[-1]
+        if not self.flip:
+            return probability, probability
+        return probability, np.where(probability >= FLIP_FROM, expit(sums[-1]), 0.0)
+
+    def _failed(self, sums: Floats) -> Floats:
+        survival = np.cumprod(1.0 - expit(sums[: len(self.edges)]), axis=0)
+        return np.asarray(1.0 - survival, dtype=np.float64)
+
+    def _calibrated(self, sums: Floats) -> Floats:
+        each = corrected(self._failed(sums), self._betas)
+        return np.asarray(np.maximum.accumulate(each, axis=0), dtype=np.float64)
 
     def contributions(self, x: Floats) -> Floats:
         """What each *signal* of one row adds to the log odds, given to the first feature of that signal, 0 to its other
@@ -134,6 +153,7 @@ class BoostedModel:
             "calibration": [{"a": a, "b": b, "c": c} for a, b, c in self.calibration],
             "about": dict(self.about),
             "lightgbm": [text.splitlines() for text in self.texts],
+            "flip": self.flip.splitlines(),
         }
 
 
@@ -152,10 +172,12 @@ def from_document(content: Mapping[str, Any]) -> BoostedModel:
             f"while this version computes {wide_digest(features)} {names}; train it anew"
         )
     texts: Sequence[Sequence[str]] = content["lightgbm"]
+    flip: Sequence[str] = content["flip"]
     return BoostedModel(
         mode,
         tuple(float(v) for v in content["edges"]),
         tuple("\n".join(lines) + "\n" for lines in texts),
         tuple((float(v["a"]), float(v["b"]), float(v["c"])) for v in content["calibration"]),
         content["about"],
+        "\n".join((*flip, "")),
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ml import wide
 from ml.bank import Bank
-from ml.boosted import TINY, BoostedModel
+from ml.boosted import BoostedModel
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel, ModelError, Together
@@ -203,11 +203,9 @@ class Cascade:
 
 
 def _judged(model: Model, x: Floats) -> tuple[Floats, Floats]:
-    """(probability within the last horizon, flip score). Boosted hazards flip on the product of the odds within the
-    first and the last horizon: it is about to fail, and nothing will stop it. The lab's flip on the probability."""
+    """(probability within the last horizon, flip score). Boosted models have an ensemble for the latter; the lab's flip
+    on the probability."""
     if isinstance(model, BoostedModel):
-        each = model.probabilities(x)
-        first, last = np.clip(each[0], TINY, 1.0 - TINY), np.clip(each[-1], TINY, 1.0 - TINY)
-        return each[-1], first * last / (first * last + (1.0 - first) * (1.0 - last))
+        return model.judge(x)
     probability = model.probability(x)
     return probability, probability

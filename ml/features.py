@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ml.bank import BASE, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
+from ml.bank import BASE, DAYLESS_S, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
 from ml.block import Block
 from ml.estimators.base import ONE, TWO, ZERO, Floats, Rows, fixed
 from ml.estimators.trend import Line
@@ -111,7 +111,7 @@ BOUNDS = {mode: bounds(features) for mode, features in FEATURES.items()}
 PORT_BOUNDS = np.concatenate((BOUNDS[Mode.LINK_FAILURE], BOUNDS[Mode.CONGESTION]))
 # Where features begin: dB of margin for margin_lost_quick, _slow and margin_low; shares of a line or a processor.
 MARGIN_QUICK, MARGIN_SLOW, MARGIN_LOW = (fixed(v) for v in (7.0, 5.0, 3.0))
-MOST_LOAD = 2.0
+MOST_LOAD, MOST_REAL_LOAD = 2.0, 1.0  # of the line rate: in compressed time, and where samples take seconds
 LOAD_HIGH, LOAD_FULL, MEAN_FULL = (fixed(v) for v in (0.7, 0.85, 0.92))
 HALF, NEARLY, SOME_LEFT, SOONEST = (fixed(v) for v in (0.5, 0.05, 0.3, 1e-6))  # the latter three keep quotients finite
 MINUS_ONE, SHORTEST, LEAST_BIAS, LEAST_WEIGHT, UNKNOWN = (fixed(v) for v in (-1.0, 1e-6, 0.1, 1e-12, np.nan))
@@ -180,6 +180,7 @@ class PortBank(Bank):
     JUDGED = 5
     FLOOR = np.array([0.1, 0.1, 0.02, 0.3, 0.2, 0.01, 0.5])
     JUMP = (2.0, 2.0, 0.15, np.inf, np.inf, np.inf, np.inf)
+    LATE_JUMP = (2.0, 2.0, 0.35, np.inf, np.inf, np.inf, np.inf)
     JUMP_RATE = (5.0, 5.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     SEASONAL = (2,)
     HELD: ClassVar[dict[str, float]] = {"rate_bps": np.nan, "up": 1.0, "queue_limit_packets": np.nan}
@@ -193,7 +194,8 @@ class PortBank(Bank):
     ) -> None:
         super().__init__(rows, unit_s, taus)
         self.fec_limit_ber = fec_limit_ber
-        self.most_load = MOST_LOAD  # share of the line rate: a reading above it is a late stamp
+        # Share of the line rate: a reading above it is a late stamp.
+        self.most_load = MOST_LOAD if unit_s < DAYLESS_S else MOST_REAL_LOAD
         self.rate_bps, self.up, self.queue_limit = self.held
 
     @staticmethod
@@ -341,7 +343,7 @@ class DeviceBank(Bank):
     HIGH = np.array([1.5, 1.5, 1e9, 2.0**64])
     JUDGED = 3
     FLOOR = np.array([0.02, 0.01, 0.3])
-    JUMP = (0.15, 0.1, np.inf)
+    JUMP = LATE_JUMP = (0.15, 0.1, np.inf)
     JUMP_RATE = (1.0, 1.0, 0.0)
     SEASONAL = (0,)
     HELD: ClassVar[dict[str, float]] = {}

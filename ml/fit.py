@@ -2,6 +2,10 @@
 
 Rows are drawn from runs: all that lie near an event, and a share of the others with its inverse as weight, so that
 probabilities stay those of the whole.
+
+The flip's ensemble learns from other rows (:func:`tempting`): from what the hazards already call possible, on runs
+that they have not seen. What comes within a unit of its failure stands against what never fails; what fails later is
+neither.
 """
 
 from __future__ import annotations
@@ -15,14 +19,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ml import heldout, wide
-from ml.boosted import TINY, Beta, BoostedModel, expit
-from ml.cascade import Screen
+from ml.boosted import FLIP_FROM, TINY, Beta, BoostedModel, expit
+from ml.cascade import Cascade, Judgement, Screen
 from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
 from ml.profiles import WARM_UP, Profile
 from ml.schema import Mode
 from ml.sim import runs as sim
-from ml.sim.world import World
+from ml.sim.world import FAMILIAR, TEMPTING, World
 
 # Shares of rows kept: far from events, far but unwell, near, already failing. Rows of one run are much alike: many
 # runs with few rows each teach more than few runs with many.
@@ -32,6 +36,9 @@ PART = 3_000  # elements simulated at once
 MISSED = 0.005  # share of probable rows that the screen may lose
 PROBABLE = 0.6
 TREES, LEAVES = 60, 8
+SETTLED = 1.0  # units before an event within which a flip is right to come
+CALM_KINDS = ("healthy", "cycle")  # hardly ever look unwell
+HARDER = 3.0  # what all rows of links that never fail weigh beside all others: a false flip costs more than a late one
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,15 @@ class _Collector:
         time = self.start + run.time[i]
         self.parts.append((x, screen, left[rows], seen[rows], weight[rows], time[rows], rows))
 
+    def take(self, i: int, judged: Judgement, samples: NDArray[np.int64]) -> None:
+        """The judged rows of one step that a flip might be thought of for."""
+        run, rows = self.run, judged.rows
+        able = (samples >= WARM_UP) & ~run.failing[i] & heldout.came(run, i) & (judged.probability >= FLIP_FROM)
+        keep = able[rows]
+        if keep.any():
+            none = np.empty((int(keep.sum()), 0))
+            self.add(i, rows[keep], judged.x[keep], none, np.ones(len(run.event)))
+
     def rows(self) -> Rows:
         return Rows(*(np.concatenate([part[k] for part in self.parts]) for k in range(7)))
 
@@ -162,19 +178,22 @@ def split(rows: Rows, until: float, embargo_s: float) -> tuple[Rows, Rows]:
     return rows.pick(early), rows.pick(late)
 
 
+def _settings(mode: Mode, seed: int, threads: int) -> dict[str, Any]:
+    return {
+        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.2, "min_data_in_leaf": 50,
+        "min_sum_hessian_in_leaf": 10.0, "lambda_l2": 3.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
+        "monotone_constraints": [f.direction for f in wide.WIDE[mode]], "deterministic": True, "force_row_wise": True,
+        "num_threads": threads, "verbosity": -1, "use_missing": False,
+    }  # fmt: skip
+
+
 def boost(
     rows: Rows, mode: Mode, edges: Sequence[float], *, seed: int, trees: int = TREES, threads: int = 2
 ) -> list[str]:
     """One LightGBM text model per interval, on the rows still at risk in it and observed through it."""
     import lightgbm
 
-    features = wide.WIDE[mode]
-    settings = {
-        "objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.2, "min_data_in_leaf": 50,
-        "min_sum_hessian_in_leaf": 10.0, "lambda_l2": 3.0, "max_bin": 127, "feature_fraction": 0.8, "seed": seed,
-        "monotone_constraints": [f.direction for f in features], "deterministic": True, "force_row_wise": True,
-        "num_threads": threads, "verbosity": -1, "use_missing": False,
-    }  # fmt: skip
+    features, settings = wide.WIDE[mode], _settings(mode, seed, threads)
     texts, begin = [], 0.0
     for end in edges:
         at_risk = (rows.left > begin) if begin else np.ones(len(rows), dtype=bool)
@@ -191,6 +210,60 @@ def boost(
         texts.append(booster.model_to_string(importance_type="gain"))
         begin = end
     return texts
+
+
+def tempting(profile: Profile, cascade: Cascade, ports: sim.PortRuns, devices: sim.Runs | None) -> dict[Mode, Rows]:
+    """Rows that the flip's ensemble has to tell apart: all whose failure within the last horizon is at least
+    :data:`~ml.boosted.FLIP_FROM` probable. Shape and meaning as of :func:`collect`, each row stands for itself."""
+    found: dict[Mode, Rows] = {}
+    count = len(ports.link.event)
+    bank = PortBank(count, profile.unit_s, taus=profile.taus)
+    around = replace(cascade, neighbours=heldout.neighbours(ports.link.groups))
+    edge = profile.edges[-1]
+    makers = [_Collector(run, np.zeros(count), profile.unit_s, edge) for run in (ports.link, ports.congestion)]
+    for i in heldout.stream(bank, ports.link):
+        if i >= WARM_UP:
+            for maker, judged in zip(makers, around.ports(bank), strict=True):
+                maker.take(i, judged, bank.samples)
+    modes = (Mode.LINK_FAILURE, Mode.CONGESTION)
+    found.update({mode: maker.rows() for mode, maker in zip(modes, makers, strict=True) if maker.parts})
+    if devices is not None:
+        count = len(devices.event)
+        boxes = DeviceBank(count, profile.unit_s, profile.taus)
+        maker = _Collector(devices, np.zeros(count), profile.unit_s, edge)
+        for i in heldout.stream(boxes, devices):
+            if i >= WARM_UP:
+                maker.take(i, cascade.devices(boxes), boxes.samples)
+        if maker.parts:
+            found[Mode.DEVICE_OVERLOAD] = maker.rows()
+    return found
+
+
+def flip(rows: Rows, mode: Mode, horizon: float, *, seed: int, trees: int = TREES, threads: int = 2) -> str:
+    """The text model of the flip score: rows at most :data:`SETTLED` units before their event against rows that nothing
+    follows within the horizon; those between are left out, for a flip then is neither wrong nor needed. Each run's
+    rows before an event count as one. Empty where there is nothing to tell apart."""
+    import lightgbm
+
+    features = wide.WIDE[mode]
+    late = (rows.left > 0.0) & (rows.left <= SETTLED)
+    sound = (rows.left > 2.0 * horizon) & (rows.seen >= horizon)
+    if not late.any() or not sound.any():
+        return ""
+    each = np.bincount(rows.run[late], minlength=int(rows.run.max()) + 1)
+    weight = np.where(late, 1.0 / np.maximum(each[rows.run], 1), 1.0)
+    weight *= np.where(late, 0.5 / weight[late].sum(), HARDER * 0.5 / weight[sound].sum())
+    keep = late | sound
+    data = lightgbm.Dataset(
+        rows.x[keep],
+        late[keep].astype(np.float64),
+        weight=weight[keep] * keep.sum(),
+        feature_name=[f.name for f in features],
+        params={"verbosity": -1},
+    )
+    settings = _settings(mode, seed, threads) | {"learning_rate": 0.15, "min_sum_hessian_in_leaf": 1e-3}
+    booster = lightgbm.train(settings, data, num_boost_round=trees)
+    return str(booster.model_to_string(importance_type="gain"))
 
 
 def outcome(rows: Rows, horizon: float) -> tuple[Flags, Floats]:
@@ -265,4 +338,21 @@ def populations(profile: Profile, world: World, seed: int, count: int) -> Iterat
     for first in range(0, count, PART):
         for ports, devices in heldout.worlds(profile, world, seed + number, min(PART, count - first)):
             yield collect(profile, ports, devices, seed + number)
+            number += 1
+
+
+def temptations(profile: Profile, cascade: Cascade, seed: int, count: int) -> Iterator[dict[Mode, Rows]]:
+    """:func:`tempting` rows of familiar populations of half of ``count`` ports, and of days of a third as many that
+    only look unwell, twice: of familiar trouble, and of trouble that stops later
+    (:data:`~ml.sim.world.TEMPTING`). What is hardest to tell from a failure is rare elsewhere."""
+    number = 0
+    for first in range(0, count // 2, PART):
+        for ports, devices in heldout.worlds(profile, FAMILIAR, seed + number, min(PART, count // 2 - first)):
+            yield tempting(profile, cascade, ports, devices)
+            number += 1
+    shares = {name: share for name, share in sim.LINK_KINDS.items() if name in sim.SOUND and name not in CALM_KINDS}
+    for world in (FAMILIAR, TEMPTING):
+        for first in range(0, count // 3, PART // 3):
+            ends = max(min(PART // 3, count // 3 - first), sim.GROUP)
+            yield tempting(profile, cascade, sim.ports(world, heldout.DAY, seed + number, ends, shares), None)
             number += 1

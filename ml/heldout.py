@@ -7,7 +7,7 @@ about an element reaches the models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +23,7 @@ from ml.schema import Mode
 from ml.sim import runs as sim
 from ml.sim.world import FAMILIAR, SCALES, UNSEEN, Names, Scale, World
 
-# Thresholds that are tried: even steps of the log odds, for flip scores are small where probabilities are not.
-LIMITS: tuple[float, ...] = tuple(float(v) for v in expit(np.arange(-7.0, 7.01, 0.125)).round(5))
+LIMITS: tuple[float, ...] = tuple(float(v) for v in expit(np.arange(-7.0, 9.01, 0.125)).round(6))  # thresholds tried
 Scores = Callable[[PortBank | DeviceBank], dict[Mode, Floats]]
 
 
@@ -216,14 +215,14 @@ def _given_or_packaged(
 
 def play(
     profile: str, seed: int, count: int, *, unseen: bool = True, models: Cascade | None = None,
-    raise_at: dict[Mode, float] | None = None, baselines: bool = True,
+    raise_at: dict[Mode, float] | None = None, baselines: bool = True, world: World | None = None,
 ) -> dict[Mode, Played]:  # fmt: skip
     """Play models over ``count`` ports and half as many devices. ``unseen`` chooses the world that training never
-    saw (of the lab's simulator there is one only). Seeds below 10,000 belong to training."""
+    saw, or ``world`` any (of the lab's simulator there is one only). Seeds below 10,000 belong to training."""
     life = PROFILES[profile]
     cascade, limits = _given_or_packaged(profile, models, raise_at)
     parts: dict[Mode, list[Played]] = {}
-    for ports, devices in worlds(life, UNSEEN if unseen else FAMILIAR, seed, count):
+    for ports, devices in worlds(life, world or (UNSEEN if unseen else FAMILIAR), seed, count):
         for played in _part(life, cascade, limits, ports, devices, baselines):
             parts.setdefault(played.mode, []).append(played)
     return {mode: _join(items) for mode, items in parts.items()}
@@ -319,7 +318,7 @@ def _join(parts: Sequence[Played]) -> Played:
 class HealthyDays:
     """False flips on links that never fail. ``low`` and ``high`` bound the rate per 1,000 link-days (95 %, exact for a
     Poisson count). ``strongest``: (link failure and congestion, ends of links with days), the highest threshold at
-    which each would have flipped."""
+    which each would have flipped. ``end_days``: days of one end that were played, by kind."""
 
     link_days: float
     false: int
@@ -328,6 +327,12 @@ class HealthyDays:
     low: float
     high: float
     strongest: Floats
+    end_days: dict[str, float]
+
+    def among(self, shares: Mapping[str, float]) -> float:
+        """False flips per 1,000 link-days where the ends' kinds have other shares (of 1) than those played."""
+        played = {name: days for name, days in self.end_days.items() if days > 0.0}
+        return 2e3 * sum(share * self.by_kind.get(name, 0) / played[name] for name, share in shares.items())
 
 
 class Strongest:
@@ -353,6 +358,7 @@ DAY = Scale("day", (600.0, 43_200.0), (18.0, 26.0), 3_900)
 def healthy_days(
     link_days: int, seed: int, profile: str = "operations", *, models: Cascade | None = None,
     raise_at: dict[Mode, float] | None = None, unseen: bool = True, progress: Callable[[int], None] | None = None,
+    world: World | None = None,
 ) -> HealthyDays:  # fmt: skip
     """Days of links that look unwell and are not: half of them noisy, patched, faded in part, rained upon, or loaded by
     bursts and by ramps that stop. Both ends of a link count, and each end at most once a day."""
@@ -367,10 +373,11 @@ def healthy_days(
     if life.confirm_s > 0.0:
         raise ValueError("days are counted for profiles that confirm by samples only")
     false, days, by_kind, strengths = 0, 0.0, dict[str, int](), list[Floats]()
+    end_days = dict.fromkeys(shares, 0.0)
     bars = np.array([[limits[Mode.LINK_FAILURE]], [limits[Mode.CONGESTION]]])
-    world = replace(UNSEEN if unseen else FAMILIAR, stretch=(0.9, 1.1))
+    like = replace(world or (UNSEEN if unseen else FAMILIAR), stretch=(0.9, 1.1))
     while days < link_days:
-        run = sim.ports(world, DAY, seed, 2 * min(500, max(int(link_days - days), 1)), shares).link
+        run = sim.ports(like, DAY, seed, 2 * min(500, max(int(link_days - days), 1)), shares).link
         seed += 1
         bank = PortBank(len(run.event), life.unit_s, taus=life.taus)
         ring = replace(cascade, neighbours=neighbours(run.groups))
@@ -384,10 +391,14 @@ def healthy_days(
         for name in run.kind[raised].tolist():
             by_kind[name] = by_kind.get(name, 0) + 1
         false += int(raised.sum())
-        days += float((run.time[-1] - run.time[0]).sum()) / 86_400.0 / 2.0
+        spans = (run.time[-1] - run.time[0]) / 86_400.0
+        for name in shares:
+            end_days[name] += float(spans[run.kind == name].sum())
+        days += float(spans.sum()) / 2.0
         if progress is not None:
             progress(int(days))
-    low = float(chi2.ppf(0.025, 2 * false)) / 2.0 if false else 0.0
-    high_ = float(chi2.ppf(0.975, 2 * false + 2)) / 2.0
+    per_1000 = 1e3 / days
+    low = per_1000 * float(chi2.ppf(0.025, 2 * false)) / 2.0 if false else 0.0
+    high = per_1000 * float(chi2.ppf(0.975, 2 * false + 2)) / 2.0
     strongest = np.concatenate(strengths, axis=1)
-    return HealthyDays(days, false, by_kind, 1e3 * false / days, 1e3 * low / days, 1e3 * high_ / days, strongest)
+    return HealthyDays(days, false, by_kind, per_1000 * false, low, high, strongest, end_days)

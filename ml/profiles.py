@@ -32,18 +32,18 @@ class Profile:
 
 
 LAB = Profile("lab", 1.0, (0.5, 1.0, 1.5), 0.04, 0.3, 10.0)
-# Horizons of 1, 10 and 60 minutes. Flips take milliseconds, so they are decided late: from the first horizon together
-# with the last, confirmed by three samples. One must come 10 s early to count: a thousand decision latencies, or the
+# Horizons of 10 and 60 minutes. Flips take milliseconds, so they are decided late, on a score of their own that two
+# samples confirm. One must come 10 s early to count: a thousand decision latencies, or the
 # shortest sampling interval and two hundred of them.
 OPERATIONS = Profile(
     "operations",
     60.0,
-    (1.0, 10.0, 60.0),
+    (10.0, 60.0),
     confirm_s=0.0,
     act_s=10.0,
     soon_s=7200.0,
-    confirm_samples=3,
-    taus=Taus(quick=0.5, slow=2.0, base=20.0, long=20.0, deep=300.0),
+    confirm_samples=2,
+    taus=Taus(quick=0.5, slow=2.0, base=20.0, long=20.0, deep=300.0, steady=0.25),
 )
 PROFILES = {profile.name: profile for profile in (LAB, OPERATIONS)}
 WARM_UP = 8  # samples before an element is judged

@@ -23,6 +23,7 @@ from ml.features import (
     CONGESTION_FEATURES,
     FEATURES,
     LINK_FEATURES,
+    MOST_REAL_LOAD,
     OVERLOAD_FEATURES,
     DeviceBank,
     Feature,
@@ -133,8 +134,8 @@ _BOUNDS = {mode: bounds(features[_NARROW[mode] :]) for mode, features in WIDE.it
 
 def wide_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
-    jumps = [[bank.JUMP, bank.JUMP_RATE, bank.SEASONAL] for bank in (PortBank, DeviceBank)]
-    settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, SOON, jumps]
+    jumps = [[bank.LATE_JUMP, bank.JUMP_RATE, bank.SEASONAL] for bank in (PortBank, DeviceBank)]
+    settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, SOON, MOST_REAL_LOAD, jumps]
     content = [settings, [[f.name, f.signal, f.bound, f.direction] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 

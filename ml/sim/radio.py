@@ -24,7 +24,7 @@ class Rain(NamedTuple):
 
 def shower(draw: Draw, fails: bool) -> Rain:
     """A rain cell whose peak exceeds the link's margin (or stays at up to 60 % of it), growing over the precursor."""
-    share = draw.uniform(1.1, 1.8) if fails else draw.uniform(0.05, 0.6)
+    share = draw.uniform(1.1, 1.8) if fails else draw.span(draw.world.showers)
     peak = share * draw.margin
     rising = np.minimum(draw.progress(draw.uniform(1.0, 1.6)) * (share if fails else 1.0), share if fails else 1.0)
     passing = np.clip((draw.time - draw.onset - 2.5 * draw.length) / draw.length, 0.0, 1.0)

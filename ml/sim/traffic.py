@@ -44,7 +44,7 @@ def bursts(draw: Draw) -> Floats:
     load = usual(draw)
     for at in draw.moments(5):
         wide = 10 ** draw.uniform(1.3, 3.3)
-        tall = np.maximum(draw.uniform(0.3, 0.9) - load.max(axis=0), 0.0)
+        tall = np.maximum(draw.span(draw.world.bursts) - load.max(axis=0), 0.0)
         load = load + tall * ((draw.time >= at) & (draw.time < at + wide))
     return load
 
@@ -54,6 +54,6 @@ def incast(draw: Draw, fails: bool) -> tuple[Floats, Floats]:
     until they do not fit any more, at a mean load of 15 to 60 %. Or they stop growing at up to 60 % of the room."""
     load = usual(draw, 0.15, 0.55)
     start = draw.uniform(0.02, 0.2)
-    end = np.ones(draw.count) if fails else draw.uniform(0.2, 0.6)
+    end = np.ones(draw.count) if fails else draw.span(draw.world.incast)
     share = start + np.maximum(end - start, 0.0) * (draw.progress() if fails else np.minimum(draw.progress(), 1.0))
     return load, share * np.exp(draw.noise(0.05))

@@ -1,13 +1,15 @@
 """What a simulated network is like: ranges from which each element draws its own nature.
 
 Two worlds matter: :data:`FAMILIAR`, which models are trained on, and :data:`UNSEEN`, whose devices differ from all
-of those in sampling, noise, limits and gaps. A model is judged on the second as well, and reported apart.
+of those in sampling, noise, limits and gaps. A model is judged on the second as well, and reported apart;
+:data:`FURTHER` lies beyond it. The flip's
+ensemble also learns from :data:`TEMPTING`: the same devices, but trouble that stops later.
 Times are seconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -59,6 +61,9 @@ class World:
     full_at: Span = (0.99, 1.01)  # share of the line rate that a link really carries
     within: Span = (0.50, 0.87)  # where ramps stop that stop in time
     stops: Span = (0.05, 0.45)  # share of the margin at which fades stop that stop
+    showers: Span = (0.05, 0.60)  # share of a radio's margin that showers take which it survives
+    bursts: Span = (0.30, 0.90)  # load at which bursts peak
+    incast: Span = (0.20, 0.60)  # share of the queue at which bursts stop growing that stop
     cpu_noise: Span = (0.004, 0.03)
     backlog_packets: Span = (512.0, 4096.0)
     memory_fails_at: Span = (0.97, 1.0)
@@ -96,6 +101,44 @@ UNSEEN = World(
     forecast_error=0.5,
     blind=0.08,
     resets=0.06,
+)
+FURTHER = World(
+    "further",
+    stretch=(1.6, 2.0),
+    jitter=0.25,
+    lost_samples=(0.03, 0.06),
+    lost_values=(0.02, 0.05),
+    outage_of_telemetry=0.4,
+    stamped_late=1.0,
+    power_noise_db=(0.10, 0.40),
+    noisy_db=(0.35, 0.70),
+    margin_db=(4.5, 10.5),
+    radio_margin_db=(12.0, 42.0),
+    limit_spread=0.12,
+    burstiness=(0.02, 0.06),
+    queue_packets=(48.0, 4000.0),
+    queue_told=0.85,
+    full_at=(0.96, 1.01),
+    within=(0.50, 0.90),
+    stops=(0.05, 0.60),
+    cpu_noise=(0.015, 0.06),
+    backlog_packets=(128.0, 16_384.0),
+    memory_fails_at=(0.93, 1.0),
+    temperature_swing_c=(3.0, 16.0),
+    forecast_error=0.7,
+    blind=0.11,
+    resets=0.10,
+)
+# Familiar devices that look worse than those that are reported on: what stops does so anywhere up to just before it
+# fails. Flips learn from them to wait for as long as waiting costs nothing.
+TEMPTING = replace(
+    FAMILIAR,
+    name="tempting",
+    stops=(0.20, 0.62),
+    within=(0.70, 0.94),
+    showers=(0.30, 0.75),
+    bursts=(0.60, 0.94),
+    incast=(0.40, 0.72),
 )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml import fit, heldout, retrain, wide
-from ml.boosted import BoostedModel, corrected, from_document
+from ml.boosted import FLIP_FROM, BoostedModel, corrected, from_document
 from ml.cascade import Cascade
 from ml.features import PortBank
 from ml.hazard import ModelError
@@ -54,6 +54,9 @@ def tiny(rows: dict[Mode, fit.Rows]) -> ModelSet:
         earlier, later = fit.split(own, 0.7, 0.0)
         models[mode] = fit.fit(mode, earlier, later, EDGES, seed=1, trees=10)
         screens[mode] = fit.screen(models[mode], own)
+    other = runs.ports(FAMILIAR, SHORT, 2, 240), runs.devices(FAMILIAR, SHORT, 2, 120)
+    for mode, own in fit.tempting(PROFILE, Cascade(models, screens), *other).items():
+        models[mode] = replace(models[mode], flip=fit.flip(own, mode, EDGES[-1], seed=1, trees=10))
     return ModelSet("tiny", OPERATIONS, models, screens, dict.fromkeys(models, 0.6), {"source": "a test"})
 
 
@@ -69,7 +72,22 @@ def test_worse_telemetry_never_lowers_a_probability(tiny: ModelSet, mode: Mode, 
     model = tiny.models[mode]
     x = draw(mode, seed)
     directed = np.array([f.direction for f in wide.WIDE[mode]])
-    assert (model.probability(x + directed * draw(mode, seed + 1)) >= model.probability(x) - 1e-12).all()
+    worse = x + directed * draw(mode, seed + 1)
+    assert isinstance(model, BoostedModel)
+    for after, before in zip(model.judge(worse), model.judge(x), strict=True):
+        assert (after >= before - 1e-12).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_flip_has_trees_of_its_own_and_needs_a_possible_failure(tiny: ModelSet, mode: Mode) -> None:
+    model = tiny.models[mode]
+    assert isinstance(model, BoostedModel) and model.flip
+    x = draw(mode, 8, 300)
+    probability, flip = model.judge(x)
+    assert np.array_equal(probability, model.probability(x)) and not np.array_equal(flip, probability)
+    assert not flip[probability < FLIP_FROM].any() and (flip <= 1.0).all()
+    without = replace(model, flip="")
+    assert np.array_equal(without.judge(x)[1], probability)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -175,7 +193,10 @@ def test_a_version_comes_back_as_it_was_saved(tiny: ModelSet, tmp_path: Path) ->
     assert again.version == "tiny" and again.raise_at == tiny.raise_at and dict(again.training) == dict(tiny.training)
     for mode in MODES:
         x = draw(mode, 5, 50)
-        assert np.array_equal(again.models[mode].probability(x), tiny.models[mode].probability(x))
+        saved, loaded = tiny.models[mode], again.models[mode]
+        assert isinstance(saved, BoostedModel) and isinstance(loaded, BoostedModel)
+        for before, after in zip(saved.judge(x), loaded.judge(x), strict=True):
+            assert np.array_equal(before, after)
         assert again.screens[mode] == tiny.screens[mode]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ml.bank import ABSURD, BACK, JUMPED, LATE, RESET, Bank
 from ml.features import FEATURES, DeviceBank, PortBank
+from ml.profiles import OPERATIONS
 from ml.schema import DeviceSample, Mode, PortSample
 
 anything = st.one_of(st.floats(width=64), st.sampled_from([nan, inf, -inf, -8.0, 1e-8, 0.0, 2.0**32, 2.0**64, 1e300]))
@@ -113,6 +114,19 @@ def test_utilization_needs_a_line_rate_and_remembers_it() -> None:
         if i < 3:
             assert np.isnan(bank.trend.score_one(0).level[2])
     assert features(bank, Mode.CONGESTION)["load_slow"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("late_s", [6.0, 11.0])
+def test_a_late_stamp_in_operations_is_no_jump_of_the_load(late_s: float) -> None:
+    """A sample that is stamped late reads low and the next one high; the lines do not move for it."""
+    bank = PortBank(1, OPERATIONS.unit_s, taus=OPERATIONS.taus)
+    for i in range(60):
+        time_s = 22.0 * i
+        sample = PortSample("s1:1", time_s, rate_bps=1e9, tx_bytes_total=0.85 * 1e9 / 8.0 * time_s)
+        bank.learn_one(0, time_s + (late_s if i == 40 else 0.0), PortBank.values(sample))
+    signal = bank.SIGNALS.index("utilization")
+    levels = bank.lines().level[signal :: len(bank.SIGNALS), 0]
+    assert levels == pytest.approx(0.85, abs=0.02)
 
 
 def test_time_is_counted_in_units() -> None:

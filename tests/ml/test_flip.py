@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from control.hysteresis import Threshold, Watch
-from ml import heldout, retrain
+from ml import fit, heldout, retrain
+from ml.boosted import FLIP_FROM
 from ml.profiles import OPERATIONS
 from ml.schema import Mode
 from ml.sim import runs
-from ml.sim.world import FAMILIAR, SCALES
+from ml.sim.world import FAMILIAR, SCALES, Scale
 from ml.store import packaged
 
 
-def test_a_flip_needs_the_minute_and_the_hour() -> None:
-    """The packaged models on a ramp: the score comes after the forecast, and is never above what both say."""
+def test_a_flip_comes_after_the_forecast_and_spares_what_stops() -> None:
+    """The packaged models on ramps: forecast early, flipped late; no flip where failure is not even possible."""
     shares = {"congestion": 0.6, "ramp_within": 0.4}
     run = runs.ports(FAMILIAR, SCALES[0], 21, 24, shares).congestion
     bank = heldout.PortBank(24, OPERATIONS.unit_s, taus=OPERATIONS.taus)
@@ -28,13 +29,25 @@ def test_a_flip_needs_the_minute_and_the_hour() -> None:
             continue
         judged = cascade.ports(bank)[1]
         assert ((judged.flip >= 0.0) & (judged.flip <= 1.0)).all()
-        assert (judged.flip <= judged.probability + 1e-9)[judged.probability < 0.5].all()
+        assert not judged.flip[judged.probability < FLIP_FROM].any()
         first = np.where(judged.probability >= 0.5, np.minimum(first, run.time[i]), first)
         flip = np.where(judged.flip >= bar, np.minimum(flip, run.time[i]), flip)
     struck = np.isfinite(run.event) & np.isfinite(flip)
     assert struck.sum() >= 5
-    assert (flip >= first)[struck].all() and (flip > first)[struck].mean() > 0.5  # forecast early, flipped late
+    assert (flip >= first)[struck].all() and (flip > first)[struck].mean() > 0.5
     assert np.isfinite(flip[~np.isfinite(run.event)]).sum() <= np.isfinite(first[~np.isfinite(run.event)]).sum()
+
+
+def test_what_a_flip_learns_from_is_possible_judged_and_not_failing() -> None:
+    cascade = packaged("operations").cascade()
+    ports = runs.ports(FAMILIAR, Scale("short", (300.0, 1500.0), (6.0, 12.0), 400), 77, 60)
+    found = fit.tempting(OPERATIONS, cascade, ports, None)
+    assert set(found) == {Mode.LINK_FAILURE, Mode.CONGESTION}
+    for mode, rows in found.items():
+        assert len(rows) and (rows.left != 0.0).all() and (rows.weight == 1.0).all()  # 0: failing
+        assert (cascade.models[mode].probability(rows.x) >= FLIP_FROM).all()
+    rows = found[Mode.LINK_FAILURE]
+    assert fit.flip(rows.pick(rows.left > fit.SETTLED), Mode.LINK_FAILURE, 60.0, seed=1) == ""  # nothing to tell apart
 
 
 def test_the_strongest_threshold_is_the_one_that_would_have_raised() -> None:
@@ -75,3 +88,19 @@ def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: f
 
     tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.98), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
     assert retrain.best(tried, floor) == expected
+
+
+def test_a_little_recall_is_spared_for_being_strict() -> None:
+    def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
+        return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
+
+    tried = [tally(0.4, 0.96, 0.9), tally(0.6, 0.95, 0.98), tally(0.8, 0.945, 0.99), tally(0.9, 0.90, 1.0)]
+    assert [retrain.best(tried, 0.0, spared) for spared in (0.0, 0.01, 0.06)] == [0.6, 0.8, 0.9]
+
+
+def test_false_flips_are_counted_for_other_mixes_of_kinds() -> None:
+    days = heldout.HealthyDays(
+        100.0, 3, {"noisy": 1, "bursts": 2}, 30.0, 6.0, 88.0, np.zeros((2, 200)), {"noisy": 50.0, "bursts": 150.0}
+    )
+    assert days.among({"noisy": 0.25, "bursts": 0.75}) == pytest.approx(30.0)  # as played
+    assert days.among({"noisy": 1.0}) == pytest.approx(40.0)  # one in 50 days of an end: 40 in 1,000 days of two

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from ml.features import PortBank
 from ml.physics import FEC_LIMIT_BER, margin_db
 from ml.sim import runs
-from ml.sim.world import FAMILIAR, SCALES, UNSEEN, Scale
+from ml.sim.world import FAMILIAR, SCALES, TEMPTING, UNSEEN, Scale
 
 SHORT = Scale("short", (200.0, 900.0), (5.0, 10.0), 400)
 POWER, BER, QUEUE, BIAS, WARM, ROOM = 0, 1, 2, 6, 7, 8
@@ -56,9 +56,9 @@ def test_every_kind_occurs_and_only_what_fails_has_an_event(ports: runs.PortRuns
     assert set(devices.kind[np.isfinite(devices.event)]) == {"creep", "leak", "abrupt"}
 
 
-def test_sound_links_never_fail_in_either_world() -> None:
+def test_sound_links_never_fail_in_any_world() -> None:
     shares = dict.fromkeys(runs.SOUND, 1.0)
-    for world in (FAMILIAR, UNSEEN):
+    for world in (FAMILIAR, UNSEEN, TEMPTING):
         found = runs.ports(world, SHORT, 5, 200, shares)
         assert np.isinf(found.link.event).all() and np.isinf(found.congestion.event).all()
         assert np.nanmax(np.diff(found.link.raw[..., DROPPED], axis=0)) <= 0.0
@@ -134,6 +134,18 @@ def test_unseen_devices_differ_from_those_of_the_training(ports: runs.PortRuns) 
     pace = [np.median(np.diff(item.link.time, axis=0)) for item in (ports, unseen)]
     assert pace[1] > 1.2 * pace[0]
     assert np.isnan(unseen.link.raw).mean() > np.isnan(ports.link.raw).mean()
+
+
+def test_tempting_trouble_stops_later_on_the_same_devices() -> None:
+    differs = {f.name for f in fields(FAMILIAR) if getattr(FAMILIAR, f.name) != getattr(TEMPTING, f.name)}
+    assert differs == {"name", "stops", "within", "showers", "bursts", "incast"}
+    assert all(getattr(TEMPTING, name) > getattr(FAMILIAR, name) for name in differs - {"name"})
+    deepest = []
+    for world in (FAMILIAR, TEMPTING):
+        margin = margin_db(runs.ports(world, SHORT, 31, 80, {"wandering": 1.0}).link.raw[..., BER])
+        told = ~np.isnan(margin).all(axis=0)
+        deepest.append(np.median(np.nanmin(margin[:, told], axis=0)))
+    assert deepest[1] < deepest[0] - 0.5
 
 
 def test_inputs_are_in_their_places(ports: runs.PortRuns) -> None:
