@@ -162,6 +162,9 @@ class _Loader:
         if kind not in ("simple", "indirect", "indirect_ws"):
             refuse(f"a table of type {kind}", source)
         actions = tuple(self.action(i, name) for i in need(item, "action_ids", list, name))
+        twice = next((a for place, a in enumerate(actions) if a in actions[:place]), None)
+        if twice is not None:
+            malformed(f"{name}: the action {self.actions[twice].name} is listed twice")
         following = need(item, "next_tables", dict, name)
         fallback = item.get("base_default_next")
         by_hit = "__HIT__" in following or "__MISS__" in following

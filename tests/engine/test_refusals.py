@@ -151,8 +151,15 @@ def foreign_default(data: Json) -> None:
     table["action_ids"] = kept or [next(a["id"] for a in data["actions"] if a["id"] not in table["action_ids"])]
 
 
+def repeat_action(data: Json) -> None:
+    table = next(t for t in data["pipelines"][0]["tables"] if t["key"])
+    table["action_ids"].append(table["action_ids"][0])
+    table["actions"].append(table["actions"][0])
+
+
 @pytest.mark.parametrize(
-    "damage", [foreign_default, set_version, drop_headers, break_width, break_next, break_action, break_hex]
+    "damage",
+    [foreign_default, repeat_action, set_version, drop_headers, break_width, break_next, break_action, break_hex],
 )
 def test_malformed_programs(damage: Callable[[Json], None]) -> None:
     data = source("tables")
