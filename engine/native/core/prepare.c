@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -165,11 +166,15 @@ struct sp_preparer *sp_preparer_start(void)
     if (!p)
         return NULL;
     pthread_attr_t small;
+    sigset_t all, before; /* signals are the caller's business */
+    sigfillset(&all);
     pthread_attr_init(&small);
     (void)pthread_attr_setstacksize(&small, STACK);
     p->process = getpid();
     sem_init(&p->work, 0, 0);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&p->thread, &small, sp_prepare_run, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&small);
     if (failed) {
         sem_destroy(&p->work);
