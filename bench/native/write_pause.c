@@ -3,8 +3,8 @@
  * As there, one thread processes packets and executes commands: a packet after each command and, in the middle of one,
  * whenever the program offers it and LOOK has passed. A pause is the thread's processor time from one packet's end to the
  * next one's start, so that other people's processes do not count. What the machine does to a thread counts, though
- * (interrupts, a virtual machine that stands still); so after each command the same loop runs for as long without
- * one, and its pauses are counted apart.
+ * (interrupts, a virtual machine that stands still or whose memory is moved); so after each command the same loop runs for
+ * as long without one, reads memory instead, and its pauses are counted apart.
  *
  * Besides, the time between each two offers is kept: they come at the same points of the same writes in every round, so
  * what the writes cost is the least of several rounds.
@@ -16,7 +16,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { LOOK = 20000, SLOTS = 4096 }; /* ns, as BREATH in loop.c; slots of the histogram, one microsecond each */
+enum {
+    LOOK = 20000, /* ns, as BREATH in loop.c */
+    SLOTS = 4096, /* of the histogram, one microsecond each */
+    FIELD = 1 << 24, /* numbers (128 MiB) that the loop without writes reads at random: tables are as large */
+    READS = 8,       /* between two offers, about as many as a write needs */
+};
 
 /* In ns. Of pauses above the limit, `long_preempted`: in which the thread lost its processor (and found cold caches when it
  * came back); `long_faulted`: of the others, in which a page was touched for the first time; `long_plain`: the rest. */
@@ -90,15 +95,29 @@ static void packet(void *user)
     start();
 }
 
-/* The same loop with nothing to do, for `ns` of processor time. */
+static uint64_t *field;
+static volatile uint64_t sum;
+
+static void read_field(void)
+{
+    static uint64_t at = 1;
+    for (int i = 0; i < READS; i++) {
+        at = at * 6364136223846793005u + 1442695040888963407u;
+        sum += field[at >> 40];
+    }
+}
+
+/* The same loop without writes, for `ns` of processor time: it reads memory instead. */
 static void control(uint64_t ns)
 {
     uint64_t begun = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     s.now_in = &s.out->control;
     start();
     while (clock_ns(CLOCK_THREAD_CPUTIME_ID) - begun < ns)
-        for (int i = 0; i < 20; i++)
+        for (int i = 0; i < 20; i++) {
+            read_field();
             packet(NULL);
+        }
     s.out->control.total += clock_ns(CLOCK_THREAD_CPUTIME_ID) - begun;
     s.now_in = &s.out->writes;
 }
@@ -107,7 +126,9 @@ __attribute__((visibility("default"))) struct sp_switch *pause_create(const stru
 {
     struct sp_options options = {.abi = SP_ENGINE_ABI, .drop_port = 511, .breathe = packet};
     s = (struct state){.engine = engine, .now = 1};
-    return engine->create(&options);
+    if (!field && (field = malloc(FIELD * sizeof *field)))
+        memset(field, 1, FIELD * sizeof *field);
+    return field ? engine->create(&options) : NULL;
 }
 
 /* One command, added to `out`, and as much of the control loop. */
