@@ -32,8 +32,7 @@ CALIBRATED = 0.03
 SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
 FLIP_SEEDS = 300  # of those for fitting, the flip's begin here
 PRECISE = 0.96  # share of alarms that have to be right, where two fifths of the elements fail ...
-FALSE_FLIPS = 0.5  # ... each mode flips at most this often per 1,000 days of a link that never fails ...
-SPARED = 0.01  # ... and this share of the recall that is then possible goes for being stricter than that demands
+FALSE_FLIPS = 0.5  # ... and each mode flips at most this often per 1,000 days of a link that never fails
 DAYS_PER_ELEMENT = 1.0 / 6.0  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
@@ -180,19 +179,17 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
     floors = {Mode.LINK_FAILURE: float(least[0]), Mode.CONGESTION: float(least[1])} if profile is not LAB else {}
     for mode, item in played.items():
         tallies = [heldout.tally(item, limit) for limit in heldout.LIMITS]
-        found[mode] = best(tallies, floors.get(mode, 0.0), SPARED if mode in floors else 0.0)
+        found[mode] = best(tallies, floors.get(mode, 0.0))
     return found
 
 
-def best(tallies: Sequence[heldout.Tally], floor: float = 0.0, spared: float = 0.0) -> float:
-    """The threshold to use, of those that were tried: above ``floor`` and precise, the strictest one that finds all but
-    a share of ``spared`` of what the best one finds, else the one with the best F0.5. False flips are too rare to be
-    counted in so few days: being strict where it costs little keeps them rare on devices that are unlike those here."""
+def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
+    """The threshold to use, of those that were tried: above ``floor``, the one that finds most and is precise (of
+    several the strictest), else the one with the best F0.5."""
     allowed = [t for t in tallies if t.raise_at > floor] or [tallies[-1]]
     precise = [t for t in allowed if t.precision >= PRECISE]
     if precise:
-        enough = (1.0 - spared) * max(t.recall for t in precise)
-        return max(t.raise_at for t in precise if t.recall >= enough)
+        return max(precise, key=lambda t: (t.recall, t.raise_at)).raise_at
     score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in allowed]
     return allowed[int(np.argmax(score))].raise_at
 

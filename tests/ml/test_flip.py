@@ -90,14 +90,6 @@ def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: f
     assert retrain.best(tried, floor) == expected
 
 
-def test_a_little_recall_is_spared_for_being_strict() -> None:
-    def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
-        return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
-
-    tried = [tally(0.4, 0.96, 0.9), tally(0.6, 0.95, 0.98), tally(0.8, 0.945, 0.99), tally(0.9, 0.90, 1.0)]
-    assert [retrain.best(tried, 0.0, spared) for spared in (0.0, 0.01, 0.06)] == [0.6, 0.8, 0.9]
-
-
 def test_false_flips_are_counted_for_other_mixes_of_kinds() -> None:
     days = heldout.HealthyDays(
         100.0, 3, {"noisy": 1, "bursts": 2}, 30.0, 6.0, 88.0, np.zeros((2, 200)), {"noisy": 50.0, "bursts": 150.0}
