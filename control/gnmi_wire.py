@@ -35,7 +35,7 @@ class Template:
     def __init__(self, note: gnmi.Notification) -> None:
         paths = [update.path.SerializeToString() for update in note.update]
         self._heads = [bytes([_PATH]) + _varint(len(path)) + path + bytes([_VALUE]) for path in paths]
-        self._last: list[tuple[bytes, float | str]] = [(b"", 0.0)] * len(paths)
+        self._last: list[tuple[bytes, float | str] | None] = [None] * len(paths)
 
     def read(self, data: bytes) -> tuple[int, Values] | None:
         """(timestamp in ns, values in order) of a serialized ``SubscribeResponse``; None when it is built otherwise."""
@@ -69,7 +69,7 @@ class Template:
             at += len(head)
             raw = data[at:end]  # the value, its length before it
             known = last[place]
-            if raw != known[0]:
+            if known is None or raw != known[0]:
                 if raw[0] != len(raw) - 1:
                     return None
                 kind = raw[1]

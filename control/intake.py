@@ -28,7 +28,7 @@ from finsy.p4schema import P4StructType
 from numpy.typing import NDArray
 
 from control.entries import PORT_REPORT
-from control.telemetry import EVENT_DEAD, Item, PortEvent, RemoteClock, line_rates
+from control.telemetry import EVENT_DEAD, Item, PortEvent, RemoteClock, line_rates, port_ends
 from ml.schema import PortSample
 from topo.spec import Topology
 
@@ -94,9 +94,7 @@ class Intake:
         digest = schema.digests[PORT_REPORT]
         self._members = tuple(cast("P4StructType", digest.type_spec).members)
         self._place = {name: number for number, name in enumerate(self._members)}
-        ends: list[tuple[str, int]] = []
-        for switch in topology.switches:
-            ends += [(switch.name, port) for port in sorted(topology.ports(switch.name))]
+        ends = port_ends(topology)
         self.elements = [f"{switch}:{port}" for switch, port in ends]
         self._row = {end: row for row, end in enumerate(ends)}
         self._switch_rows = {

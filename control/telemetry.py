@@ -108,6 +108,12 @@ def line_rates(topology: Topology, switch: Switch) -> dict[int, float]:
     return {end.port: link.rate_mbps * 1e6 for end, link in ends if end.switch == switch.name and link.rate_mbps}
 
 
+def port_ends(topology: Topology) -> list[tuple[str, int]]:
+    """(switch, port) of all ports in the order that everything that numbers ports goes by: reports of ports and of
+    flows, and the history that keeps both."""
+    return [(switch.name, port) for switch in topology.switches for port in sorted(topology.ports(switch.name))]
+
+
 class RemoteClock:
     """A data plane's clock in epoch seconds: what travelled fastest tells the offset, which may drift by 100 ppm."""
 
@@ -208,6 +214,9 @@ class Decoder:
                 continue
             owner, name = meaning
             if name == "up":
+                if not isinstance(value, str):  # a number is no status, least of all "down"
+                    self.malformed += 1
+                    continue
                 value = value == "UP"
             elif type(value) is not float:  # most are
                 value = _speed(value)

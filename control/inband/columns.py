@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from control.inband.report import COUNTED, FLOW_KEY, HEAD, MAX_HOPS, MEMBERS, FlowEvent
+from control.inband.report import COUNTED, FLOW_KEY, HEAD, MAX_HOPS, MEMBERS, WIDTHS, FlowEvent
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,6 +26,8 @@ _SINK_NODE, _SINK_IN, _SINK_OUT, _SINK_TIME, _SINK_LATENCY, _SINK_QUEUE = range(
 _UNTOLD = 0xFFFFFFFF
 _TAG = 10  # field 1, length-delimited (protobuf encoding)
 _PLACE = np.arange(WIDTH)
+_MOST_BYTES = [(bits + 7) // 8 for bits in WIDTHS]
+_PARTLY = [(member, 0xFF >> -bits % 8) for member, bits in enumerate(WIDTHS) if bits % 8]  # largest first byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def read(waiting: Sequence[tuple[int, Sequence[Any]]]) -> tuple[FlowColumns, lis
     table, sound = _members([item.struct.SerializeToString() for item in items])
     columns = _columns(sender, table)
     sound &= (columns.number["hops"] <= MAX_HOPS) & (columns.number["event"] <= max(FlowEvent))
+    sound &= columns.bytes_ >= 0  # no switch counts to 2^63
     if sound.all():
         return columns, items, 0
     pick = np.flatnonzero(sound)
@@ -67,7 +70,7 @@ def read(waiting: Sequence[tuple[int, Sequence[Any]]]) -> tuple[FlowColumns, lis
 
 def _members(structs: Sequence[bytes]) -> tuple[NDArray[np.uint8], Flags]:
     """Of ``P4StructLike`` messages on the wire: the members' strings, right-aligned, shape (reports, members,
-    :data:`WIDTH`), and which reports have all of them and none too wide.
+    :data:`WIDTH`), and which reports have all of them and none wider than the program has it.
 
     Each member is a ``P4Data`` (tag 10 and length) with a bitstring (tag 10 and length): four bytes and its own. All
     reports are gone through at once, member by member.
@@ -79,15 +82,17 @@ def _members(structs: Sequence[bytes]) -> tuple[NDArray[np.uint8], Flags]:
     at = ends - sizes
     table = np.zeros((len(structs), MEMBERS, WIDTH), dtype=np.uint8)
     sound = np.ones(len(structs), dtype=bool)
-    for member in range(MEMBERS):
+    for member, most in enumerate(_MOST_BYTES):
         at = np.where(sound, at, 0)
         size = wire[at + 3].astype(np.int64)
-        sound &= (wire[at] == _TAG) & (wire[at + 2] == _TAG) & (wire[at + 1] == size + 2) & (size <= WIDTH)
+        sound &= (wire[at] == _TAG) & (wire[at + 2] == _TAG) & (wire[at + 1] == size + 2) & (size <= most)
         after = np.where(sound, at + 4 + size, WIDTH)
         sound &= after <= ends
         found = windows[np.where(sound, after, WIDTH) - WIDTH]
         table[:, member] = np.where(WIDTH - size[:, None] <= _PLACE, found, 0)
         at = after
+    for member, largest in _PARTLY:
+        sound &= table[:, member, WIDTH - _MOST_BYTES[member]] <= largest
     return table, sound & (at == ends)
 
 

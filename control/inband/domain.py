@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from control.inband.columns import Flags, FlowColumns, Ints
 from control.inband.report import FlowFlag
-from control.telemetry import line_rates
+from control.telemetry import line_rates, port_ends
 from topo.spec import Link, Topology
 
 MOST_LATENCY_US = 60e6
@@ -28,7 +28,7 @@ class Domain:
     def __init__(self, topology: Topology) -> None:
         self.switches = [switch.name for switch in topology.switches]
         self.number = {name: row for row, name in enumerate(self.switches)}
-        ends = [(row, port) for row, name in enumerate(self.switches) for port in sorted(topology.ports(name))]
+        ends = [(self.number[name], port) for name, port in port_ends(topology)]
         self.elements = [f"{self.switches[switch]}:{port}" for switch, port in ends]
         self.row = {element: row for row, element in enumerate(self.elements)}
         self.switch_of = np.array([switch for switch, _ in ends], dtype=np.intp)

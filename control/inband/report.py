@@ -18,6 +18,8 @@ MAX_HOPS = 8
 HEAD = 20  # members before the hops
 COUNTED = HEAD + 2 * MAX_HOPS  # packets, bytes
 MEMBERS = COUNTED + 2
+# Bits of each member, as the program declares them.
+WIDTHS = (16, 8, 32, 48, 8, 8, 8, 8, 16, 16, 32, 32, 128, 128, 32, 9, 9, 48, 32, 32, *(128,) * 2 * MAX_HOPS, 32, 64)
 FLOW_KEY = (7, 14)  # members that tell flows apart: protocol, ports, addresses
 _ONES32, _ONES64 = (1 << 32) - 1, (1 << 64) - 1
 

@@ -133,7 +133,9 @@ class Sight:
         arrived = columns.arrived_us[:, :-1]
         delay = arrived - columns.left_us[:, 1:]  # from a place to the one nearer to the sink
         linked = told[:, 1:] & told[:, :-1] & ~np.isnan(delay)
-        linked &= self.domain.switch_of[self.domain.peer[np.maximum(ports[:, 1:], 0)]] == np.where(
+        peer = self.domain.peer[np.maximum(ports[:, 1:], 0)]
+        linked &= peer >= 0  # a host's port has none
+        linked &= self.domain.switch_of[peer] == np.where(
             ports[:, :-1] >= 0, self.domain.switch_of[np.maximum(ports[:, :-1], 0)], -1
         )
         if not linked.any():

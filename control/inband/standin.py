@@ -27,10 +27,8 @@ from control.inband.sight import Seen, Sight
 from ml.schema import DeviceSample, PortSample
 
 SLOW = 3.0  # intervals
-STEADY, SMOOTH = (
-    4,
-    6,
-)  # intervals: a processor is as much busier as in the least of these; its share is the mean of these
+STEADY = 4  # intervals: a processor is as much busier as in the least of these ...
+SMOOTH = 6  # ... and its share is the mean of these
 SETTLED = 8  # intervals: only then is a switch's best delay known; until it is, each better one looks like load
 LITTLE = 0.25  # packets, and
 BUSIER = 0.1  # share of the time, that are no news

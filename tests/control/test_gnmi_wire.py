@@ -111,3 +111,34 @@ def test_what_is_no_notification_is_skipped_and_nonsense_counted() -> None:
     assert decoder.decode_bytes(gnmi.SubscribeResponse(sync_response=True).SerializeToString(), NOW) is None
     assert decoder.malformed == 0
     assert decoder.decode_bytes(b"\xff\xff\xff", NOW) is None and decoder.malformed == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [gnmi.TypedValue(uint_val=1), gnmi.TypedValue(double_val=1.0), gnmi.TypedValue(json_ietf_val=b"true"),
+     gnmi.TypedValue(json_ietf_val=b'"1"')],
+)  # fmt: skip
+def test_a_status_that_is_no_word_is_no_loss_of_carrier(value: Any) -> None:
+    path = parse_path("interfaces/interface[name=1]/state/oper-status")
+    note = gnmi.Notification()
+    note.update.add(path=path, val=value)
+    data = gnmi.SubscribeResponse(update=note).SerializeToString()
+    decoder = Decoder("s1")
+    for count in (1, 2):  # plainly, then by the template
+        assert decoder.decode_bytes(data, NOW) == [] and decoder.malformed == count
+
+
+def test_an_item_without_a_value_is_not_read_as_zero() -> None:
+    (path,) = LEAVES[2:3]
+    whole = response([(path.replace("*", "1"), gnmi.TypedValue(uint_val=7))])
+    note = gnmi.SubscribeResponse.FromString(whole).update
+    # The value's tag is there, its length and itself are not: four bytes less, in three lengths.
+    item = note.update[0].SerializeToString()[:-3]
+    inner = note.SerializeToString()
+    head = inner[: inner.index(item) - 1] + bytes([len(item)]) + item
+    cut = whole[:1] + bytes([len(head)]) + head
+    template = Template(note)
+    assert template.read(cut) is None
+    assert template.read(whole) is not None
+    with pytest.raises(DecodeError):
+        gnmi.SubscribeResponse.FromString(cut)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from control.history.reader import Query, Reader
 from control.history.writer import Writer
+from control.inband.report import WIDTHS, FlowFlag
 from control.inband.runtime import InbandConfig, InbandTelemetry
-from control.intake import Columns
+from control.intake import Columns, Intake
 from control.pha import HealthAnalyzer
 from control.recorder import Recorder
 from ml.schema import DeviceSample, Mode, PortSample
@@ -161,6 +162,67 @@ def test_an_absurd_report_changes_nothing(wrong: str) -> None:
     assert feed.inband.counts.absurd == 0
     assert same(feed.step(), clean.step())
     assert feed.inband.counts.absurd == 1
+
+
+def test_members_are_as_wide_as_the_program_has_them() -> None:
+    assert tuple(width for _, width in MEMBERS) == WIDTHS
+
+
+@pytest.mark.parametrize("member", [name for name, _ in MEMBERS])
+def test_a_member_that_is_too_wide_ends_nothing(tmp_path: Path, member: str) -> None:
+    """However large: the report is left out, or all that is made of it can be made."""
+    writer = Writer(tmp_path)
+    feed = Feed()
+    feed.inband = InbandTelemetry(
+        RATED,
+        InbandConfig(export="127.0.0.1:32766"),
+        SCHEMA,
+        recorder=Recorder(writer, feed.inband.domain.elements),
+    )
+    width = dict(MEMBERS)[member]
+    values = report_values(RATED, WAY, seq=1, time_us=int(NOW * 1e6))
+    for number, bits in enumerate((128, width + 1, width), 1):
+        feed.raw("s4", values | {"seq": number, member: (1 << min(bits, 128)) - 1})
+        feed.step()
+        assert feed.inband.status()
+    feed.raw("s4", values | {"seq": 9, "sport": 7})
+    feed.step()
+    counts, exporter = feed.inband.counts, feed.inband.exporter
+    assert counts.reports + counts.malformed == 4 and exporter is not None
+    assert counts.malformed >= (2 if width < 128 else 0)
+    assert feed.inband.status()["flows"][0]["flow"].startswith("0.0.0.1:7 ")
+    exporter.send_waiting(list[object]().append)
+    assert writer.flush()
+    writer.close()
+
+
+def test_counts_beyond_all_reason_are_malformed() -> None:
+    feed = Feed()
+    feed.report(octets=1 << 63)
+    feed.step()
+    assert (feed.inband.counts.malformed, feed.inband.counts.reports) == (1, 0)
+
+
+def test_a_hop_that_left_by_a_hosts_port_tells_no_links_delay() -> None:
+    """Behind a gap, what comes next need not be a neighbour: least of all the last switch, which -1 would be."""
+    feed = Feed()
+    host, line = RATED.host("h1"), RATED.links_between("s1", "s2")[0]
+    values = report_values(RATED, WAY, time_us=int(NOW * 1e6))
+    values |= {"hops": 1, "flags": int(FlowFlag.HOPS_EXCEEDED)}
+    values |= {"place1": 1 << 96 | line.end("s1").port << 80 | host.port << 64}
+    feed.raw("s4", values)
+    feed.raw("s4", values | {"seq": 2})  # the first would only tell the least
+    found = feed.step().get(str(Endpoint("s1", host.port)))
+    assert feed.inband.counts.absurd == feed.inband.counts.malformed == 0
+    assert isinstance(found, PortSample) and isnan(found.link_delay_us)
+
+
+def test_reports_of_ports_and_of_flows_number_ports_alike() -> None:
+    """History keeps both by one list of elements."""
+    for name in ("diamond", "abilene"):
+        topology = load(name)
+        elements = InbandTelemetry(topology, InbandConfig(), SCHEMA).domain.elements
+        assert elements == Intake(topology, SCHEMA).elements and len(set(elements)) == len(elements)
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
