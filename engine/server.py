@@ -28,7 +28,7 @@ from engine.dataplane import Client
 from engine.flags import Settings, Tls, UsageError, parse, program_name
 from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend, device_json
-from engine.p4rt.device import MAX_STREAMS, Device
+from engine.p4rt.device import MAX_READS, MAX_STREAMS, Device
 from engine.p4rt.errors import P4Error
 from engine.p4rt.fastpath import ShortWay, available
 from engine.p4rt.service import WRITE, P4RuntimeService
@@ -48,7 +48,7 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-_WORKERS = MAX_STREAMS + MAX_SUBSCRIPTIONS + 32
+_WORKERS = MAX_STREAMS + MAX_SUBSCRIPTIONS + MAX_READS + 32  # whoever holds a thread for long, and short calls beside
 _STACK_BYTES = 512 << 10
 _SWITCH_INTERVAL_S = 0.0005  # a long read must not keep a flip waiting for the interpreter's default 5 ms
 _GRACE_S = 0.5

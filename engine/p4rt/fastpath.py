@@ -99,12 +99,14 @@ class ShortWay:
             state.active_rpc_count += 1
             if state.stage is _server._ServerStage.STARTED:
                 self.ask()
-        call.begin(full)
-        return None, ()
+        return (None if call.begin(full) else call), ()
 
 
 class _Call:
-    """One call: tag of its operations, and what stands for it among the server's states."""
+    """One call: tag of its operations, and what stands for it among the server's states.
+
+    Everything here runs in gRPC's serving thread, which must survive: steps that fail end the call, nothing else.
+    """
 
     __slots__ = ("_event", "_way")
 
@@ -112,14 +114,30 @@ class _Call:
         self._way = way
         self._event = event
 
-    def begin(self, full: bool) -> None:
+    def begin(self, full: bool) -> bool:
+        """Ask for the message; False: the call is over already."""
         if full:
-            self._refuse(_cygrpc.StatusCode.resource_exhausted, b"Concurrent RPC limit exceeded!")
-        else:
-            self._event.call.start_server_batch((_cygrpc.ReceiveMessageOperation(0),), self._message)
+            return self._refuse(_cygrpc.StatusCode.resource_exhausted, b"Concurrent RPC limit exceeded!")
+        return self._batch((_cygrpc.ReceiveMessageOperation(0),), self._message)
 
-    def _refuse(self, code: Any, text: bytes) -> None:
-        self._event.call.start_server_batch(
+    def _batch(self, operations: tuple[Any, ...], tag: Callable[[Any], Any]) -> bool:
+        """Start a step; where that fails there will be no event of it, and the call is over: False."""
+        try:
+            error = self._event.call.start_server_batch(operations, tag)
+            if not error:
+                return True
+            log.error("a step of a write was refused: gRPC's call error %s", error)
+        except Exception:
+            log.exception("a step of a write failed unexpectedly")
+        self._leave()
+        try:
+            self._event.call.cancel()
+        except Exception:
+            log.exception("a write could not be cancelled")
+        return False
+
+    def _refuse(self, code: Any, text: bytes) -> bool:
+        return self._batch(
             (
                 _cygrpc.SendInitialMetadataOperation(None, 0),
                 _cygrpc.ReceiveCloseOnServerOperation(0),
@@ -132,34 +150,36 @@ class _Call:
         """The request is here (or the call was cancelled, or closed, before it came)."""
         data = event.batch_operations[0].message()
         if data is None:
-            self._refuse(_cygrpc.StatusCode.unimplemented, b"a Write takes exactly one request message")
-            return None, ()
-        way = self._way
-        try:
-            if way.quick(data):
-                way.short_ways += 1
-                self._event.call.start_server_batch(
-                    (
-                        _cygrpc.SendInitialMetadataOperation(None, 0),
-                        _cygrpc.SendMessageOperation(b"", 0),
-                        _cygrpc.SendStatusFromServerOperation(None, _cygrpc.StatusCode.ok, b"", 0),
-                        _cygrpc.ReceiveCloseOnServerOperation(0),
-                    ),
-                    self._finished,
-                )
-                return None, ()
-        except Exception:  # this is gRPC's serving thread: it must survive
-            log.exception("a write failed unexpectedly")
-        self._usual_way(data)
-        return None, ()
+            goes_on = self._refuse(_cygrpc.StatusCode.unimplemented, b"a Write takes exactly one request message")
+        elif self._quick(data):  # done, and never to be done again, whatever becomes of the answer
+            self._way.short_ways += 1
+            goes_on = self._batch(
+                (
+                    _cygrpc.SendInitialMetadataOperation(None, 0),
+                    _cygrpc.SendMessageOperation(b"", 0),
+                    _cygrpc.SendStatusFromServerOperation(None, _cygrpc.StatusCode.ok, b"", 0),
+                    _cygrpc.ReceiveCloseOnServerOperation(0),
+                ),
+                self._finished,
+            )
+        else:
+            goes_on = self._usual_way(data)
+        return (None if goes_on else self), ()
 
-    def _usual_way(self, data: bytes) -> None:
+    def _quick(self, data: bytes) -> bool:
+        try:
+            return self._way.quick(data)
+        except Exception:
+            log.exception("a write failed unexpectedly")
+            return False
+
+    def _usual_way(self, data: bytes) -> bool:
         """As ``grpc._server`` serves a unary call, from where the message is here."""
         way, state, rpc = self._way, self._way.state, _server._RPCState()
         with rpc.condition:
-            self._event.call.start_server_batch(
-                (_cygrpc.ReceiveCloseOnServerOperation(0),), _server._receive_close_on_server(rpc)
-            )
+            close = (_cygrpc.ReceiveCloseOnServerOperation(0),)
+            if not self._batch(close, _server._receive_close_on_server(rpc)):
+                return False
             rpc.due.add(_server._RECEIVE_CLOSE_ON_SERVER_TOKEN)
         with state.lock:
             state.rpc_states.remove(self)
@@ -180,6 +200,7 @@ class _Call:
             self._leave()
         else:
             future.add_done_callback(lambda _done: self._leave())
+        return True
 
     def _finished(self, _event: Any) -> Any:
         self._leave()

@@ -11,7 +11,9 @@ import grpc
 import pytest
 
 from engine.api import Code, DatapathError
+from engine.gnmi import MAX_SUBSCRIPTIONS
 from engine.p4rt import fastpath
+from engine.p4rt.device import MAX_READS, MAX_STREAMS
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
 from tests.p4runtime.harness import INSERT, MODIFY, SAMPLE, RawClient, config_of, errors_of, exact, register, served
@@ -183,3 +185,79 @@ def test_the_server_stops_while_calls_wait_for_their_message(backend: FakeBacken
         assert all(call.code() is not grpc.StatusCode.OK for call in calls)
         go_on.set()
         raw.close()
+
+
+class Breaking:
+    """A gRPC call, one kind of whose steps cannot be started."""
+
+    def __init__(self, call: Any, step: str, refuse: Callable[[], Any]) -> None:
+        self._call, self._step, self._refuse = call, step, refuse
+
+    def start_server_batch(self, operations: Any, tag: Any) -> Any:
+        if type(operations[0]).__name__ == self._step:
+            return self._refuse()
+        return self._call.start_server_batch(operations, tag)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+class Event:
+    def __init__(self, event: Any, step: str, refuse: Callable[[], Any]) -> None:
+        self._event = event
+        self.call = Breaking(event.call, step, refuse)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event, name)
+
+
+def raises() -> Any:
+    raise ValueError("invalid call object cannot be used from Python")
+
+
+@pytest.mark.parametrize("refuse", [raises, lambda: 8])
+@pytest.mark.parametrize(
+    ("step", "updates", "writes"),
+    [
+        ("ReceiveMessageOperation", 1, 0),
+        ("SendInitialMetadataOperation", 1, 1),  # the answer of a quick write, which is not done once more
+        ("ReceiveCloseOnServerOperation", 2, 0),  # the usual way
+        ("full", 1, 0),
+    ],
+)
+def test_a_step_that_cannot_be_started_ends_the_call_and_nothing_else(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch, step: str, updates: int, writes: int, refuse: Any
+) -> None:
+    with served(backend) as (serving, address):
+        raw = RawClient(address)
+        raw.become_primary()
+        raw.set_config(config_of(SAMPLE))
+        state = serving.grpc._state  # type: ignore[attr-defined]
+        eventually(lambda: state.active_rpc_count == 1)  # the stream
+        limit = state.maximum_concurrent_rpcs
+        whole = fastpath._Call
+        with monkeypatch.context() as patch:
+            if step == "full":
+                state.maximum_concurrent_rpcs = 1
+            broken = "SendInitialMetadataOperation" if step == "full" else step
+            patch.setattr(fastpath, "_Call", lambda way, event: whole(way, Event(event, broken, refuse)))
+            commands: list[int] = []
+            working = backend.switch.command
+            patch.setattr(backend.switch, "command", lambda op, data: (commands.append(op), working(op, data))[1])
+            with pytest.raises(grpc.RpcError) as caught:
+                raw.write(*[(MODIFY, register(1, b"\1"))] * updates)
+            assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+            eventually(lambda: state.active_rpc_count == 1)
+            assert len(commands) == writes
+        state.maximum_concurrent_rpcs = limit
+        assert not [item for item in state.rpc_states if isinstance(item, whole)]
+        raw.write((MODIFY, register(1, b"\1")))
+        raw.write((MODIFY, register(1, b"\1")), (MODIFY, register(2, b"\1")))
+        raw.close()
+
+
+def test_whoever_may_hold_a_thread_for_long_leaves_some_to_others(backend: FakeBackend) -> None:
+    with served(backend) as (serving, _address):
+        state = serving.grpc._state  # type: ignore[attr-defined]
+        held = MAX_STREAMS + MAX_SUBSCRIPTIONS + MAX_READS
+        assert min(state.maximum_concurrent_rpcs, state.thread_pool._max_workers) >= held + 32
