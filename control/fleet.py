@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from control.errors import ControlError, SwitchUnavailable, WriteRejected
-from control.flip import FlipResult
+from control.flip import Begun, FlipResult
 from control.plan import Entries, NetworkEntries, Op, Stage, Table, Update
 from control.session import State, SwitchSession
 from control.shortway import harvest
@@ -129,18 +129,24 @@ class Fleet:
                 return SwitchUnavailable(f"there is no switch {name}")
 
         sessions = {name: self.sessions[name] for name in bits if name in self.sessions}
-        begun = {name: flip for name, session in sessions.items() if (flip := session.begin_flip(bits[name]))}
-        harvest([flip.call for flip in begun.values()], HARVEST_S)
+        begun: dict[str, Begun] = {}
         results: dict[str, FlipResult | ControlError] = {}
-        for name, flip in begun.items():
-            if (done := flip.done()) is not None:
-                results[name] = done
-        tasks = {name: asyncio.create_task(one(name), name=f"flip:{name}") for name in bits if name not in results}
-        if not tasks:
-            return results
+        tasks: dict[str, asyncio.Task[FlipResult | ControlError]] = {}
         try:
+            for name, session in sessions.items():
+                if (flip := session.begin_flip(bits[name])) is not None:
+                    begun[name] = flip
+            harvest([flip.call for flip in begun.values()], HARVEST_S)
+            for name, flip in begun.items():
+                if (done := flip.done()) is not None:
+                    results[name] = done
+            for name in bits:
+                if name not in results:
+                    tasks[name] = asyncio.create_task(one(name), name=f"flip:{name}")
+            if not tasks:
+                return results
             _, waiting = await asyncio.wait(tasks.values(), timeout=patience_s)
-        except asyncio.CancelledError:
+        except BaseException:  # also a cancellation: no switch's turn may stay taken
             for task in tasks.values():
                 task.cancel()
             for flip in begun.values():

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -100,7 +101,8 @@ class Turn:
             if mine.done() and not mine.cancelled():
                 self.release()  # it was handed over in the same moment
             else:
-                self._waiting.remove(mine)
+                with suppress(ValueError):  # a release since then has passed over it
+                    self._waiting.remove(mine)
             raise
 
     def release(self) -> None:
@@ -228,13 +230,20 @@ class RegisterTransport:
 
     def begin(self, bits: Mapping[int, int]) -> Begun | None:
         """Send a flip at once and by the short way; None when it takes :meth:`flip`."""
-        if self._short is None or not self._short.ready or not self.turn.take():
+        if self._short is None or not self._short.ready:
             return None
-        call = self._short.send(self.request(bits))
-        if call is None:
-            self.turn.release()
+        request = self.request(bits)
+        if not self.turn.take():
             return None
-        return Begun(self, dict(bits), call)
+        begun: Begun | None = None
+        try:
+            call = self._short.send(request)
+            if call is not None:
+                begun = Begun(self, dict(bits), call)
+        finally:
+            if begun is None:
+                self.turn.release()
+        return begun
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
         begun = self.begin(bits)
@@ -372,13 +381,12 @@ def command(index: int, value: int, cookie: int) -> bytes:
 async def choose(register: RegisterTransport, packet: PacketOutTransport) -> Transport:
     """Probe the transports in order; raises :class:`FlipUnavailable` when the switch has neither."""
     try:
-        served = await asyncio.to_thread(register.probe)
+        if await asyncio.to_thread(register.probe):
+            await register.open()
+            return register
     except BaseException:
         register.close()
         raise
-    if served:
-        await register.open()
-        return register
     register.close()
     if await packet.probe():
         return packet

@@ -30,6 +30,7 @@ MOST_BYTES = 16_000  # of a request: one frame, within any peer's windows
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _WINDOW = 65_535  # of connection and streams, until told otherwise
 _RETURN_AFTER = 16_384  # bytes received until the peer's window is topped up
+_MOST_HEADERS = 65_536  # bytes of a header block
 _LAST_STREAM = 2**31 - 1
 _STATIC = 61  # entries of HPACK's static table
 _STATUS = {(False, b"grpc-status"), (True, bytes.fromhex("9acac8b21234da8f"))}  # plain, and in HPACK's Huffman code
@@ -140,6 +141,9 @@ class ShortWay:
             LOG.debug("no short way", address=self._address, reason=str(error))
             self.close()
             return False
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, body: bytes) -> Call | None:
         """Send a serialized request; None when that must go the usual way."""
@@ -207,6 +211,8 @@ class ShortWay:
         elif kind == _Frame.CONTINUATION:
             if self._block is None:
                 raise Odd("a continuation of nothing")
+            if len(self._block) + len(body) > _MOST_HEADERS:
+                raise Odd("a header block without end")
             self._block += body
             self._headers_end(flags)
         elif kind == _Frame.RST_STREAM:

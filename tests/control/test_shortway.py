@@ -7,14 +7,10 @@ import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
-from fake_switch import FakeSwitch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_service import until
 
-from control.errors import FlipTimeout, NotPrimary, SwitchUnavailable
-from control.flip import RegisterTransport, Turn
-from control.program import Program
 from control.shortway import Call, Odd, ShortWay, harvest, succeeded
 
 DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -32,6 +28,14 @@ def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
 def done(stream: int, trailers: bytes = DONE) -> bytes:
     """What a server answers."""
     return frame(HEADERS, 4, stream, OPENING) + frame(DATA, 0, stream, EMPTY) + frame(HEADERS, 5, stream, trailers)
+
+
+def long_block(stream: int, size: int) -> bytes:
+    """Trailers of success in a header block of ``size`` bytes, cut into frames; its filling says nothing."""
+    block = DONE + b"\x20" * (size - len(DONE))
+    pieces = [block[at : at + 16_384] for at in range(0, size, 16_384)]
+    first, *between = (frame(CONTINUATION if at else HEADERS, 0 if at else 1, stream, x) for at, x in enumerate(pieces))
+    return first + b"".join(between) + frame(CONTINUATION, 4, stream)
 
 
 class Peer:
@@ -152,6 +156,8 @@ def test_any_bytes_are_judged_or_odd(block: bytes) -> None:
         (lambda stream: frame(HEADERS, 4, stream, OPENING) + frame(DATA, 1, stream, EMPTY), False),  # no trailers
         (lambda stream: frame(HEADERS, 1, stream, DONE[:4]) + frame(PING, 0, 0, b"12345678"), False),
         (lambda stream: frame(CONTINUATION, 4, stream, DONE), False),
+        (lambda stream: long_block(stream, 65_536), True),
+        (lambda stream: long_block(stream, 65_537), False),  # nobody's trailers are so long
         (lambda stream: frame(5, 4, stream, b"\0\0\0\2" + OPENING), False),  # a push
         (lambda stream: frame(HEADERS, 0xD, stream, b"\xff" + DONE), False),  # more padding than frame
         (lambda _stream: b"\x01\x00\x00" + bytes(70_000), False),  # a frame larger than allowed
@@ -237,137 +243,6 @@ def test_nobody_there_or_nobody_who_speaks_it(monkeypatch: pytest.MonkeyPatch) -
             server.close()
         assert not await ShortWay(address, "/m", timeout_s=1.0).open()
         assert not await ShortWay("unix:/nowhere", "/m", timeout_s=1.0).open()
-
-    asyncio.run(scenario())
-
-
-# -- the transport that uses it ------------------------------------------------------------------------------------
-
-
-def transport_to(fake: FakeSwitch, program: Program, timeout_s: float = 5.0) -> RegisterTransport:
-    transport = RegisterTransport(fake.address, 1, program.schema, timeout_s=timeout_s)
-    transport.prepare(1, (1, 2))
-    return transport
-
-
-def test_flips_take_the_short_way_and_errors_are_worded_as_ever(fakes: dict[str, FakeSwitch], program: Program) -> None:
-    async def scenario() -> None:
-        fake = fakes["s1"]
-        checking = fake._check_primary
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
-        usual: list[object] = []
-        real = transport.flip_now
-        transport.flip_now = lambda *given: usual.append(given) or real(*given)  # type: ignore[method-assign]
-        result = await transport.flip({1: 1, 2: 1})
-        assert fake.bits == {1: 1, 2: 1} and not usual and result.confirmed and result.seconds > 0
-        fake._check_primary = checking  # type: ignore[method-assign]
-        with pytest.raises(NotPrimary):
-            await transport.flip({1: 0})
-        assert len(usual) == 1 and fake.bits[1] == 1
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        fake.refuse = ""
-        assert (await transport.flip({1: 0})).confirmed and len(usual) == 1
-        transport.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_switch_that_hangs_ends_the_flip_in_time_and_flips_keep_their_order(
-    fakes: dict[str, FakeSwitch], program: Program
-) -> None:
-    async def scenario() -> None:
-        fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
-        fake.go_on.clear()
-        flips = [asyncio.create_task(transport.flip({1: bit})) for bit in (1, 0, 1)]
-        await until(lambda: len(fake.writes) == 1)
-        assert transport.begin({2: 1}) is None  # others are before it
-        fake.go_on.set()
-        await asyncio.gather(*flips)
-        assert [write.updates[0].entity.register_entry.data.bitstring for write in fake.writes] == [
-            b"\1", b"\0", b"\1",
-        ]  # fmt: skip
-        transport.timeout_s = 0.1
-        fake.go_on.clear()
-        with pytest.raises(FlipTimeout):
-            await transport.flip({1: 0})
-        fake.go_on.set()
-        transport.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_lost_connection_costs_no_flip_and_is_opened_again(fakes: dict[str, FakeSwitch], program: Program) -> None:
-    async def scenario() -> None:
-        fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
-        short = transport._short
-        assert short is not None and short._socket is not None
-        fake.go_on.clear()
-        flip = asyncio.create_task(transport.flip({1: 1}))
-        await until(lambda: len(fake.writes) == 1)
-        short._end("cut")
-        fake.go_on.set()
-        assert (await flip).confirmed and fake.bits[1] == 1  # by gRPC's client
-        assert (await transport.flip({1: 0})).confirmed
-        await until(lambda: short.ready)
-        begun = transport.begin({1: 1})
-        assert begun is not None and (await begun.rest()).confirmed and fake.bits[1] == 1
-        transport.close()
-        with pytest.raises(SwitchUnavailable):
-            await transport.flip({1: 0})
-
-    asyncio.run(scenario())
-
-
-def test_a_flip_that_is_cancelled_leaves_the_turn_to_others(fakes: dict[str, FakeSwitch], program: Program) -> None:
-    async def scenario() -> None:
-        fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
-        fake.go_on.clear()
-        begun = transport.begin({1: 1})
-        assert begun is not None and begun.done() is None
-        waiting = asyncio.create_task(begun.rest())
-        waiting.cancel()  # before it has begun
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert transport.begin({1: 0}) is None
-        begun.end()
-        begun.end()  # no other's turn
-        following = transport.begin({1: 0})
-        assert following is not None and transport.begin({1: 1}) is None
-        fake.go_on.set()
-        assert (await following.rest()).confirmed
-        transport.close()
-
-    asyncio.run(scenario())
-
-
-def test_turns_go_in_order_and_survive_a_cancellation() -> None:
-    async def scenario() -> None:
-        turn, order = Turn(), []
-
-        async def one(number: int) -> None:
-            await turn.wait()
-            order.append(number)
-            await asyncio.sleep(0)
-            turn.release()
-
-        assert turn.take() and not turn.take()
-        tasks = [asyncio.create_task(one(number)) for number in range(4)]
-        await asyncio.sleep(0)
-        tasks[1].cancel()
-        turn.release()
-        tasks[0].cancel()  # in the moment in which it got the turn
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert order == [2, 3] and turn.take()
 
     asyncio.run(scenario())
 
