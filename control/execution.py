@@ -66,6 +66,8 @@ class Execution:
         done = [item for item in decisions if not item.moves or item.group.switch in results]
         self._enter(done, results, news, stop, fresh=fresh)
         for name, task in list(self.service.fleet.late.items()):
+            if name in results:  # entered already; what is late is an earlier flip, and followed
+                continue
             behind = [item for item in decisions if item.moves and item.group.switch == name]
             if behind:
                 LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))

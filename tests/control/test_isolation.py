@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 from fake_switch import FakeSwitch
@@ -30,6 +31,30 @@ def test_flips_of_others_go_out_while_a_switch_hangs(fakes: dict[str, FakeSwitch
             assert set(service.tse.flipped()) == {KEY, other}
             await service.settled()
             assert {line.switch for line in service.ledger.lines(kind="flip") if line.outcome == "done"} == {"s1", "s2"}
+
+    asyncio.run(scenario())
+
+
+def test_what_a_slow_switch_refuses_meanwhile_is_entered_once(
+    fakes: dict[str, FakeSwitch], program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            fakes["s1"].go_on.clear()
+            slow = asyncio.create_task(service.move(Side.SHADOW, [KEY], force=True, dry_run=False))
+            await until(lambda: "s1" in service.fleet.late)
+            groups = service.plan.groups
+            other = next(key for key in groups if key.switch == "s1" and key != KEY and groups[key].shadow)
+            refusing = AsyncMock(side_effect=WriteRejected("not now"))
+            monkeypatch.setattr(service.fleet.sessions["s1"], "flip", refusing)
+            quick = asyncio.create_task(service.move(Side.SHADOW, [other], force=True, dry_run=False))
+            await until(lambda: service.ledger.lines(kind="flip"))
+            assert "s1" in service.fleet.late
+            fakes["s1"].go_on.set()
+            await asyncio.gather(slow, quick)
+            await service.settled()
+            lines = service.ledger.lines(kind="flip")
+            assert sorted(line.destination for line in lines) == sorted([KEY.destination, other.destination])
 
     asyncio.run(scenario())
 
