@@ -305,10 +305,8 @@ class Service:
             return decisions
 
         decisions = await self.steering.command(work)
-        if not dry_run:
-            await self.steering.execution.confirmed(
-                key.switch for key in groups
-            )  # whoever asked waits for a slow switch; steering does not
+        if not dry_run:  # whoever asked waits for a slow switch; steering does not
+            await self.steering.execution.confirmed(key.switch for key in groups)
         return decisions
 
     def select(self, *, switch: str | None, destination: str | None, element: str | None) -> list[GroupKey]:
