@@ -14,7 +14,7 @@ route names it; nothing is removed before the last user is gone and packets in f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from control.capacity import Loads
@@ -140,6 +140,7 @@ class ShadowManager:
         threatened: Avoid,
         *,
         broken: Avoid = NOTHING,
+        moved: Container[GroupKey] = (),
         loads: Loads | None = None,
         wanted: Iterable[GroupKey] = (),
     ) -> Plan:
@@ -149,8 +150,9 @@ class ShadowManager:
         way around keeps its old shadow: a threatened one is better than none, and TSE will not flip on to it.
         A shadow through ``broken`` links, dead for certain, is worse than none as long as the primary is sound: a
         neighbour that is held up for a moment would send packets to their end. It is withdrawn until there is a way.
+        Groups that are on their shadow (``moved``) keep it: whether they stay is TSE's to judge.
         """
-        return finish(self.replanning(plan, threatened, broken=broken, loads=loads, wanted=wanted))
+        return finish(self.replanning(plan, threatened, broken=broken, moved=moved, loads=loads, wanted=wanted))
 
     def replanning(
         self,
@@ -158,6 +160,7 @@ class ShadowManager:
         threatened: Avoid,
         *,
         broken: Avoid = NOTHING,
+        moved: Container[GroupKey] = (),
         loads: Loads | None = None,
         wanted: Iterable[GroupKey] = (),
     ) -> Generator[None, None, Plan]:
@@ -180,9 +183,10 @@ class ShadowManager:
                 found = self._shadow(group, threatened)
             if found is None and group.shadow is None:
                 found = self._shadow(group, broken)
-            if found is None and group.shadow is not None and _leads_nowhere(group, group.shadow, broken):
-                groups[key] = replace(group, shadow=None)
-            elif found is not None and (group.shadow is None or found.path != group.shadow.path):
+            if found is None:
+                if group.shadow is not None and key not in moved and _leads_nowhere(group, group.shadow, broken):
+                    groups[key] = replace(group, shadow=None)
+            elif group.shadow is None or found.path != group.shadow.path:
                 groups[key] = replace(group, shadow=found)
         return replace(plan, groups=groups, _by_switch={})
 

@@ -306,8 +306,14 @@ class Steering:
         self._replanned_s, self._wanted_replan = now, False
         if service.book.threats or service.book.suspects or service.tse.flipped():
             avoid, wanted = service.book.avoid(), frozenset(service.tse.wanting)
-            broken = service.book.broken()
-            steps = service.spm.replanning(service.plan, avoid, broken=broken, loads=service.loads, wanted=wanted)
+            steps = service.spm.replanning(
+                service.plan,
+                avoid,
+                broken=service.book.broken(),
+                moved=frozenset(service.tse.flipped()),
+                loads=service.loads,
+                wanted=wanted,
+            )
         else:
             steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
 

@@ -144,6 +144,7 @@ def test_a_shadow_through_a_dead_link_is_withdrawn_until_it_leads_somewhere(abil
     dead = Avoid(links=frozenset({link}))
     kept = spm.replan(plan, dead)  # only threatened: better than none
     after = spm.replan(plan, dead, broken=dead)
+    assert spm.replan(plan, dead, broken=dead, moved=plan.groups) == kept  # in use: not the planner's to take away
     for key, group in plan.groups.items():
         if group.primary is None or group.shadow is None:
             continue
