@@ -137,23 +137,26 @@ class Ahead:
         code = None if place is None else self._bits(*place)
         return None if place is None or code is None else (code, octets(sum(place)))
 
-    def _word(self, table: ir.Table, way: Way) -> str:
-        """C for the key's first word."""
-        plan, terms = KeyLayout(table), []
+    def _word(self, table: ir.Table, way: Way) -> tuple[str, int]:
+        """(C, bytes of the packet that it needs) of the key's first word."""
+        plan, terms, needed = KeyLayout(table), [], 0
         for i, key in enumerate(table.keys):
             if plan.offsets[i] >= WORD:
                 continue
             place = self._place(key.target, way)
             assert place is not None
             if key.width > 64:
-                terms.append(f"sp_load(pkt + {place[0] // 8}, {WORD - plan.offsets[i]})")
+                first, size = place[0] // 8, WORD - plan.offsets[i]
+                needed = max(needed, first + size)
+                terms.append(f"sp_load(pkt + {first}, {size})")
                 continue
             code = self._bits(*place)
             if code is None:
-                return "0"
+                return "0", 0
+            needed = max(needed, octets(sum(place)))
             shift = (WORD - plan.offsets[i] - octets(key.width)) * 8
             terms.append(f"({code} << {shift})" if shift > 0 else f"({code} >> {-shift})" if shift else code)
-        return " | ".join(terms) or "0"
+        return " | ".join(terms) or "0", needed
 
     @staticmethod
     def _reach(way: Way, size: int) -> tuple[list[str], Way]:
@@ -165,14 +168,18 @@ class Ahead:
     # -- code ------------------------------------------------------------------------------------------------------
 
     def _taken(self, header: int, way: Way) -> tuple[list[str], Way]:
-        """After a header of fixed length: its place, and requests for the tables that now have their keys."""
+        """After a header of fixed length: its place, and requests for the tables that now have their keys. What its
+        fields were set to before is gone."""
         size = self.program.types[self.program.headers[header].type].bits // 8
-        way = replace(way, at=way.at + size, headers={**(way.headers or {}), header: way.at})
+        values = {ref: place for ref, place in (way.values or {}).items() if ref.header != header}
+        way = replace(way, at=way.at + size, headers={**(way.headers or {}), header: way.at}, values=values)
         out, way = self._reach(way, way.at)
         for number, table in self.tables.items():
             if number in way.done or any(way.start(needed) is None for needed in self.needs[number]):
                 continue
-            out.append(f"sp_ahead_lpm(sw, {number}, {self._word(table, way)}); {comment(table.name)}")
+            word, needed = self._word(table, way)
+            more, way = self._reach(way, needed)  # a field set from bits looked ahead at may lie beyond its header
+            out += [*more, f"sp_ahead_lpm(sw, {number}, {word}); {comment(table.name)}"]
             way = replace(way, done=way.done | {number})
         return out, way
 

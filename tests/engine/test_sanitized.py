@@ -28,7 +28,7 @@ from tests.engine.engine_support import PROGRAMS, STEERING
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 PROGRAM_FILES = {
     name: PROGRAMS / f"{name}.json"
-    for name in ("tables", "arith", "wide", "language", "parsing", "fate", "meters", "unions")
+    for name in ("tables", "arith", "wide", "language", "parsing", "fate", "meters", "unions", "ahead")
 } | {"steering": STEERING}
 
 
