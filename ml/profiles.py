@@ -33,8 +33,8 @@ class Profile:
 
 LAB = Profile("lab", 1.0, (0.5, 1.0, 1.5), 0.04, 0.3, 10.0)
 # Horizons of 10 and 60 minutes. Flips take milliseconds, so they are decided late, on a score of their own that two
-# samples confirm. One must come 10 s early to count: a thousand decision latencies, or the
-# shortest sampling interval and two hundred of them.
+# samples confirm. One must come 10 s early to count: a thousand decision latencies of 10 ms, or the shortest sampling
+# interval of 5 s and five hundred of them.
 OPERATIONS = Profile(
     "operations",
     60.0,

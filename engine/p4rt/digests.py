@@ -1,6 +1,6 @@
 """Digest lists: configuration, batching, acknowledgement (P4Runtime 1.4, "DigestEntry").
 
-Pure state with the clock passed in; :mod:`engine.p4rt.events` drives it.
+Pure state with the clock passed in; :mod:`engine.p4rt.device` drives it.
 
 * ``max_list_size``: a list is sent as soon as it holds that many messages. 0 means no limit of the client's; the
   server then sends at 1,024.

@@ -2,9 +2,8 @@
 
 Two worlds matter: :data:`FAMILIAR`, which models are trained on, and :data:`UNSEEN`, whose devices differ from all
 of those in sampling, noise, limits and gaps. A model is judged on the second as well, and reported apart;
-:data:`FURTHER` lies beyond it. The flip's
-ensemble also learns from :data:`TEMPTING`: the same devices, but trouble that stops later.
-Times are seconds.
+:data:`FURTHER` lies beyond it. The flip's ensemble also learns from :data:`TEMPTING`: the same devices as the familiar
+ones, but trouble that stops later. Times are seconds.
 """
 
 from __future__ import annotations
