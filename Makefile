@@ -21,8 +21,12 @@ run: setup ## play every failure scenario under every strategy and print the sco
 	@$(PY) -m control.scoreboard --topology $(TOPO) --target $(TARGET) --seed $(SEED) $(if $(RATE),--rate $(RATE)) \
 	  $(foreach s,$(SCENARIO),--scenario $(s)) $(foreach s,$(STRATEGY),--strategy $(s))
 
-test: setup ## run all tests
-	@$(PY) -m pytest $(PYTEST_ARGS)
+# Live networks want the machine for themselves; everything else runs side by side before them.
+LIVE := tests/integration tests/topo
+test: setup ## run all tests, or those that PYTEST_ARGS says
+	@if [ -n "$(PYTEST_ARGS)" ]; then exec $(PY) -m pytest $(PYTEST_ARGS); fi; \
+	  $(PY) -m pytest -n auto --maxprocesses 3 --dist loadfile $(LIVE:%=--ignore=%) tests; first=$$?; \
+	  $(PY) -m pytest $(LIVE) && exit $$first
 
 lint: setup ## ruff and mypy
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -239,7 +239,7 @@ class PortBank(Bank):
                 np.maximum(span, SHORTEST, out=load)
                 np.divide(sent, load, out=load)
                 np.multiply(load, bits, out=load)
-                np.divide(load, speed, out=load)
+                np.divide(load, speed, out=load, where=flag)
                 np.minimum(load, most, out=load)
                 np.bitwise_not(flag, out=flag)
                 np.copyto(load, UNKNOWN, where=flag)
