@@ -89,7 +89,8 @@ class Execution:
                 raise
             result = SwitchUnavailable(f"{name}: the session ended")
         self._enter(decisions, {name: result}, news, time.perf_counter(), fresh=fresh)
-        self._following.pop(name, None)
+        if self._following.get(name) is asyncio.current_task():  # it may be late a second time meanwhile
+            del self._following[name]
         self.service.inbox.wake()
 
     def _enter(
