@@ -88,4 +88,4 @@ def connect(sock: socket.socket, path: str, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.01)  # the listener's queue is full, and nothing tells when it is not

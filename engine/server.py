@@ -243,7 +243,7 @@ def _until_gone(path: Path) -> None:
             Client(path).close()
         except DatapathError:
             return
-        time.sleep(0.01)
+        time.sleep(0.01)  # no child of this process, so nothing tells of its end
 
 
 def _check_interfaces(settings: Settings) -> None:

@@ -127,12 +127,12 @@ class _Call:
             if not error:
                 return True
             log.error("a step of a write was refused: gRPC's call error %s", error)
-        except Exception:
+        except Exception:  # whatever it was, gRPC's serving thread must go on
             log.exception("a step of a write failed unexpectedly")
         self._leave()
         try:
             self._event.call.cancel()
-        except Exception:
+        except Exception:  # the same; the client's deadline ends the call then
             log.exception("a write could not be cancelled")
         return False
 
@@ -169,7 +169,7 @@ class _Call:
     def _quick(self, data: bytes) -> bool:
         try:
             return self._way.quick(data)
-        except Exception:
+        except Exception:  # the same; the usual way words the answer
             log.exception("a write failed unexpectedly")
             return False
 

@@ -208,7 +208,7 @@ def test_the_thread_writes_by_itself_and_at_the_end(tmp_path: Path) -> None:
     deadline = time.monotonic() + 20
     while writer.counts.written < 2:
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.01)  # the writer's thread tells nobody
     writer.put(ports(3, 2000.0))
     writer.close()
     assert len(Reader(tmp_path).rows(Query())) == 5

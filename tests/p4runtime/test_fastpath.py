@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,15 +15,18 @@ from engine.p4rt import fastpath
 from engine.p4rt.device import MAX_READS, MAX_STREAMS
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
-from tests.p4runtime.harness import INSERT, MODIFY, SAMPLE, RawClient, config_of, errors_of, exact, register, served
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        time.sleep(0.01)
-    raise AssertionError("not within 10 s")
+from tests.p4runtime.harness import (
+    INSERT,
+    MODIFY,
+    SAMPLE,
+    RawClient,
+    config_of,
+    errors_of,
+    exact,
+    register,
+    served,
+    until,
+)
 
 
 def test_gRPC_has_what_the_short_way_needs() -> None:
@@ -156,22 +158,22 @@ def test_calls_without_a_message_are_counted_and_limited(backend: FakeBackend) -
         raw.set_config(config_of(SAMPLE))
         state = serving.grpc._state  # type: ignore[attr-defined]
         before = 1  # the stream
-        eventually(lambda: state.active_rpc_count == before)
+        until(lambda: state.active_rpc_count == before)
         state.maximum_concurrent_rpcs = before + 5
         calls, go_on = half_open(raw, 5)
-        eventually(lambda: state.active_rpc_count == before + 5)
+        until(lambda: state.active_rpc_count == before + 5)
         with pytest.raises(grpc.RpcError) as caught:
             raw.write((MODIFY, register(1, b"\1")))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         for call in calls[:3]:
             call.cancel()
-        eventually(lambda: state.active_rpc_count == before + 2)
+        until(lambda: state.active_rpc_count == before + 2)
         raw.write((MODIFY, register(1, b"\1")))
         go_on.set()
         assert [call.code() for call in calls[3:]] == [grpc.StatusCode.UNIMPLEMENTED] * 2
-        eventually(lambda: state.active_rpc_count == before)
+        until(lambda: state.active_rpc_count == before)
         # What stands for a call goes just after it is counted off.
-        eventually(lambda: not any(type(item).__module__ == fastpath.__name__ for item in list(state.rpc_states)))
+        until(lambda: not any(type(item).__module__ == fastpath.__name__ for item in list(state.rpc_states)))
         raw.close()
 
 
@@ -180,7 +182,7 @@ def test_the_server_stops_while_calls_wait_for_their_message(backend: FakeBacken
         raw = RawClient(address)
         state = serving.grpc._state  # type: ignore[attr-defined]
         calls, go_on = half_open(raw, 3)
-        eventually(lambda: state.active_rpc_count == 3)
+        until(lambda: state.active_rpc_count == 3)
         serving.stop(0)
         assert serving.grpc.wait_for_termination(10) is False  # False: terminated, no time-out
         assert all(call.code() is not grpc.StatusCode.OK for call in calls)
@@ -234,7 +236,7 @@ def test_a_step_that_cannot_be_started_ends_the_call_and_nothing_else(
         raw.become_primary()
         raw.set_config(config_of(SAMPLE))
         state = serving.grpc._state  # type: ignore[attr-defined]
-        eventually(lambda: state.active_rpc_count == 1)  # the stream
+        until(lambda: state.active_rpc_count == 1)  # the stream
         limit = state.maximum_concurrent_rpcs
         whole = fastpath._Call
         with monkeypatch.context() as patch:
@@ -248,10 +250,10 @@ def test_a_step_that_cannot_be_started_ends_the_call_and_nothing_else(
             with pytest.raises(grpc.RpcError) as caught:
                 raw.write(*[(MODIFY, register(1, b"\1"))] * updates)
             assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
-            eventually(lambda: state.active_rpc_count == 1)
+            until(lambda: state.active_rpc_count == 1)
             assert len(commands) == writes
         state.maximum_concurrent_rpcs = limit
-        eventually(lambda: not any(isinstance(item, whole) for item in list(state.rpc_states)))
+        until(lambda: not any(isinstance(item, whole) for item in list(state.rpc_states)))
         raw.write((MODIFY, register(1, b"\1")))
         raw.write((MODIFY, register(1, b"\1")), (MODIFY, register(2, b"\1")))
         raw.close()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -33,19 +32,13 @@ from tests.p4runtime.harness import (
     prefix,
     register,
     served,
+    until,
 )
 
 
 @pytest.fixture
 def client(raw: RawClient, primary: Stream) -> RawClient:
     return raw
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 def entries(raw: RawClient, role: str = "", **more: Any) -> list[p4r.TableEntry]:

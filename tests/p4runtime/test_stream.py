@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,16 +21,10 @@ from tests.p4runtime.harness import (
     config_of,
     exact,
     served,
+    until,
 )
 
 LONG_NS = 3_600_000_000_000
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.005)
 
 
 def packet_out(port: int, opcode: int = 0, payload: bytes = b"data") -> p4r.PacketOut:
