@@ -159,6 +159,8 @@ def _follow(
         return _act(program, program.actions[number], before, shared, written)
 
     for name in ways(pipeline):
+        if name not in known:  # only what a table without keys never does leads there
+            continue
         node, before = pipeline.nodes[name], known[name]
         shared.update(ref for ref in _references(node) if ref not in before)
         if isinstance(node, ir.ActionCall):

@@ -106,6 +106,7 @@ def test_a_field_is_local_if_every_way_to_its_readers_writes_it() -> None:
     assert found({"n": chosen, "r": read}) == {b}, "a table may do nothing"
     fixed = replace(chosen, default=(0, ()), default_const=True)
     assert found({"n": fixed, "r": read}) == {a, b}
+    assert found({"n": replace(fixed, next_default="m"), "m": other, "r": read}) == {a, b}, "nothing leads to m"
 
 
 def test_headers_that_cannot_be_valid_are_not_made_invalid() -> None:
