@@ -51,11 +51,14 @@ def check(
         fail(error)
     feed = manager.feeds["check"]
     rows = _weather_rows(manager) if kind is What.WEATHER else _entry_rows(manager)
+    if output is Output.TABLE:
+        rows = [{key: _cell(value) for key, value in row.items()} for row in rows]
     show(rows, output, title=f"{place}: understood")
     problems = list(dict.fromkeys([feed.problem, *feed.errors.values(), *(text for _, text in manager.reports())]))
     _tell([text for text in problems if text])
     if feed.other:
-        print(f"{len(feed.other)} messages are about something else", file=sys.stderr)
+        what = "1 message is" if len(feed.other) == 1 else f"{len(feed.other)} messages are"
+        print(f"{what} about something else", file=sys.stderr)
     raise typer.Exit(2 if feed.problem or feed.errors or feed.lies or manager.book.complaint("check") else 0)
 
 
@@ -79,7 +82,8 @@ def show_feeds(
     else:
         show(status["feeds"], output, title="feeds", keys=("name", "kind", "state", "failures", "problem"))
         keys = ("provider", "id", "element", "start", "end", "status", "impact", "drains", "summary")
-        show(status["notices"], output, title="notices", keys=keys)
+        rows = [item | {"start": _time(item["start"]), "end": _time(item["end"])} for item in status["notices"]]
+        show(rows, output, title="notices", keys=keys)
         _tell([text for _, text in manager.reports()])
     raise typer.Exit(0 if all(item["state"] == "ok" for item in status["feeds"]) else 1)
 
@@ -125,7 +129,6 @@ def _polled(topology: str, config: Any) -> FeedManager:
     manager = FeedManager(network, config)
     for name in manager.feeds:
         manager.poll(name, _now())
-    manager.close()
     manager.notices(_now())  # finds circuits that map to nothing
     return manager
 
@@ -148,8 +151,8 @@ def _entry_rows(manager: FeedManager) -> list[dict[str, Any]]:
                 "status": told.status.value if told.status is not None else "",
                 "start": _time(told.start),
                 "end": _time(told.end),
-                "circuits": ", ".join(f"{one.id} {one.impact.value}" for one in told.circuits),
-                "elements": ", ".join(dict.fromkeys(elements)),
+                "circuits": [f"{one.id} {one.impact.value}" for one in told.circuits],
+                "elements": list(dict.fromkeys(elements)),
                 "account": told.account or "",
                 "summary": (told.summary or "")[:200],
                 "source": item.source,
@@ -166,14 +169,18 @@ def _weather_rows(manager: FeedManager) -> list[dict[str, Any]]:
         for name in ("rain_mm_per_h", "gust_m_per_s", "visibility_m", "rain_fade_db", "alert_severity"):
             value = getattr(told, name)
             row[name] = None if value != value else round(value, 2)  # nan is not itself
-        rows.append({**row, "alerts": ", ".join(told.alerts), "gaps": "; ".join(told.gaps)})
+        rows.append({**row, "alerts": list(told.alerts), "gaps": list(told.gaps)})
     return rows
 
 
 def _time(seconds: float | None) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ") if seconds is not None else ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds is not None else ""
+
+
+def _cell(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _tell(lines: list[str]) -> None:

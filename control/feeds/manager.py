@@ -26,7 +26,7 @@ from control.feeds.config import FeedConfig, FeedsConfig, Kind
 from control.feeds.errors import FeedError
 from control.feeds.fetch import Fetched, fetch
 from control.feeds.mapping import CircuitMap, canonical
-from control.feeds.sources import HttpSource, Source
+from control.feeds.sources import Source
 from control.feeds.weather.state import LinkWeather, WeatherState
 from control.notices import Notice
 from topo.spec import Link, Topology
@@ -89,12 +89,9 @@ class FeedManager:
         on_report: Callable[[str, str], None] = lambda feed, text: None,
     ) -> None:
         """Poll each feed in a task of its own until cancelled. ``on_change`` is called in the loop's thread."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for feed in self.feeds.values():
-                    group.create_task(self._watch(feed, clock, on_change, on_report), name=f"feed:{feed.config.name}")
-        finally:
-            self.close()
+        async with asyncio.TaskGroup() as group:
+            for feed in self.feeds.values():
+                group.create_task(self._watch(feed, clock, on_change, on_report), name=f"feed:{feed.config.name}")
 
     async def _watch(
         self,
@@ -122,11 +119,6 @@ class FeedManager:
         due = [name for name, feed in self.feeds.items() if feed.due <= now_s]
         changed = [self.poll(name, now_s) for name in due]
         return any(changed)
-
-    def close(self) -> None:
-        for feed in self.feeds.values():
-            if isinstance(feed.source, HttpSource):
-                feed.source.close()
 
     def _fetch(self, feed: Feed) -> Fetched | FeedError:
         return fetch(feed.source, feed.config, self.topology)

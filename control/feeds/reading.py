@@ -97,8 +97,15 @@ def understand(mail: Mail, provider: str | None = None) -> list[Announcement]:
         announced = [unproven(_dated(found, mail)) for found in apply(PROVIDERS["generic"], mail)]
         if announced:
             return announced
-        raise NotUnderstood(f"{mail.source}: no known provider among {', '.join(mail.domains[:5]) or 'no addresses'}")
+        raise NotUnderstood(f"{mail.source}: {_unknown(mail)}")
     raise NotUnderstood(f"{mail.source}: no notice in a mail that looks like {known[0].name}'s")
+
+
+def _unknown(mail: Mail) -> str:
+    if mail.domains:
+        return f"no known provider among {', '.join(mail.domains[:5])}"
+    begins = repr(" ".join((mail.text or mail.html)[:200].split())[:40]) if mail.text or mail.html else "nothing"
+    return f"no calendar, and no address tells whose form it is (`provider` would); it begins with {begins}"
 
 
 def apply(provider: Provider, mail: Mail) -> list[Announcement]:

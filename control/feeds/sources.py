@@ -6,10 +6,11 @@ read again. An error that concerns one file is told beside the others' contents;
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import re
 import ssl
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,7 +174,10 @@ def messages(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
 
 @dataclass(slots=True)
 class HttpSource:
-    """One URL. Asks with ETag and Last-Modified, follows redirects on the same host only, reads a bounded answer."""
+    """One URL. Asks with ETag and Last-Modified, follows redirects on the same host only, reads a bounded answer.
+
+    ``timeout_s`` is for each step (connecting, one read), three of them for all: a server that sends a byte now and
+    then keeps nobody waiting. So the question is asked in an event loop of its own, which can end it anywhere."""
 
     url: str
     timeout_s: float = 10.0
@@ -181,34 +185,43 @@ class HttpSource:
     ca_file: Path | None = None
     lasting: bool = True
     _tags: dict[str, str] = field(default_factory=dict)
-    _client: httpx.Client | None = None
+    _verify: ssl.SSLContext | None = None
 
     def poll(self) -> Delta:
-        if self._client is None:
-            verify: ssl.SSLContext | bool = True
-            try:
-                if self.ca_file is not None:
-                    verify = ssl.create_default_context(cafile=str(self.ca_file))
-            except (OSError, ssl.SSLError) as error:
-                raise FeedError(f"{self.ca_file}: {error}") from error
-            self._client = httpx.Client(timeout=self.timeout_s, verify=verify, trust_env=False, follow_redirects=False)
         try:
-            return self._ask(self._client)
+            if self._verify is None:
+                file = self.ca_file
+                self._verify = (
+                    httpx.create_ssl_context(trust_env=False)
+                    if file is None
+                    else ssl.create_default_context(cafile=str(file))
+                )
+        except (OSError, ssl.SSLError) as error:
+            raise FeedError(f"{self.ca_file}: {error}") from error
+        try:
+            return asyncio.run(self._bounded(self._verify))
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise FeedError(f"{self.url}: {type(error).__name__}: {error}") from error
+            raise FeedError(f"{self.url}: {type(error).__name__}: {_reason(error)}") from error
 
     def forget(self) -> None:
         """Ask without a tag: "not modified" would pass for good news."""
         self._tags = {}
 
-    def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
+    async def _bounded(self, verify: ssl.SSLContext) -> Delta:
+        most_s = 3 * self.timeout_s
+        try:
+            async with (
+                asyncio.timeout(most_s),
+                httpx.AsyncClient(timeout=self.timeout_s, verify=verify, trust_env=False) as client,
+            ):
+                return await self._ask(client)
+        except TimeoutError as error:
+            raise FeedError(f"{self.url}: answer takes longer than {most_s:g} s") from error
 
-    def _ask(self, client: httpx.Client) -> Delta:
-        url, deadline = self.url, time.monotonic() + 3 * self.timeout_s
+    async def _ask(self, client: httpx.AsyncClient) -> Delta:
+        url = self.url
         for _ in range(4):
-            with client.stream("GET", url, headers={"User-Agent": "shadowplane", **self._tags}) as reply:
+            async with client.stream("GET", url, headers={"User-Agent": "shadowplane", **self._tags}) as reply:
                 if reply.status_code == 304:
                     return Delta()
                 if reply.is_redirect:
@@ -216,20 +229,18 @@ class HttpSource:
                     continue
                 if reply.status_code != 200:
                     raise FeedError(f"{self.url}: HTTP {reply.status_code} {reply.reason_phrase}")
-                data = self._body(reply, deadline)
+                data = await self._body(reply)
                 names = (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since"))
                 self._tags = {ask: reply.headers[told] for told, ask in names if told in reply.headers}
                 return Delta(fresh={self.url: data})
         raise FeedError(f"{self.url}: more than 3 redirects")
 
-    def _body(self, reply: httpx.Response, deadline: float) -> bytes:
+    async def _body(self, reply: httpx.Response) -> bytes:
         pieces, size = [], 0
-        for piece in reply.iter_bytes(65536):
+        async for piece in reply.aiter_bytes():
             size += len(piece)
             if size > self.most_bytes:
                 raise FeedError(f"{self.url}: answer of more than {self.most_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise FeedError(f"{self.url}: answer takes longer than {3 * self.timeout_s:g} s")
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -241,6 +252,18 @@ class HttpSource:
         if old.scheme == "https" and new.scheme != "https":
             raise FeedError(f"{self.url}: redirect from https to http")
         return target
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, "Connection refused", where libraries say "All connection attempts failed"."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, BaseExceptionGroup):
+            one = one.exceptions[0]
+        if isinstance(one, ConnectionError) and one.errno is not None:
+            return os.strerror(one.errno)
+        one = one.__cause__ or one.__context__
+    return str(error)
 
 
 def _wanted(path: Path) -> bool:

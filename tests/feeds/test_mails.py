@@ -146,7 +146,7 @@ def test_forms_without_samples() -> None:
 
 def test_a_saved_body_needs_its_provider_named() -> None:
     body = VERIZON.encode()
-    with pytest.raises(NotUnderstood, match="no known provider"):
+    with pytest.raises(NotUnderstood, match="no address tells whose form it is"):
         read(body, "saved.html")
     assert read(body, "saved.html", "verizon").announcements[0].maintenance_id == "4711-1"
 

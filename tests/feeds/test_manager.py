@@ -176,8 +176,10 @@ def test_the_command_line_shows_what_was_understood(tmp_path: Path) -> None:
     runner = CliRunner()
     result = runner.invoke(app, ["check", file, "--circuits", config, "-o", "json"])
     (row,) = json.loads(result.stdout)
-    assert result.exit_code == 0 and row["id"] == "W1" and row["elements"] == "s1-s2"
-    assert row["start"] == "2026-02-25 07:00Z"
+    assert result.exit_code == 0 and row["id"] == "W1" and row["elements"] == ["s1-s2"]
+    assert row["start"] == "2026-02-25T07:00:00Z"
+    result = runner.invoke(app, ["check", file, "--circuits", config])
+    assert "2026-02-25T07:00:00Z" in result.stdout and "IC-1 OUTAGE" in result.stdout
     result = runner.invoke(app, ["show", config, "-o", "json"])
     assert result.exit_code == 0 and json.loads(result.stdout)["feeds"][0]["state"] == "ok"
     drop(tmp_path, "b.ics", "BEGIN:VCALENDAR\n")

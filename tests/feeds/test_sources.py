@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import mailbox
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,8 +35,21 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, {}, b"x" * 5000)
         elif self.path == "/slow":
             self.server.stop.wait(5)  # type: ignore[attr-defined]
+        elif self.path in ("/drops", "/dripping-headers"):
+            self._drip()
         else:
             self._answer(404, {})
+
+    def _drip(self) -> None:
+        """A byte now and then, as long as somebody listens: never silent, never done."""
+        if self.path == "/drops":
+            self.send_response(200)
+            self.end_headers()
+        else:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        with contextlib.suppress(OSError):
+            while not self.server.stop.wait(0.02):  # type: ignore[attr-defined]
+                self.wfile.write(b"a")
 
     def _answer(self, code: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(code)
@@ -72,7 +87,6 @@ def test_http_asks_with_the_tag_it_was_given(server: ThreadingHTTPServer) -> Non
     assert [tag for _, tag in server.asked] == [None, '"1"']  # type: ignore[attr-defined]
     source.forget()
     assert list(source.poll().fresh.values()) == [b"hello"]
-    source.close()
 
 
 def test_http_redirects_within_the_host_only(server: ThreadingHTTPServer) -> None:
@@ -87,9 +101,16 @@ def test_http_bounds_size_and_time(server: ThreadingHTTPServer) -> None:
         HttpSource(url(server, "/big"), most_bytes=1000).poll()
     with pytest.raises(FeedError, match="Timeout"):
         HttpSource(url(server, "/slow"), timeout_s=0.1).poll()
+    for path in ("/drops", "/dripping-headers"):
+        with pytest.raises(FeedError, match=r"longer than 0\.6 s"):
+            HttpSource(url(server, path), timeout_s=0.2).poll()
     port = server.server_address[1]
     with pytest.raises(FeedError, match="https://"):  # speaks no TLS
         HttpSource(f"https://127.0.0.1:{port}/data", timeout_s=1).poll()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        with pytest.raises(FeedError, match="Connection refused"):
+            HttpSource(f"http://127.0.0.1:{taken.getsockname()[1]}/").poll()
 
 
 def test_a_folder_tells_what_is_new_and_gone(tmp_path: Path) -> None:
