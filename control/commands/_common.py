@@ -96,9 +96,20 @@ def show(data: Any, output: Output, *, title: str = "", keys: Sequence[str] | No
         number = isinstance(rows[0].get(name), int | float) and not isinstance(rows[0].get(name), bool)
         table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in names))
+        table.add_row(*(_text(row.get(name)) for name in names))
     width = None if sys.stdout.isatty() else 200
     Console(width=width, soft_wrap=False).print(table)
+
+
+def _text(value: Any) -> str:
+    """A cell: numbers with the digits that say something."""
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.1f}" if abs(value) >= 1e4 else f"{value:.5g}"
 
 
 def fail(error: object, code: int | None = None) -> NoReturn:

@@ -16,6 +16,7 @@ app = typer.Typer(help="Recorded telemetry: query, export, import.", no_args_is_
 FolderOption = Annotated[Path, typer.Option("--dir", envvar="SHADOWPLANE_HISTORY", help="the history's folder")]
 TableOption = Annotated[str, typer.Option("--table", help="ports, devices, gaps, events or flows")]
 DEFAULT = Path("build/history")
+TIMES = ("time_s", "end_s", "first_s", "last_s")  # seconds since the epoch
 
 
 @app.command(
@@ -59,8 +60,11 @@ def query(
     if form == "csv":
         _csv(rows)
         return
+    if output is Output.JSON:
+        show(rows, output)
+        return
     filled = [name for name in (rows[0] if rows else ()) if any(row[name] is not None for row in rows)]
-    show(rows, output, title=table, keys=None if output is Output.JSON else filled)
+    show([_dated(row) for row in rows], output, title=table, keys=[_undated(name) for name in filled])
 
 
 @app.command(epilog=examples("history info", "history info --dir build/state/history -o json"))
@@ -70,7 +74,8 @@ def info(folder: FolderOption = DEFAULT, output: OutputOption = Output.TABLE) ->
     from control.history.reader import Reader
 
     try:
-        show(Reader(folder).summary(), output, title=str(folder))
+        rows = Reader(folder).summary()
+        show(rows if output is Output.JSON else [_dated(row) for row in rows], output, title=str(folder))
     except ControlError as error:
         fail(error)
 
@@ -95,7 +100,8 @@ def import_(
     from control.history.importer import load, mapping
 
     try:
-        count = load(file, folder, table, names=mapping(names or []), element=element, source=source)
+        meanings = mapping(names or [])
+        count = load(file, folder, table, names=meanings, element=element, source=source, tell=_warn)
     except ControlError as error:
         fail(error)
     print(f"{count} rows of {file} imported into {folder}")
@@ -113,6 +119,24 @@ def _time(text: str) -> float | None:
     except ValueError:
         fail(f"{text!r} is neither seconds since the epoch nor an ISO 8601 time", 2)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _undated(name: str) -> str:
+    return name.removesuffix("_s") if name in TIMES else name
+
+
+def _dated(row: dict[str, Any]) -> dict[str, Any]:
+    """For people: times as dates (UTC), without the unit in their names."""
+    told = {}
+    for name, value in row.items():
+        if name in TIMES and value is not None:
+            value = datetime.fromtimestamp(value, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00") + "Z"
+        told[_undated(name)] = value
+    return told
+
+
+def _warn(text: str) -> None:
+    print(f"shadowplane: {text}", file=sys.stderr)
 
 
 def _csv(rows: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ names file, line and column, and then nothing of the file is taken.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,12 @@ def load(
     names: Mapping[str, Meaning] | None = None,
     element: str = "",
     source: str = "",
+    tell: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Append a file's rows to the history in ``folder``; returns their number.
 
     ``element``: of all rows, where the file has no such column; ``source``: likewise, the file's name by default.
+    ``tell`` hears of columns with values that the models will skip as absurd: a unit may be another.
     Raises :class:`InputError` for a file that cannot be used, :class:`HistoryError` for a history that cannot.
     """
     if table not in SIGNALS:
@@ -71,6 +73,8 @@ def load(
         raw = _open(connection, path)
         meanings = _meanings(path, raw, table, names or {}, element)
         _check(connection, path, table, meanings)
+        for text in _absurd(connection, table, meanings):
+            tell(f"{path}: {text}")
         count = _append(connection, path, folder, table, meanings, element, source or path.name)
     finally:
         connection.close()
@@ -101,7 +105,9 @@ def _open(connection: Any, path: Path) -> list[str]:
 
 
 def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The library's words without its type, and without our SQL, which it shows below them."""
+    told = str(error).partition("LINE 1:")[0].removeprefix("Invalid Input Error: ")
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return " ".join(lines[:3])[:400]
 
 
@@ -167,6 +173,26 @@ def _check(connection: Any, path: Path, table: str, meanings: Mapping[str, tuple
             worst = (row[0], f"{path}: line {row[0]}, column {theirs!r}: {shown}{what}")
     if worst is not None:
         raise InputError(worst[1])
+
+
+def _absurd(connection: Any, table: str, meanings: Mapping[str, tuple[str, float]]) -> Iterator[str]:
+    """Columns with values beyond what a bank takes in; they are kept as they are, but worth a look at their unit."""
+    from ml.features import DeviceBank, PortBank
+
+    bank = PortBank if table == "ports" else DeviceBank
+    limits = dict(zip(bank.INPUTS, zip(bank.LOW.tolist(), bank.HIGH.tolist(), strict=True), strict=True))
+    for name, (theirs, factor) in meanings.items():
+        if name not in limits:
+            continue
+        low, high = limits[name]
+        value = f"({_number(name, theirs)}) * {factor!r}"
+        found = f"SELECT count(*), min({value}), max({value}) FROM raw WHERE NOT ({value} BETWEEN {low!r} AND {high!r})"
+        count, least, most = connection.execute(found).fetchone()
+        if count:
+            yield (
+                f"column {theirs!r}: {count} values between {least:g} and {most:g} are outside of {low:g} to {high:g}, "
+                f"which {name} can be, and will be skipped; is a factor missing (--map {theirs}={name}*FACTOR)?"
+            )
 
 
 def _append(

@@ -279,6 +279,14 @@ def test_unknown_names_and_files_are_errors(tmp_path: Path) -> None:
     lock.close()
 
 
+def test_values_that_no_model_takes_in_are_told_and_kept(tmp_path: Path) -> None:
+    file, told = tmp_path / "cpu.csv", list[str]()
+    file.write_text("time_s,element,load\n1,s1,50\n2,s1,NaN\n3,s1,7e3\n")
+    assert load(file, tmp_path / "h", "devices", names=mapping(["load=cpu_utilization*0.01"]), tell=told.append) == 3
+    assert len(told) == 1 and "column 'load': 1 values between 70 and 70 are outside" in told[0]
+    assert [row["cpu_utilization"] for row in Reader(tmp_path / "h").rows(Query("devices"))] == [0.5, None, 70.0]
+
+
 def test_the_command_line_queries_exports_and_imports(tmp_path: Path) -> None:
     file = tmp_path / "old.csv"
     file.write_text("time_s,element,rx_power_dbm\n1,s1:2,-5\n2,s1:2,-6\n")
@@ -291,6 +299,9 @@ def test_the_command_line_queries_exports_and_imports(tmp_path: Path) -> None:
     assert run("import", str(file), "--dir", folder).stdout.startswith("2 rows")
     found = run("query", "--dir", folder, "--since", "1970-01-01T00:00:02", "-o", "json")
     assert [row["rx_power_dbm"] for row in json.loads(found.stdout)] == [-6.0]
+    assert json.loads(found.stdout)[0]["time_s"] == 2.0
+    assert "1970-01-01 00:00:01.000Z" in run("query", "--dir", folder).stdout
+    assert "1970-01-01 00:00:02.000Z" in run("info", "--dir", folder).stdout
     assert run("query", "--dir", folder, "--format", "csv").stdout.splitlines()[1].startswith("1.0,s1:2")
     wrong = run("query", "--dir", folder, "--since", "soon")
     assert wrong.returncode == 2 and "soon" in wrong.stderr and "Traceback" not in wrong.stderr
