@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 
 from control.paths import Network, Path
 from control.plan import Group, GroupKey
@@ -105,7 +105,8 @@ class Loads:
     line_rate: dict[Endpoint, float] = field(default_factory=dict)  # bps, from telemetry; 0: unlimited
     _ports: dict[Endpoint, Rate] = field(default_factory=dict)
     _groups: dict[GroupKey, Rate] = field(default_factory=dict)
-    _sent: dict[Endpoint, tuple[float, float, float]] = field(default_factory=dict)  # bytes, packets, mean size
+    # Bytes, packets, mean size of what was sent lately, by a port and of a group.
+    _sent: dict[Endpoint | GroupKey, tuple[float, float, float]] = field(default_factory=dict)
 
     def observe(self, end: Endpoint, sample: PortSample) -> None:
         """What a sample of a port tells about its load."""
@@ -120,21 +121,24 @@ class Loads:
     def observe_port(self, end: Endpoint, tx_bytes: float, time_s: float) -> None:
         self._ports.setdefault(end, Rate()).update(tx_bytes, time_s)
 
-    def observe_packets(self, end: Endpoint, tx_bytes: float, tx_packets: float) -> None:
-        """Both counters of a port, for the mean size of its packets."""
-        last = self._sent.get(end)
+    def observe_packets(self, what: Endpoint | GroupKey, tx_bytes: float, tx_packets: float) -> None:
+        """Both counters of a port or group, for the mean size of its packets."""
+        last = self._sent.get(what)
         size = last[2] if last is not None else 0.0
         if last is not None and tx_packets > last[1] and tx_bytes > last[0]:
             size = (tx_bytes - last[0]) / (tx_packets - last[1])
-        self._sent[end] = (tx_bytes, tx_packets, size)
+        self._sent[what] = (tx_bytes, tx_packets, size)
 
-    def packet_size(self, end: Endpoint) -> float | None:
-        """Bytes per packet that a port sent lately; None where that is not known."""
-        last = self._sent.get(end)
+    def packet_size(self, what: Endpoint | GroupKey) -> float | None:
+        """Bytes per packet that a port or group sent lately; None where that is not known."""
+        last = self._sent.get(what)
         return last[2] if last is not None and last[2] > 0 else None
 
-    def observe_group(self, key: GroupKey, tx_bytes: float, time_s: float) -> None:
+    def observe_group(self, key: GroupKey, tx_bytes: float, time_s: float, tx_packets: float = nan) -> None:
+        """Counters of a group; without packets, their size stays unknown."""
         self._groups.setdefault(key, Rate(window_s=0.4)).update(tx_bytes, time_s)
+        if not isnan(tx_packets):
+            self.observe_packets(key, tx_bytes, tx_packets)
 
     def forget(self) -> None:
         self._ports.clear()

@@ -214,6 +214,13 @@ class HealthAnalyzer:
         """Forget a notice; False if there was none."""
         return self._notices.pop(notice_id, None) is not None
 
+    def planned(self, now_s: float) -> list[tuple[MaintenanceNotice, str, bool]]:
+        """Work that is not over yet, the soonest first: the notice, the element's name, whether it is drained now."""
+        lead_s = self.settings.drain_lead_s
+        known = [item for item in self._notices.values() if now_s < item[0].end_s]
+        known.sort(key=lambda item: (item[0].start_s, item[0].id))
+        return [(notice, element, now_s >= notice.start_s - lead_s) for notice, element in known]
+
     def forecasts(self, now_s: float) -> list[Forecast]:
         """Every probability of at least ``report_floor``, most probable first."""
         self._evaluate(now_s)

@@ -69,10 +69,10 @@ class RatePoller:
         groups = {group.id: group.key for group in service.plan.of(switch) if not group.local}
         before = service.clock.time()
         try:
-            totals = await service.fleet.sessions[switch].read_group_bytes(list(groups))
+            totals = await service.fleet.sessions[switch].read_group_totals(list(groups))
         except ControlError as error:
             LOG.debug("group counters not read", switch=switch, reason=str(error))
             return
         now = (before + service.clock.time()) / 2
-        for group_id, total in totals.items():
-            service.loads.observe_group(groups[group_id], total, now)
+        for group_id, (sent, packets) in totals.items():
+            service.loads.observe_group(groups[group_id], sent, now, packets)

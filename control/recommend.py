@@ -4,8 +4,8 @@ One line per forecast and flow it threatens, most important first: by the flow's
 
     expected loss = rate of the flow x probability x how long such a failure costs packets
 
-The last is a setting per failure mode (``Settings.outage_s``); packets are bytes divided by the mean size that the port
-has sent lately, unknown (None) without counters.
+The last is a setting per failure mode (``Settings.outage_s``); packets are bytes divided by the mean size of the
+flow's packets lately, unknown (None) without counters.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _line(
 ) -> Recommendation:
     rate = loads.group_rate(group.key)
     lost = rate / 8 * threat.probability * outage_s.get(threat.mode, 0.0)
-    size = loads.packet_size(group.primary.out) if group.primary is not None else None
+    size = loads.packet_size(group.key)  # a port's mean would count heartbeats too
     state = tse.states.get(group.key)
     if tse.side(group.key) is Side.SHADOW:
         told = "moved"

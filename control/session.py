@@ -252,12 +252,13 @@ class SwitchSession:
         if wrong:
             raise VerifyError(f"{self.name}: {len(wrong)} entries differ from what was written: {'; '.join(wrong[:3])}")
 
-    async def read_group_bytes(self, group_ids: Sequence[int]) -> dict[int, int]:
-        """Bytes sent per group, both sides together, cumulative."""
-        totals = dict.fromkeys(group_ids, 0)
+    async def read_group_totals(self, group_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Bytes and packets sent per group, both sides together, cumulative."""
+        totals = dict.fromkeys(group_ids, (0, 0))
         async for entity in read(self._live(), wire.group_counter_reads(group_ids)):
             if entity.index is not None and entity.index // 2 in totals:
-                totals[entity.index // 2] += entity.byte_count
+                sent, packets = totals[entity.index // 2]
+                totals[entity.index // 2] = (sent + entity.byte_count, packets + entity.packet_count)
         return totals
 
     async def _serve(self, switch: Switch) -> None:

@@ -10,6 +10,7 @@ from control.plan import Group
 from control.recommend import recommend
 from control.service import Service
 from control.telemetry import NOT_OFFERED
+from control.threats import display
 from control.tse import Kind, Side
 from ml.offpolicy import Decision as Judged
 from ml.offpolicy import precision
@@ -69,6 +70,7 @@ def status(service: Service) -> dict[str, Any]:
         "unjudged": _unjudged(service, now),
         "notice_errors": dict(service.notices.errors) if service.notices is not None else {},
         "recommendations": recommendations(service),
+        "maintenance": maintenance(service, now),
         "models": models(service),
         "anomalies": anomalies(service, now),
         "control_share": control_share(service),
@@ -110,6 +112,21 @@ def recommendations(service: Service) -> list[dict[str, Any]]:
         outage_s=service.settings.outage_s,
     )
     return [asdict(item) | {"reasons": list(item.reasons)} for item in found]
+
+
+def maintenance(service: Service, now_s: float) -> list[dict[str, Any]]:
+    """Announced work that drains something, now or later; times in seconds since the epoch."""
+    return [
+        {
+            "id": notice.id,
+            "element": display(service.network, element),
+            "state": "draining" if draining else "planned",
+            "start_s": notice.start_s,
+            "end_s": notice.end_s,
+            "summary": notice.summary,
+        }
+        for notice, element, draining in service.analyzer.planned(now_s)
+    ]
 
 
 def models(service: Service) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from control.commands._common import (
     get,
     show,
 )
+from control.commands._status import show_status
 
 app = typer.Typer()
 
@@ -83,7 +84,7 @@ def status(
         found = get(api, "/status")
         if watch and output is Output.TABLE and sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
-        _show_status(found, output)
+        show_status(found, output)
         if not watch:
             break
         try:
@@ -92,42 +93,6 @@ def status(
             return
     if not found["ready"]:
         raise typer.Exit(1)
-
-
-def _show_status(found: dict[str, Any], output: Output) -> None:
-    if output is Output.JSON:
-        show(found, output)
-        return
-    flipped = ", ".join(found["flipped"]) or "none"
-    print(f"{found['topology']}: strategy {found['strategy']}, {found['role']}, on their shadow: {flipped}")
-    show(found["switches"], output, keys=("name", "address", "state", "transport", "telemetry", "entries", "error"))
-    for name, keys in (
-        (
-            "recommendations",
-            (
-                *("flow", "priority", "element", "mode", "probability", "horizon_s", "expected_loss_bytes"),
-                *("expected_loss_packets", "shadow", "state"),
-            ),
-        ),
-        ("threats", ("element", "cause", "mode", "probability", "active")),
-        ("anomalies", ("element", "signal", "oddity", "text")),
-        ("feeds", ("name", "kind", "state", "age_s", "failures", "problem")),
-        ("sources", ("element", "url", "polls", "failures", "error")),
-    ):
-        if found.get(name):
-            show(found[name], output, title=name.replace("_", " "), keys=keys)
-    if found["unjudged"]:
-        rows = [{"element": element, "why": why} for element, why in sorted(found["unjudged"].items())]
-        show(rows, output, title="not judged")
-    models, share = found["models"], found["control_share"]
-    drift = "; ".join(models["drift"]) or "none"
-    print(f"models {models['profile']} {models['version']}, drift: {drift}")
-    if share["share"] or share["labelled"]:
-        known = "not known yet" if share["precision"] is None else f"{share['precision']:.2f}"
-        text = f"control share {share['share']:.1%} (priority up to {share['up_to_priority']})"
-        print(f"{text}: {share['withheld']} withheld with known outcome, precision {known}")
-    if found["history"].get("error"):
-        print(f"history is not written: {found['history']['error']}")
 
 
 @app.command(epilog=examples("ledger", "ledger --kind flip --limit 5", "ledger -o json"))

@@ -128,7 +128,7 @@ def test_pipeline_entries_flips_strategies_and_verification(switches: dict[str, 
                 outcome = await service.set_strategy(strategy)
                 assert outcome.failed == {} and await service.fleet.verify() == {}
                 assert await session.read_bits(ids) == dict.fromkeys(ids, 0)
-            assert set(await session.read_group_bytes(ids)) == set(ids)
+            assert set(await session.read_group_totals(ids)) == set(ids)
             await until(lambda: service.inbox.received > 0)  # gNMI
 
     asyncio.run(scenario())

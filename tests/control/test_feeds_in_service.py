@@ -12,6 +12,8 @@ import pytest
 from fake_switch import FakeSwitch
 
 from control import views
+from control.commands._common import Output
+from control.commands._status import show_status
 from control.errors import InputError
 from control.program import Program
 from control.service import Service
@@ -43,7 +45,7 @@ def settings(fakes: dict[str, FakeSwitch], feeds: Path) -> Settings:
 
 
 def test_a_calendar_in_a_folder_drains_its_link_until_it_is_cancelled(
-    fakes: dict[str, FakeSwitch], program: Program, tmp_path: Path
+    fakes: dict[str, FakeSwitch], program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
     config = tmp_path / "feeds.yaml"
@@ -60,7 +62,14 @@ def test_a_calendar_in_a_folder_drains_its_link_until_it_is_cancelled(
             line = service.ledger.lines(kind="flip")[0]
             assert line.cause == "maintenance" and line.element == "s1-s2"
             assert "fibres.example/W-1" in line.explanation
-            assert views.status(service)["feeds"][0]["state"] == "ok"
+            status = views.status(service)
+            assert status["feeds"][0]["state"] == "ok"
+            (work,) = status["maintenance"]
+            assert (work["element"], work["state"]) == ("s1-s2", "draining") and work["end_s"] > work["start_s"]
+            show_status(status, Output.TABLE)
+            told = capsys.readouterr().out
+            assert "maintenance" in told and "fibres.example/W-1" in told and "draining" in told
+            assert "starts in" in told  # why the recommendation is one
             (tmp_path / "in" / "later.ics").write_text(calendar(time.time() + 2, "CANCELLED", 2))
             await until(lambda: not service.tse.flipped())
         finally:

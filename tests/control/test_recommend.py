@@ -48,8 +48,9 @@ def test_the_list_is_by_priority_then_by_the_loss_to_expect() -> None:
         for step in range(10):
             loads.observe_group(key, rate / 8 * step * 0.2, step * 0.2)
     out = plan.groups[KEY].primary.out
-    loads.observe_packets(out, 0.0, 0.0)
-    loads.observe_packets(out, 100_000.0, 100.0)
+    for times in (0, 1):  # its packets have 1,000 bytes; the port's are mostly heartbeats
+        loads.observe_group(KEY, 2e6 + 100_000.0 * times, 2.0 + 0.1 * times, 100.0 * times)
+        loads.observe_packets(out, 40_000.0 * times, 1000.0 * times)
     found = recommend(
         [forecast(primary_of(plan, KEY), 0.5), forecast("s3:1", 0.05)],
         0.0, plan=plan, book=book, tse=tse, loads=loads, priority=outcomes.priority, outage_s={"link_failure": 10.0},
