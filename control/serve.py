@@ -153,6 +153,8 @@ def run(settings: Settings, address: str) -> int:
     except* ControlError as group:
         print(f"shadowplane: {_first(group)}", file=sys.stderr)
         code = 1
+    finally:
+        gc.unfreeze()  # frozen objects outlive the interpreter, and DuckDB's binding tells every one of them
     return code
 
 
