@@ -100,9 +100,13 @@ _EXAMPLES = """examples:
 """
 
 
+CALLED = "SHADOWPLANE_CALLED"  # environment: what the user typed, where that was not `python -m engine`
+
+
 def program_name() -> str:
     """How the switch was called, for usage and messages."""
-    return "python -m engine" if Path(sys.argv[0]).name == "__main__.py" else "shadowplane switch"
+    usual = "python -m engine" if Path(sys.argv[0]).name == "__main__.py" else "shadowplane switch"
+    return os.environ.get(CALLED, usual)
 
 
 class _Version(argparse.Action):

@@ -54,7 +54,8 @@ def _parser(name: str, description: str, examples: str) -> _Parser:
     )
     target = f"P4Runtime address, control socket or (in a lab) name of a running switch (default {DEFAULT_ADDRESS})"
     parser.add_argument("target", nargs="?", default=DEFAULT_ADDRESS, metavar="TARGET", help=target)
-    parser.add_argument("--output", choices=("table", "json"), default="table", help="for people or for programs")
+    choices = ("table", "json")
+    parser.add_argument("--output", "-o", choices=choices, default="table", help="for people or for programs")
     return parser
 
 

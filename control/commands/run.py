@@ -138,6 +138,7 @@ def lab(
 )
 def switch(context: typer.Context) -> None:
     """One embedded switch; takes simple_switch_grpc's flags (see `shadowplane switch --help`)."""
+    from engine.flags import CALLED
     from engine.tools import TOOLS
     from engine.tools import main as tool
 
@@ -147,15 +148,25 @@ def switch(context: typer.Context) -> None:
     root = str(Path(__file__).resolve().parent.parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     sys.stdout.flush()
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    told = {"PYTHONPATH": os.pathsep.join(paths), CALLED: "shadowplane switch"}
+    os.execve(sys.executable, command, os.environ | told)
 
 
 def lab_sockets() -> dict[str, Path]:
-    """Control sockets of the newest running lab's switches, by name and by P4Runtime address; empty without a lab."""
+    """Control sockets of the running lab's switches, by name and by P4Runtime address; empty without a lab. Of several
+    the one in our network namespace, else the newest."""
     from topo import marks
 
     labs = marks.running()
     if not labs:
         return {}
-    named = dict(zip(labs[-1].grpc, map(Path, labs[-1].sockets), strict=True))
-    return named | {address: named[name] for name, address in labs[-1].grpc.items()}
+    lab = max(labs, key=lambda lab: (_shares_network(lab.pid), labs.index(lab)))
+    named = dict(zip(lab.grpc, map(Path, lab.sockets), strict=True))
+    return named | {address: named[name] for name, address in lab.grpc.items()}
+
+
+def _shares_network(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/net").samefile("/proc/self/ns/net")
+    except OSError:  # gone, or not ours to look at
+        return False

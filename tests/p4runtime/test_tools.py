@@ -319,6 +319,7 @@ def test_a_switch_of_a_lab_is_found_by_name_and_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What `shadowplane switch trace`, `stats` and `queue` take beside a running lab."""
+    from control.commands import run
     from control.commands.run import lab_sockets
     from topo import marks
 
@@ -337,3 +338,14 @@ def test_a_switch_of_a_lab_is_found_by_name_and_address(
         assert control_socket(str(path), {}) == path
     assert main("stats", ["s2"], known) == 2
     assert "s2: no switch is running there" in capsys.readouterr().err
+    with subprocess.Popen(["sleep", "30"]) as later:  # the owner of a lab that began after ours
+        try:
+            lab = f"{later.pid}.{marks.start_time(later.pid)}.1"
+            marks.register(
+                marks.LabEntry(lab, later.pid, "t", "engine", str(tmp_path), ("/x",), {"s1": "127.0.0.1:61"})
+            )
+            assert lab_sockets()["s1"] == Path("/x")
+            monkeypatch.setattr(run, "_shares_network", lambda pid: pid == os.getpid())
+            assert lab_sockets() == known
+        finally:
+            later.kill()
