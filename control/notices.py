@@ -29,6 +29,7 @@ from control.feeds.announcement import Impact, Status
 
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_BYTES = 256 * 1024
+MISSING = ""  # key of the error that the folder itself is not there
 
 
 class Notice(BaseModel):
@@ -111,7 +112,8 @@ def _where(error: Exception) -> str:
 
 
 def _first(error: ValidationError) -> str:
-    detail = error.errors()[0]
+    found = error.errors()
+    detail = next((item for item in found if item["type"] == "extra_forbidden"), found[0])  # it explains a missing one
     key = ".".join(str(part) for part in detail["loc"])
     text = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(detail["type"], detail["msg"])
     return f"{text} {key!r}" if detail["type"] in ("extra_forbidden", "missing") else f"{key}: {text}".lstrip(": ")
@@ -132,6 +134,9 @@ class NoticeFolder:
         """
         changed = False
         present: set[str] = set()
+        self.errors.pop(MISSING, None)
+        if not self.folder.is_dir():  # it may come, or be back; until then nobody should think it is read
+            self.errors[MISSING] = f"{self.folder}: no such folder"
         for path in self._files():
             present.add(path.name)
             try:

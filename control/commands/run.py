@@ -104,7 +104,9 @@ def lab(
     from control.errors import ControlError
     from control.settings import HEARTBEAT_MS, parse_address
 
-    usual_ms = HEARTBEAT_MS.get(target, 10.0)
+    if target not in HEARTBEAT_MS:
+        fail(f"unknown target {target!r} (known: {', '.join(HEARTBEAT_MS)})", 2)
+    usual_ms = HEARTBEAT_MS[target]
     if heartbeat_ms is None:
         heartbeat_ms = usual_ms
     try:

@@ -42,6 +42,7 @@ def test_yaml_json_lists_and_times() -> None:
     [
         (GOOD + "elment: s1\n", "unknown key 'elment'"),
         ("id: x\nelement: s2\nstart: 1\n", "missing key 'end'"),
+        ("id: x\nelemnt: s2\nstart: 1\nend: 2\n", "unknown key 'elemnt'"),
         ("id: x\nelement: s2\nstart: 2\nend: 1\n", "its end is not after its start"),
         ("id: x\nelement: s2\nstart: soon\nend: 1\n", "start: "),
         ("id: x\nelement: [s2]\nstart: 0\nend: 1\n", "element: "),
@@ -90,9 +91,14 @@ def test_a_bad_file_is_reported_and_harms_no_other(tmp_path: Path) -> None:
     assert "bad.yaml" not in folder.errors
 
 
-def test_a_folder_that_does_not_exist_is_empty(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_empty_and_told_until_it_comes(tmp_path: Path) -> None:
     taker = Taker()
-    assert not NoticeFolder(tmp_path / "none").scan(taker.accept, taker.withdraw)
+    folder = NoticeFolder(tmp_path / "none")
+    assert not folder.scan(taker.accept, taker.withdraw)
+    assert list(folder.errors.values()) == [f"{tmp_path}/none: no such folder"]
+    (tmp_path / "none").mkdir()
+    folder.scan(taker.accept, taker.withdraw)
+    assert not folder.errors
 
 
 def test_what_providers_say_may_be_said_here_too() -> None:
