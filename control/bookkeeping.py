@@ -46,8 +46,8 @@ class News:
         return {name: round(seconds * 1000, 3) for name, seconds in parts.items()}
 
 
-def of_decision(decision: Decision, plan: Plan, spm: ShadowManager) -> FlipRecord:
-    """The line of a decision that has not been carried out yet; refusals are complete."""
+def of_decision(decision: Decision, plan: Plan, spm: ShadowManager, time_s: float) -> FlipRecord:
+    """The line of a decision of a time (since the epoch) that has not been carried out yet; refusals are complete."""
     group = plan.groups.get(decision.group)
     cost, path = 0.0, ""
     if decision.kind in (Kind.FLIP, Kind.WITHHOLD) and group is not None and group.shadow is not None:
@@ -55,7 +55,7 @@ def of_decision(decision: Decision, plan: Plan, spm: ShadowManager) -> FlipRecor
         with suppress(PathError):
             cost = group.shadow.path.delay_ms - spm.primary_path(plan, group).delay_ms
     return FlipRecord(
-        time_s=decision.time_s,
+        time_s=time_s,
         kind=decision.kind.value,
         switch=decision.group.switch,
         destination=decision.group.destination,

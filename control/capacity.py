@@ -27,6 +27,7 @@ class Room:
 
 
 FITS = Room(True, "fits")
+LATE_S = 1.0  # a reading is never this late: a clock that far back was set
 
 
 @dataclass(slots=True)
@@ -45,9 +46,9 @@ class Rate:
     _readings: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=64))
 
     def update(self, total_bytes: float, time_s: float) -> None:
-        """Take in a reading; a counter that went backwards (restart) starts anew."""
+        """Take in a reading; a counter that went backwards (restart) starts anew, and so does a clock."""
         readings = self._readings
-        if readings and total_bytes < readings[-1][1]:
+        if readings and (total_bytes < readings[-1][1] or time_s < readings[-1][0] - LATE_S):
             readings.clear()
             self._seen.clear()
         if readings and time_s <= readings[-1][0]:

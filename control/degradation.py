@@ -13,6 +13,8 @@ from math import isnan
 
 from ml.schema import DeviceSample, PortSample
 
+LATE_S = 1.0  # a sample is never this late: a clock that far back was set
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -89,6 +91,7 @@ class DegradationDetector:
     def _within(self, key: str, time_s: float, count: float) -> tuple[int, float]:
         """Enter a count; (number of entries, sum) within the window."""
         recent = self._recent.setdefault(key, deque(maxlen=64))
+        _begin_anew(recent, time_s)
         recent.append((time_s, count))
         counts = [value for when, value in recent if time_s - when <= self.sensitivity.window_s]
         return len(counts), sum(counts)
@@ -113,4 +116,12 @@ class DegradationDetector:
         return value - before if before is not None and value > before else 0.0
 
     def _book(self, element: str, time_s: float, count: float) -> None:
-        self._losses.setdefault(element, deque(maxlen=256)).append((time_s, count))
+        losses = self._losses.setdefault(element, deque(maxlen=256))
+        _begin_anew(losses, time_s)
+        losses.append((time_s, count))
+
+
+def _begin_anew(counts: deque[tuple[float, float]], time_s: float) -> None:
+    """A clock that was set back: what was counted until then is of no known age."""
+    if counts and time_s < counts[-1][0] - LATE_S:
+        counts.clear()

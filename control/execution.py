@@ -13,6 +13,7 @@ import structlog
 from control import bookkeeping
 from control.background import report
 from control.bookkeeping import News
+from control.clock import Moment
 from control.errors import ControlError, SwitchUnavailable
 from control.flip import FlipResult
 from control.memory import ACTIVE, STANDBY
@@ -47,8 +48,10 @@ class Execution:
         tasks = [self._following[name] for name in set(switches) if name in self._following]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def carry_out(self, decisions: Sequence[Decision], news: News | None = None, *, fresh: bool = False) -> None:
-        """All bits of a switch in one request, all switches at once.
+    async def carry_out(
+        self, decisions: Sequence[Decision], now: Moment, news: News | None = None, *, fresh: bool = False
+    ) -> None:
+        """All bits of a switch in one request, all switches at once; they were decided ``now``.
 
         ``news``: the samples that brought the decisions about; None for what an operator ordered. ``fresh``: the round
         judged new samples; without, only flips that waited for a new shadow have news.
@@ -64,20 +67,21 @@ class Execution:
         results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
         stop = time.perf_counter()
         done = [item for item in decisions if not item.moves or item.group.switch in results]
-        self._enter(done, results, news, stop, fresh=fresh)
+        self._enter(done, now, results, news, stop, fresh=fresh)
         for name, task in list(self.service.fleet.late.items()):
             if name in results:  # entered already; what is late is an earlier flip, and followed
                 continue
             behind = [item for item in decisions if item.moves and item.group.switch == name]
             if behind:
                 LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))
-                self._following[name] = self._background(self._follow(name, task, behind, news, fresh))
+                self._following[name] = self._background(self._follow(name, task, behind, now, news, fresh))
 
     async def _follow(
         self,
         name: str,
         task: asyncio.Task[FlipResult | ControlError],
         decisions: Sequence[Decision],
+        now: Moment,
         news: News | None,
         fresh: bool,
     ) -> None:
@@ -88,7 +92,7 @@ class Execution:
             if not task.cancelled():
                 raise
             result = SwitchUnavailable(f"{name}: the session ended")
-        self._enter(decisions, {name: result}, news, time.perf_counter(), fresh=fresh)
+        self._enter(decisions, now, {name: result}, news, time.perf_counter(), fresh=fresh)
         if self._following.get(name) is asyncio.current_task():  # it may be late a second time meanwhile
             del self._following[name]
         self.service.inbox.wake()
@@ -96,6 +100,7 @@ class Execution:
     def _enter(
         self,
         decisions: Sequence[Decision],
+        decided: Moment,
         results: Mapping[str, FlipResult | ControlError],
         news: News | None,
         stop: float,
@@ -103,26 +108,26 @@ class Execution:
         fresh: bool,
     ) -> None:
         """Book what was decided and what the switches answered."""
-        service, now = self.service, self.service.clock.time()
+        service, now = self.service, Moment.of(self.service.clock)
         records = []
         wanted: dict[str, dict[int, int]] = {}
         for decision in decisions:
-            record = bookkeeping.of_decision(decision, service.plan, service.spm)
+            record = bookkeeping.of_decision(decision, service.plan, service.spm, decided.time_s)
             if decision.moves:
                 result = results[decision.group.switch]
-                service.tse.done(decision, now, isinstance(result, FlipResult))
+                service.tse.done(decision, now.steady_s, isinstance(result, FlipResult))
                 since = self.waiting.pop(decision.group, None)
                 mine = news if fresh or since is not None else None
                 if mine is not None and since is not None and since < mine.arrived:
                     mine = replace(mine, arrived=since)
                 bookkeeping.enter_result(record, result, mine, stop)
                 lossy = bookkeeping.ports_of(service.network, decision.element)
-                record.lost = service.detector.lost(lossy, now - LOSS_WINDOW_S) if lossy else None
+                record.lost = service.detector.lost(lossy, now.time_s - LOSS_WINDOW_S) if lossy else None
                 if record.outcome == "done":
                     bit = int(decision.kind is Kind.FLIP)
                     wanted.setdefault(record.switch, {})[record.group_id] = bit
             records.append(record)
-            service.outcomes.decided(record)
+            service.outcomes.decided(record, decided.steady_s)
             LOG.info(decision.kind.value, text=record.explanation, outcome=record.outcome)
         if records:
             self._background(self._verify(records, wanted))

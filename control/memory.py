@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
+from control.clock import Moment
 from control.errors import PathError
 from control.paths import Disjoint, Network, parse_path
 from control.plan import GroupKey, Plan, Shadow
@@ -63,8 +64,8 @@ def remember(store: Store, topology: Topology, rows: list[StoredShadow], numbers
     store.set_shadows(rows)
 
 
-def rows_of(plan: Plan, tse: SteeringEngine, now: float) -> list[StoredShadow]:
-    """The shadows of a plan with their marks."""
+def rows_of(plan: Plan, tse: SteeringEngine, now: Moment) -> list[StoredShadow]:
+    """The shadows of a plan with their marks, and since when (epoch) they bear them."""
     rows = []
     for group in plan.shadowed():
         shadow = group.shadow
@@ -82,7 +83,7 @@ def rows_of(plan: Plan, tse: SteeringEngine, now: float) -> list[StoredShadow]:
                 mark=ACTIVE if moved else STANDBY,
                 element=state.element if moved and state is not None else "",
                 cause=state.cause.value if moved and state is not None else "",
-                changed_s=state.since_s if moved and state is not None else now,
+                changed_s=now.time_s - (now.steady_s - state.since_s if moved and state is not None else 0.0),
             )
         )
     return rows

@@ -149,7 +149,7 @@ def _process(page: Page, service: Service) -> None:
         lag.total_s,
     )  # fmt: skip
     page.one("loop_lag_worst_seconds", "gauge", "The latest so far", lag.worst_s)
-    page.one("uptime_seconds", "gauge", "Since the start", service.clock.time() - service.started_s)
+    page.one("uptime_seconds", "gauge", "Since the start", service.clock.monotonic() - service.started_s)
     page.one("cpu_seconds_total", "counter", "Processor time used", time.process_time())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     page.one("memory_peak_bytes", "gauge", "Largest resident set so far", peak, pid=os.getpid())

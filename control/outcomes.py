@@ -2,7 +2,8 @@
 
 A flip that works hides whether it was needed. So an operator may have a share of the recommended flips withheld, for
 flows of low priority only, and see whether the failure comes. Which ones is decided by a hash of the event (seed,
-element, mode, how many alarms of that kind there were before), so that a run can be repeated. Pure.
+element, mode, how many alarms of that kind there were before), so that a run can be repeated. Pure: every ``now`` is in
+seconds of a monotonic clock.
 
 Where the failure shows all the same after a flip (a link's heartbeats, errors and carrier are seen without traffic),
 the flip is labelled too. Congestion and overload are not: moving the load away is what prevents them, so after a flip
@@ -48,6 +49,7 @@ class ControlShare:
 @dataclass(slots=True)
 class _Watch:
     record: FlipRecord
+    since_s: float
     until_s: float
 
 
@@ -83,19 +85,19 @@ class Outcomes:
         del events[:-4]  # an event stands for as long as its threat does
         return drawn
 
-    def decided(self, record: FlipRecord) -> None:
-        """Watch what a prediction was about: one that was acted upon, or withheld."""
+    def decided(self, record: FlipRecord, now: float) -> None:
+        """Watch what a prediction was about: one that was acted upon, or withheld, by ``now``."""
         acted = record.kind == Kind.FLIP.value and record.outcome == "done"
         if record.cause != Cause.PREDICTION.value or not (acted or record.kind == Kind.WITHHOLD.value):
             return
         if len(self._open) < MOST:
-            self._open.append(_Watch(record, record.time_s + record.horizon_s * (1 + GRACE)))
+            self._open.append(_Watch(record, now, now + record.horizon_s * (1 + GRACE)))
 
     def struck(self, element: str, mode: str, now: float) -> None:
         """The failure is there."""
         for watch in self._open:
             record = watch.record
-            if (record.element, record.mode) == (element, mode) and record.time_s <= now <= watch.until_s:
+            if (record.element, record.mode) == (element, mode) and watch.since_s <= now <= watch.until_s:
                 record.struck = True
                 self._label(record)
         self._open = [watch for watch in self._open if watch.record.struck is None]

@@ -67,12 +67,12 @@ class RatePoller:
     async def _read(self, switch: str) -> None:
         service = self._service
         groups = {group.id: group.key for group in service.plan.of(switch) if not group.local}
-        before = service.clock.time()
+        before = service.clock.monotonic()
         try:
             totals = await service.fleet.sessions[switch].read_group_totals(list(groups))
         except ControlError as error:
             LOG.debug("group counters not read", switch=switch, reason=str(error))
             return
-        now = (before + service.clock.time()) / 2
+        now = (before + service.clock.monotonic()) / 2
         for group_id, (sent, packets) in totals.items():
             service.loads.observe_group(groups[group_id], sent, now, packets)

@@ -26,7 +26,7 @@ from finsy.proto import p4r
 
 from control import bookkeeping, inventory, judging
 from control.capacity import Loads
-from control.clock import Clock, SystemClock
+from control.clock import Clock, Moment, SystemClock
 from control.degradation import DegradationDetector
 from control.entries import PORT_REPORT
 from control.errors import ControlError, InputError, NoticeError, NotPrimary, PathError, WriteRejected
@@ -111,7 +111,7 @@ class Service:
         self.outcomes = Outcomes(self.config.share, self._priorities())
         self.outcomes.recall(self.ledger.lines(limit=10_000))
         self.tse.withheld = self.outcomes.withheld
-        self.started_s = self.clock.time()
+        self.started_s = self.clock.monotonic()
         self.changed = asyncio.Event()
         known = recall_numbers(self.ledger.store, topology, self.spm)
         self.plan = self.spm.build(settings.monitor(self.strategy))
@@ -227,7 +227,7 @@ class Service:
     def settle_bits(self, switch: str, found: Mapping[int, int], fresh: bool) -> dict[int, int]:
         """A switch that kept running while we were away tells which groups are on their shadow; one that came up
         empty is told."""
-        now = self.clock.time()
+        now = self.clock.monotonic()
         if not fresh and switch not in self._met and self.strategy is Strategy.PREDICTIVE:
             for group in self.plan.of(switch):
                 if found.get(group.id) and group.shadow is not None:
@@ -239,7 +239,7 @@ class Service:
         return {group.id: int(self.tse.side(group.key) is Side.SHADOW) for group in self.plan.of(switch)}
 
     def on_ready(self, switch: str) -> None:
-        self.steering.ready_s[switch] = self.clock.time()
+        self.steering.ready_s[switch] = self.clock.monotonic()
         self.save()
         self.changed.set()
 
@@ -298,10 +298,10 @@ class Service:
         self._check_primary()
 
         async def work() -> list[Decision]:
-            now = self.clock.time()
-            decisions = [self.tse.by_hand(now, self.plan, key, side, force=force) for key in groups]
+            now = Moment.of(self.clock)
+            decisions = [self.tse.by_hand(now.steady_s, self.plan, key, side, force=force) for key in groups]
             if not dry_run:
-                await self.steering.execution.carry_out(decisions)
+                await self.steering.execution.carry_out(decisions, now)
             return decisions
 
         decisions = await self.steering.command(work)
@@ -336,7 +336,7 @@ class Service:
         outcome = await self.fleet.apply(plan.entries(), depth=depths(plan))
         outcome.failed.update({name: str(r) for name, r in results.items() if isinstance(r, ControlError)})
         self.steering.ignore_before_s = self.clock.time()
-        self.steering.drop_reports(self.clock.time())
+        self.steering.drop_reports(Moment.of(self.clock))
         records = [
             bookkeeping.of_reset(now, group)
             for name, bits in wrong.items()
@@ -356,7 +356,7 @@ class Service:
 
     def save(self) -> None:
         """Hand the present state to the writer thread."""
-        rows = rows_of(self.plan, self.tse, self.clock.time())
+        rows = rows_of(self.plan, self.tse, Moment.of(self.clock))
         if not self.steering.planning:
             self.spm.labels.release_all_but(self.spm.labels_in_use(self.plan))
         numbers = {"group": dict(self.spm.group_ids.taken), "label": dict(self.spm.labels.taken)}

@@ -20,6 +20,7 @@ import structlog
 
 from control.background import in_slices, report
 from control.bookkeeping import News
+from control.clock import Moment
 from control.errors import ControlError, PathError, SwitchUnavailable
 from control.execution import Execution
 from control.outcomes import SEEN_AFTER_FLIP
@@ -56,14 +57,14 @@ class Steering:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.execution = Execution(service)
-        self.ignore_before_s = 0.0
+        self.ignore_before_s = 0.0  # since the epoch, as the times of samples
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
         self._model_rows = service.analyzer.port_rows(service.intake.elements)
         self._later: list[PortSample | DeviceSample] = []  # samples of this round, to be worked off after it
         self._commands: deque[_Command] = deque()
         self._seen_up: set[tuple[Endpoint, str]] = set()
-        self._replanned_s = -1e9
+        self._replanned_s = -1e9  # as all times here on the monotonic clock
         self._wanted_replan = False
         self._replanning: asyncio.Task[None] | None = None
         self._changing: set[GroupKey] = set()
@@ -85,7 +86,7 @@ class Steering:
             await asyncio.sleep(0)  # what has arrived together is judged together
             began = time.perf_counter()
             try:
-                await self._round(service.clock.time(), began)
+                await self._round(Moment.of(service.clock), began)
             except asyncio.CancelledError:
                 if task.cancelling():
                     raise
@@ -141,22 +142,22 @@ class Steering:
         """What a switch's heartbeats said before it went away means nothing any more."""
         book = self.service.book
         for end in [end for end in book.suspects if end.switch == switch]:
-            book.alive(self.service.clock.time(), end)
+            book.alive(self.service.clock.monotonic(), end)
         self._seen_up = {(end, kind) for end, kind in self._seen_up if end.switch != switch or kind == "carrier"}
 
     # -- a round ------------------------------------------------------------------------------------------
 
-    async def _round(self, now: float, began: float) -> None:
+    async def _round(self, now: Moment, began: float) -> None:
         service = self.service
         oldest, items = service.inbox.take()
         if items and self._arrived is None:
             self._arrived = oldest
         if service.inband is not None:
-            items = [service.inband.joined(item, now) for item in items]
+            items = [service.inband.joined(item, now.time_s) for item in items]
         for item in items:
             self._take(item, now)
         if service.inband is not None:
-            self._take_seen(service.inband, now)
+            self._take_seen(service.inband, now.time_s)
         if service.intake:
             since = service.intake.since
             self._arrived = since if self._arrived is None else min(self._arrived, since)
@@ -168,7 +169,7 @@ class Steering:
         if service.strategy is Strategy.PREDICTIVE:
             await self._predict(now, began)
         elif service.strategy is Strategy.REACTIVE:
-            await self._react(now)
+            await self._react(now.steady_s)
 
     async def _obey(self, command: _Command) -> None:
         if command.answer.done():
@@ -190,7 +191,7 @@ class Steering:
             if not command.answer.done():
                 command.answer.set_result(result)
 
-    def _take(self, item: Item, now: float, *, learned: bool = False) -> None:
+    def _take(self, item: Item, now: Moment, *, learned: bool = False) -> None:
         service = self.service
         if isinstance(item, PortEvent):
             self._port_event(item, now)
@@ -207,19 +208,19 @@ class Steering:
             return
         for evidence in seen:
             with suppress(PathError):  # a host port: nothing can be steered around it
-                service.outcomes.struck(display(service.network, evidence.element), evidence.mode, now)
-                if service.book.degradation(now, evidence.element, evidence.mode, evidence.text):
+                service.outcomes.struck(display(service.network, evidence.element), evidence.mode, now.steady_s)
+                if service.book.degradation(now.steady_s, evidence.element, evidence.mode, evidence.text):
                     self._wanted_replan = True
                     LOG.warning("loss observed", element=evidence.element, mode=evidence.mode, what=evidence.text)
 
-    def drop_reports(self, now: float) -> None:
+    def drop_reports(self, now: Moment) -> None:
         """What came before a reset ended: it tells which ports live, and nothing that is to be learned."""
-        for event in self.service.intake.take(now).events:
+        for event in self.service.intake.take(now.time_s).events:
             self._port_event(event, now)
 
-    def _take_reports(self, now: float) -> None:
+    def _take_reports(self, now: Moment) -> None:
         service = self.service
-        taken = service.intake.take(now, service.silent_on_gnmi())
+        taken = service.intake.take(now.time_s, service.silent_on_gnmi())
         for event in taken.events:
             self._port_event(event, now)
         for columns in taken.columns:
@@ -229,7 +230,7 @@ class Steering:
                 values = {name: column[known] for name, column in columns.values.items()}
                 service.analyzer.observe_ports(rows[known], columns.time_s[known], values)
             if service.inband is not None and "tx_bytes_total" in columns.values:
-                service.inband.told(columns, now)
+                service.inband.told(columns, now.time_s)
             service.recorder.reports(columns)
         for sample in taken.samples:
             self._take(sample, now, learned=True)
@@ -245,8 +246,8 @@ class Steering:
             if isinstance(item, PortSample):
                 service.loads.observe(endpoint(item.element), item)
 
-    def _port_event(self, event: PortEvent, now: float) -> None:
-        service = self.service
+    def _port_event(self, event: PortEvent, moment: Moment) -> None:
+        service, now = self.service, moment.steady_s
         end = endpoint(event.element)
         if service.network.hop_at(end) is None:
             return
@@ -269,10 +270,10 @@ class Steering:
 
     # -- predictive ---------------------------------------------------------------------------------------
 
-    async def _predict(self, now: float, began: float) -> None:
-        service = self.service
+    async def _predict(self, moment: Moment, began: float) -> None:
+        service, now = self.service, moment.steady_s
         learned = time.perf_counter()
-        raised = service.book.predictions(now, service.analyzer.alarms(now))
+        raised = service.book.predictions(now, service.analyzer.alarms(moment.time_s))
         scored = time.perf_counter()
         arrived, self._arrived = self._arrived, None
         changed = service.book.tick(now)
@@ -289,7 +290,7 @@ class Steering:
             decided = time.perf_counter()
             first = arrived if arrived is not None else began
             news = News(first, max(began, first), max(learned, first), scored, decided)
-        await self.execution.carry_out(decisions, news, fresh=arrived is not None)
+        await self.execution.carry_out(decisions, moment, news, fresh=arrived is not None)
         if self._replanning is None:
             self.execution.waiting.clear()  # the change they waited for is done, and they were decided upon
             due = now - self._replanned_s >= REPLAN_PAUSE_S

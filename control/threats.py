@@ -4,7 +4,7 @@ Three kinds of event write into it: `prediction` (the analyzer's alarms, which c
 over probability), `degradation` (loss that is already observed, or a port declared dead) and `recovery` (the
 signal went away and stayed away). A threat is *active* while its signal stands, *recovering* for a stable
 period after that, and then struck out; if the signal returns before, it is active again and the period starts
-anew.
+anew. Every ``now``, ``since_s`` and ``seen_s`` is in seconds of a monotonic clock.
 """
 
 from __future__ import annotations

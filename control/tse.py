@@ -1,7 +1,8 @@
 """Traffic Steering Engine: when a group moves to its shadow, when it stays, when it comes back. Pure.
 
 It takes the plan, the threats and the loads, and returns decisions, each with an explanation; the service
-carries them out and reports back with :meth:`SteeringEngine.done`. Per group::
+carries them out and reports back with :meth:`SteeringEngine.done`. Every ``now`` is in seconds of a monotonic clock:
+what is waited for here does not depend on anybody who sets the time. Per group::
 
               flip (threat on the primary; shadow exists, is healthy, has room)
     PRIMARY ------------------------------------------------------------------> SHADOW
@@ -59,7 +60,6 @@ class Decision:
     probability: float
     reasons: tuple[str, ...]
     explanation: str
-    time_s: float
     horizon_s: float = 0.0
 
     @property
@@ -170,17 +170,17 @@ class SteeringEngine:
         """An operator's wish; the same safety rules apply unless ``force``."""
         group = plan.groups.get(key)
         if group is None:
-            return self._refuse(now, key, _manual(now, key), f"there is no group {key}")
+            return self._refuse(key, _manual(now, key), f"there is no group {key}")
         threat = _manual(now, key)
         if side is Side.PRIMARY:
-            return self._make(Kind.REVERT, now, group, threat, f"{key} moved back to its primary by hand")
+            return self._make(Kind.REVERT, group, threat, f"{key} moved back to its primary by hand")
         if group.shadow is None:
-            return self._refuse(now, key, threat, f"{key} has no shadow")
+            return self._refuse(key, threat, f"{key} has no shadow")
         if not force:
             why = self._obstacle(plan, group, {})
             if why is not None:
-                return self._refuse(now, key, threat, f"{key} stays on its primary: {why[0]}")
-        return self._make(Kind.FLIP, now, group, threat, f"{key} moved to its shadow {group.shadow.path} by hand")
+                return self._refuse(key, threat, f"{key} stays on its primary: {why[0]}")
+        return self._make(Kind.FLIP, group, threat, f"{key} moved to its shadow {group.shadow.path} by hand")
 
     def done(self, decision: Decision, now: float, ok: bool = True) -> None:
         """The outcome of a decision, as confirmed by the switch."""
@@ -281,14 +281,14 @@ class SteeringEngine:
             return None
         held = now - state.reverted_s < tuning.hold_down_s
         if held and not threat.urgent and threat.probability < tuning.sure:
-            return self._refuse_once(now, group, threat, "it came back only now (hold-down)", replan=False)
+            return self._refuse_once(group, threat, "it came back only now (hold-down)", replan=False)
         obstacle = self._obstacle(plan, group, extra, risk=threat.risk())
         if obstacle is not None:
-            return self._refuse_once(now, group, threat, obstacle[0], replan=obstacle[1])
+            return self._refuse_once(group, threat, obstacle[0], replan=obstacle[1])
         shadow = group.shadow
         assert shadow is not None
         if self.withheld(group, threat):
-            return self._withhold_once(now, group, threat)
+            return self._withhold_once(group, threat)
         carried = set(self.carrying(plan, group))
         for hop in shadow.path.hops:
             if hop.out not in carried:
@@ -297,7 +297,7 @@ class SteeringEngine:
             self._relieved_s[threat.hop] = now
             self.loads.relieved(threat.hop)
         text = f"{group.key} moved to its shadow {shadow.path}: {threat.describe()}"
-        return self._make(Kind.FLIP, now, group, threat, text)
+        return self._make(Kind.FLIP, group, threat, text)
 
     def _obstacle(
         self, plan: Plan, group: Group, extra: dict[Endpoint, float], *, risk: float = 0.0
@@ -334,22 +334,20 @@ class SteeringEngine:
         )
         if sick is not None:
             if self._no_better(group, standing):
-                return self._refuse_once(
-                    now, group, recovery, f"neither side is healthy; its shadow: {sick}", replan=True
-                )
+                return self._refuse_once(group, recovery, f"neither side is healthy; its shadow: {sick}", replan=True)
             text = f"{group.key} back to its primary at once: its shadow is not healthy: {sick}"
-            return self._make(Kind.REVERT, now, group, recovery, text)
+            return self._make(Kind.REVERT, group, recovery, text)
         if standing or suspect or state.pinned or now - state.since_s < state.stay_s:
             return None
         penalty = state.decayed(now, self.tuning.half_life_s)
         damped = state.refusal.startswith("damped")
         if penalty >= (self.tuning.reuse_at if damped else self.tuning.suppress_at):
-            return self._refuse_once(now, group, recovery, "damped: it changed sides too often", replan=False)
+            return self._refuse_once(group, recovery, "damped: it changed sides too often", replan=False)
         room = self.loads.room(group, Path((primary,)), (), extra)
         if not room.fits:
-            return self._refuse_once(now, group, recovery, f"its primary has no room: {room.text}", replan=False)
+            return self._refuse_once(group, recovery, f"its primary has no room: {room.text}", replan=False)
         quiet = f"{state.element or 'its primary'} shows no threat since {self.book.stable_s:.1f} s or more"
-        return self._make(Kind.REVERT, now, group, recovery, f"{group.key} back to its primary: {quiet}")
+        return self._make(Kind.REVERT, group, recovery, f"{group.key} back to its primary: {quiet}")
 
     def _no_better(self, group: Group, standing: list[Threat]) -> bool:
         """Whether a group whose shadow is not healthy would be no better off on its primary.
@@ -366,7 +364,7 @@ class SteeringEngine:
             return True
         return not self.loads.room(group, Path((group.primary,)), ()).fits
 
-    def _refuse_once(self, now: float, group: Group, threat: Threat, why: str, *, replan: bool) -> Decision | None:
+    def _refuse_once(self, group: Group, threat: Threat, why: str, *, replan: bool) -> Decision | None:
         """A refusal, unless the same kind was given already. ``replan``: another shadow path might help."""
         if replan:
             self.wanting.add(group.key)
@@ -377,24 +375,24 @@ class SteeringEngine:
         state.refusal = kind
         side = "shadow" if state.side is Side.SHADOW else "primary"
         text = f"{group.key} stays on its {side}: {why}"
-        return self._refuse(now, group.key, threat, text)
+        return self._refuse(group.key, threat, text)
 
-    def _withhold_once(self, now: float, group: Group, threat: Threat) -> Decision | None:
+    def _withhold_once(self, group: Group, threat: Threat) -> Decision | None:
         state, kind = self.state(group.key), f"withheld {threat.element} {threat.mode} {threat.since_s}"
         if state.refusal == kind:
             return None
         state.refusal = kind
         text = f"{group.key} stays on its primary for comparison (control share): {threat.describe()}"
-        return self._make(Kind.WITHHOLD, now, group, threat, text)
+        return self._make(Kind.WITHHOLD, group, threat, text)
 
-    def _refuse(self, now: float, key: GroupKey, threat: Threat, text: str) -> Decision:
+    def _refuse(self, key: GroupKey, threat: Threat, text: str) -> Decision:
         return Decision(
-            Kind.REFUSE, key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now
+            Kind.REFUSE, key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text
         )
 
-    def _make(self, kind: Kind, now: float, group: Group, threat: Threat, text: str) -> Decision:
+    def _make(self, kind: Kind, group: Group, threat: Threat, text: str) -> Decision:
         return Decision(
-            kind, group.key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text, now,
+            kind, group.key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text,
             threat.horizon_s,
         )  # fmt: skip
 

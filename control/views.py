@@ -36,7 +36,7 @@ def status(service: Service) -> dict[str, Any]:
         "strategy": service.strategy.value,
         "role": "backup" if service.fleet.backup else "primary",
         **health(service),
-        "uptime_s": round(now - service.started_s, 3),
+        "uptime_s": round(service.clock.monotonic() - service.started_s, 3),
         "switches": [
             {
                 "name": name,
@@ -61,7 +61,7 @@ def status(service: Service) -> dict[str, Any]:
                 "mode": threat.mode,
                 "probability": round(threat.probability, 4),
                 "active": threat.active,
-                "since_s": round(now - threat.since_s, 3),
+                "since_s": round(service.clock.monotonic() - threat.since_s, 3),
                 "reasons": list(threat.reasons),
             }
             for threat in service.book.standing()

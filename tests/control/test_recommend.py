@@ -120,14 +120,14 @@ def test_outcomes_are_labelled_where_they_can_be_known() -> None:
     withheld, acted, full = record("withhold"), record("flip"), record("flip", "congestion")
     manual = record("flip", cause=Cause.MANUAL)
     for line in (withheld, acted, full, manual):
-        outcomes.decided(line)
+        outcomes.decided(line, 0.0)
     outcomes.struck("s1-s3", "link_failure", 1.0)
     outcomes.struck("s1-s2", "device_overload", 1.0)
     assert outcomes.expire(2.9) == []
     assert {id(line) for line in outcomes.expire(3.1)} == {id(withheld), id(acted)}
     assert (withheld.struck, acted.struck, full.struck, manual.struck) == (False, False, None, None)
     again = record("withhold", time_s=10.0)
-    outcomes.decided(again)
+    outcomes.decided(again, 10.0)
     outcomes.struck("s1-s2", "link_failure", 11.0)
     assert again.struck is True and outcomes.expire(11.0) == [again]
 

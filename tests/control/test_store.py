@@ -12,6 +12,7 @@ from control_helpers import MONITOR
 from sqlalchemy import create_engine
 
 from control.capacity import Loads
+from control.clock import Moment
 from control.errors import CapacityError, StoreError
 from control.ledger import Ledger
 from control.memory import fingerprint, recall_numbers, recall_shadows, remember, rows_of
@@ -83,7 +84,7 @@ def test_restart_finds_numbers_paths_and_sides(tmp_path: Path) -> None:
     tse.adopt(key, Side.SHADOW, 50.0, "s1-s2", Cause.PREDICTION)
     store = Store(tmp_path / "control.db")
     numbers = {"group": spm.group_ids.taken, "label": spm.labels.taken}
-    remember(store, topology, rows_of(plan, tse, 60.0), numbers)
+    remember(store, topology, rows_of(plan, tse, Moment(3660.0, 60.0)), numbers)
     store.close()
 
     store = Store(tmp_path / "control.db")
@@ -92,6 +93,7 @@ def test_restart_finds_numbers_paths_and_sides(tmp_path: Path) -> None:
     restored, active = recall_shadows(store, fresh.build(MONITOR), network)
     assert restored.entries() == plan.entries()
     assert set(active) == {key} and active[key].element == "s1-s2"
+    assert active[key].changed_s == 3650.0, "ten seconds before, in time of the epoch: the monotonic clock begins anew"
     assert not recall_numbers(store, diamond(), ShadowManager(Network(diamond())))
     assert fingerprint(diamond()) != fingerprint(topology)
 
@@ -101,7 +103,7 @@ def test_a_remembered_path_that_became_the_primary_is_ignored(tmp_path: Path) ->
     spm = ShadowManager(network)
     plan = spm.build(MONITOR)
     tse = SteeringEngine(ThreatBook(network), Loads(network), spm.carrying)
-    rows = rows_of(plan, tse, 1.0)
+    rows = rows_of(plan, tse, Moment(1.0, 1.0))
     link = plan.groups[GroupKey("s1", "h4")].primary
     assert link is not None
     store = Store(tmp_path / "control.db")
