@@ -24,6 +24,7 @@ from ml.cascade import PORTS, Cascade, Judgement
 from ml.features import PortBank
 from ml.profiles import PROFILES
 from ml.schema import Mode, PortSample
+from ml.screen import screen_ports
 from ml.store import packaged
 from ml.wide import Neighbours
 from topo.builtin import abilene
@@ -112,7 +113,7 @@ def shares(bank: PortBank, cascade: Cascade) -> str:
     for _ in range(200):
         marks = [time.perf_counter_ns()]
         if cascade.screens:
-            columns = dict(zip(PORTS, wide.screen_ports(bank), strict=True))
+            columns = dict(zip(PORTS, screen_ports(bank), strict=True))
             rows = {mode: np.flatnonzero(cascade.screens[mode].score(columns[mode]) >= 0.0) for mode in PORTS}
             marks.append(time.perf_counter_ns())
             marks.append(marks[-1])

@@ -3,6 +3,7 @@ ones."""
 
 from __future__ import annotations
 
+from control import kernels
 from control.errors import InputError
 from control.pha import HealthAnalyzer
 from control.pha import Settings as Judgement
@@ -22,5 +23,6 @@ def analyzer(topology: Topology, settings: Settings) -> HealthAnalyzer:
         models = Store(settings.models_dir).open(settings.profile)
     except ModelError as error:
         raise InputError(f"{error}; `shadowplane models use packaged` goes back to the packaged models") from error
+    kernels.install()
     lab = settings.profile == LAB.name
     return HealthAnalyzer(topology, Judgement() if lab else Judgement.operations(settings.sample_ms / 1000.0), models)

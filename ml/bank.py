@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ml import kernels
 from ml.block import FEW, Block, height, parts
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
 from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Rows, Value, columns, fixed
@@ -78,11 +79,12 @@ class Bank:
         if not 0 < unit_s < np.inf:
             raise ValueError(f"unit_s must be positive and finite, not {unit_s}")
         keep_memory()
+        self.kernels = kernels.active()
         self.unit_s = unit_s
         signals, counters, held = len(self.SIGNALS), len(self.INPUTS) - self.GAUGES, len(self.HELD)
         self.taus = taus
         self.state = np.zeros((height(signals, counters, held), rows))
-        own = parts(self.state, signals, counters, held)
+        self.parts = own = parts(self.state, signals, counters, held)
         own.last[:] = -np.inf
         own.held.T[:] = list(self.HELD.values())
         self.last, self.held = own.last.T, own.held

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ml import compiled
 from ml.estimators import CounterRate, Cusum, RobustLevel, Trend, Variance
 from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Value, fixed
 from ml.estimators.trend import Line
@@ -78,10 +79,19 @@ class Block:
         rows = self.rows
         self.raw = np.zeros((len(bank.INPUTS), rows))  # what is to be learned; nan: not measured
         self.values = np.zeros((signals, rows))  # of the signals, from what is measured
-        self.bad, self._over = np.zeros((2, *self.raw.shape), dtype=bool)
-        self._low, self._high = (np.repeat(limit[:, None], rows, axis=1) for limit in (bank.LOW, bank.HIGH))
+        self.bad = np.zeros(self.raw.shape, dtype=bool)
         self.told, self._newer = np.zeros((2, signals + counters, rows), dtype=bool)  # which were news
         self.counted, self._now = self.told[signals:], self.told[:signals]
+        self.resets = own.counters[CounterRate.FIELDS.index("resets")]
+        self._compiled = None if bank.kernels is None else compiled.Learning(bank.kernels, self)
+        if self._compiled is None:
+            self._bind(bank, signals, counters)
+
+    def _bind(self, bank: Bank, signals: int, counters: int) -> None:
+        """Room and recursions of numpy's."""
+        own, rows = self.parts, self.rows
+        self._over = np.zeros_like(self.bad)
+        self._low, self._high = (np.repeat(limit[:, None], rows, axis=1) for limit in (bank.LOW, bank.HIGH))
         self._elapsed, self._time = np.zeros((2, signals + counters, rows))
         self._score, self._scale = np.zeros((2, signals, rows))
         self._floor = np.repeat(bank.FLOOR[:, None], rows, axis=1)
@@ -97,7 +107,6 @@ class Block:
         self._all_passed, self._all_values = self._passed.reshape(series), self._each.reshape(series)
         self._taken, self._all_ok = self._on.reshape(series), self._ok.reshape(series)
         self._weight, self._level, self._sigma = own.levels[:, 0]
-        self.resets = own.counters[CounterRate.FIELDS.index("resets")]
         self._read = bank.bind_signals(self)
         self._count = bank.counters.bind(own.counters)
         self._change = bank.cusum.bind(own.cusum)
@@ -107,6 +116,8 @@ class Block:
 
     def absurd(self) -> int:
         """Mark measurements that are absurd in :attr:`bad` and make them nan; how many there are."""
+        if self._compiled is not None:
+            return self._compiled.absurd()
         np.less(self.raw, self._low, out=self.bad)
         np.greater(self.raw, self._high, out=self._over)
         np.bitwise_or(self.bad, self._over, out=self.bad)
@@ -118,6 +129,8 @@ class Block:
     def learn(self, time: Value) -> int:
         """Take in :attr:`raw`, measured at ``time`` (one, or one per row; finite). :attr:`told` says which signals and
         counters were news; returns how many."""
+        if self._compiled is not None:
+            return self._compiled.learn(time)
         signals = len(self.values)
         elapsed, newer, last = self._elapsed, self._newer, self.parts.last
         self._time[:] = time
@@ -184,6 +197,16 @@ class Block:
         :attr:`features`: both scratch."""
         signals, rows = len(self.values), self.rows
         series = LINES * signals
+        if self.bank.kernels is not None:
+            every, read = compiled.lines(self.bank.kernels, self, LINES, signals)
+            kept = Line(*(part.reshape(series, rows) for part in every))
+            made = self.bank.bind_features(self, every)
+
+            def compiled_found() -> tuple[Line, Floats]:
+                read()
+                return kept, made()
+
+            return compiled_found
         fit = Trend.reader(self.parts.trend.reshape(len(self.parts.trend), series, rows), self._rates[:series])
         lines = fit()
         features = self.bank.bind_features(self, Line(*(part.reshape(LINES, signals, rows) for part in lines)))
@@ -198,7 +221,10 @@ class Block:
         """What the bank's :meth:`~ml.bank.Bank.bind_features` gives, with the lines that it needs."""
         judged, rows = self.bank.JUDGED, self.rows
         signals = len(self.values)
-        if rows <= FEW:  # the price is that of the operations: what lies together, although some of it is not needed
+        read: Callable[[], object]
+        if self.bank.kernels is not None:
+            fitted, read = compiled.lines(self.bank.kernels, self, 2, judged)
+        elif rows <= FEW:  # the price is that of the operations: what lies together, although some of it is not needed
             state = self.parts.trend.reshape(len(self.parts.trend), LINES * signals, rows)[:, : 2 * signals]
             read = Trend.reader(state, self._rates[: 2 * signals])
             fitted = Line(*(part.reshape(2, signals, rows) for part in read()))

@@ -1,6 +1,6 @@
 """The cascade: a cheap score for every element at every tick, the real model for the suspicious ones only.
 
-The screen is one logistic score over a few numbers per element (:data:`ml.wide.SCREEN`), fitted so that hardly
+The screen is one logistic score over a few numbers per element (:data:`ml.screen.SCREEN`), fitted so that hardly
 anything that the second stage would call probable stays below its ``gate``; what does is given the share of
 failures that training saw there. A mode without a screen (the lab's small models) is judged as a whole.
 """
@@ -22,6 +22,7 @@ from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel, ModelError, Together
 from ml.schema import Mode
+from ml.screen import SCREEN, screen_devices, screen_ports
 
 Model = HazardModel | BoostedModel
 Rows = NDArray[np.intp]
@@ -38,8 +39,8 @@ class Screen:
     floor: float
 
     def __post_init__(self) -> None:
-        if len(self.weights) != len(wide.SCREEN[self.mode]):
-            raise ModelError(f"{self.mode} screen: {len(self.weights)} weights, not {len(wide.SCREEN[self.mode])}")
+        if len(self.weights) != len(SCREEN[self.mode]):
+            raise ModelError(f"{self.mode} screen: {len(self.weights)} weights, not {len(SCREEN[self.mode])}")
         if not all(0 <= w < np.inf for w in self.weights) or not np.isfinite(self.offset) or not 0 <= self.floor < 1:
             raise ModelError(f"{self.mode} screen: weights that are negative or not finite")
 
@@ -58,7 +59,7 @@ class Screen:
         return np.array(self.weights)[:, None]
 
     def document(self) -> dict[str, Any]:
-        names = wide.SCREEN[self.mode]
+        names = SCREEN[self.mode]
         return {
             "weights": dict(zip(names, self.weights, strict=True)),
             "offset": self.offset,
@@ -67,7 +68,7 @@ class Screen:
 
     @classmethod
     def from_document(cls, mode: Mode, content: Mapping[str, Any]) -> Screen:
-        weights = tuple(float(content["weights"][name]) for name in wide.SCREEN[mode])
+        weights = tuple(float(content["weights"][name]) for name in SCREEN[mode])
         return cls(mode, weights, float(content["offset"]), float(content["floor"]))
 
 
@@ -107,10 +108,8 @@ class Cascade:
         rows = self._again(changed, count) if before is not None and changed is not None else slice(None)
         if self.together is not None:
             return self._together(self.together, bank, rows, before)
-        screened: tuple[Sequence[Floats] | Floats, ...] = wide.screen_ports(bank, rows) if self.screens else ([], [])
         found = []
-        for k, (mode, columns) in enumerate(zip(PORTS, screened, strict=True)):
-            own = self._suspects(mode, columns, rows, bank)
+        for k, (mode, own) in enumerate(zip(PORTS, self._port_suspects(bank, rows), strict=True)):
             x = self._x(mode, bank, own)
             found.append(self._judge(mode, own, rows, count, x, None if before is None else before[k]))
         return found[0], found[1]
@@ -143,7 +142,7 @@ class Cascade:
         rows: Rows | slice = slice(None)
         if before is not None and changed is not None and 2 * len(changed) < len(bank.newest):
             rows = changed
-        own = self._suspects(mode, wide.screen_devices(bank, rows) if self.screens else [], rows, bank)
+        own = self._suspects(mode, screen_devices(bank, rows) if self.screens else [], rows, bank)
         x = np.empty((0, 0))
         if len(own):
             boosted = isinstance(self.models[mode], BoostedModel)
@@ -164,6 +163,21 @@ class Cascade:
         if isinstance(self.models[mode], BoostedModel):
             return (wide.link_ports if link else wide.congestion_ports)(bank, own, self.neighbours)
         return bank.link_features(own) if link else bank.congestion_features(own)
+
+    @cached_property
+    def _weights(self) -> Floats | None:
+        """Offset and weights of both screens of ports; None where one is missing."""
+        both = [self.screens[mode] for mode in PORTS if mode in self.screens]
+        if len(both) < len(PORTS):
+            return None
+        return np.concatenate([(screen.offset, *screen.weights) for screen in both])
+
+    def _port_suspects(self, bank: PortBank, rows: Rows | slice) -> tuple[Rows, Rows]:
+        if bank.screening is not None and self._weights is not None:
+            return bank.screening.suspects(rows, self._weights)
+        screened: tuple[Sequence[Floats] | Floats, ...] = screen_ports(bank, rows) if self.screens else ([], [])
+        one, other = (self._suspects(mode, x, rows, bank) for mode, x in zip(PORTS, screened, strict=True))
+        return one, other
 
     def _suspects(self, mode: Mode, columns: Floats | Sequence[Floats], rows: Rows | slice, bank: Bank) -> Rows:
         """Those of ``rows`` that the screen lets pass."""

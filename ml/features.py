@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ml import compiled
 from ml.bank import BASE, DAYLESS_S, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
 from ml.block import Block
 from ml.estimators.base import ONE, TWO, ZERO, Floats, Rows, fixed
@@ -197,6 +198,7 @@ class PortBank(Bank):
         # Share of the line rate: a reading above it is a late stamp.
         self.most_load = MOST_LOAD if unit_s < DAYLESS_S else MOST_REAL_LOAD
         self.rate_bps, self.up, self.queue_limit = self.held
+        self.screening = None if self.kernels is None else compiled.Screening(self.kernels, self)
 
     @staticmethod
     def values(s: PortSample) -> tuple[float, ...]:
@@ -219,6 +221,8 @@ class PortBank(Bank):
         )
 
     def bind_signals(self, block: Block) -> Callable[[], None]:
+        if self.kernels is not None:
+            return compiled.port_signals(self.kernels, block, 8.0 / self.unit_s, self.most_load, self.fec_limit_ber)
         power, ber, queue, rtt, speed_told, up_told, bias, warm, room_told = block.raw[: self.GAUGES]
         strength, margin, load, longest, trip, current, warmth = block.values
         (speed, up, room), moved = block.parts.held, block.counted[SENT]
@@ -261,6 +265,9 @@ class PortBank(Bank):
 
     def bind_features(self, block: Block, line: Line) -> Callable[[], Floats]:
         """Columns (features, rows): :data:`LINK_FEATURES`, then :data:`CONGESTION_FEATURES`."""
+        if self.kernels is not None:  # all counters but that of bytes
+            told = slice(SENT), slice(SENT + 1, None)
+            return compiled.features(self.kernels, "port_features", block, line, PORT_BOUNDS, told)
         own = block.parts
         x = np.zeros((len(PORT_BOUNDS), block.rows))
         most = np.repeat(PORT_BOUNDS, block.rows, axis=1)
@@ -369,6 +376,9 @@ class DeviceBank(Bank):
 
     def bind_features(self, block: Block, line: Line) -> Callable[[], Floats]:
         """Columns (features, rows): :data:`OVERLOAD_FEATURES`."""
+        if self.kernels is not None:
+            every = (slice(None),)
+            return compiled.features(self.kernels, "device_features", block, line, BOUNDS[Mode.DEVICE_OVERLOAD], every)
         x = np.zeros((len(OVERLOAD_FEATURES), block.rows))
         most = np.repeat(BOUNDS[Mode.DEVICE_OVERLOAD], block.rows, axis=1)
         memory, backlog, dropped = line.level[1, 1], line.level[1, 2], block.parts.counters[3, 0]

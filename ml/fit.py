@@ -25,6 +25,7 @@ from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
 from ml.profiles import WARM_UP, Profile
 from ml.schema import Mode
+from ml.screen import screen_devices, screen_ports
 from ml.sim import runs as sim
 from ml.sim.world import FAMILIAR, TEMPTING, World
 
@@ -140,7 +141,7 @@ def collect(
     bank, around = PortBank(count, profile.unit_s, taus=profile.taus), heldout.neighbours(ports.link.groups)
     makers = [_Collector(run, start, profile.unit_s, edge) for run in (ports.link, ports.congestion)]
     for i in heldout.stream(bank, ports.link):
-        screens = wide.screen_ports(bank)
+        screens = screen_ports(bank)
         unwell = (screens[0][0] > 1.0) | (screens[0][2] > 1.0), (screens[1][0] > 0.05) | (screens[1][1] > 0.1)
         wanted = [maker.wanted(rng, i, bad, bank.samples) for maker, bad in zip(makers, unwell, strict=True)]
         rows = np.flatnonzero(wanted[0][0] | wanted[1][0])
@@ -158,7 +159,7 @@ def collect(
         boxes = DeviceBank(count, profile.unit_s, profile.taus)
         maker = _Collector(devices, rng.uniform(0.0, span_s, count), profile.unit_s, edge)
         for i in heldout.stream(boxes, devices):
-            screen = wide.screen_devices(boxes)
+            screen = screen_devices(boxes)
             keep, weight = maker.wanted(rng, i, (screen[0] > 0.05) | (screen[1] > 0.1), boxes.samples)
             rows = np.flatnonzero(keep)
             if len(rows):

@@ -12,16 +12,19 @@ trees, SIGIR 2015.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml import kernels
 from ml.estimators.base import Floats
 
 MOST_LEAVES = 8
 MOST_ROWS = 64  # evaluated at once: what is between fits into the processor's cache
+MOST_TREES = 128  # of one sum, in compiled code: up to here numpy's order of adding up is simple
 _LOWEST = np.array([8] + [(value & -value).bit_length() - 1 for value in range(1, 256)], dtype=np.uint8)
 _PLAIN = (0, 2)  # decision types: numerical, missing values not handled or sent left (features are never missing)
 
@@ -115,7 +118,8 @@ class Forest:
         self._threshold = np.full((splits, count, 1), np.inf)  # never exceeded
         self._struck = np.zeros((splits, count, 1), dtype=np.uint8)
         value = np.zeros((count, MOST_LEAVES + 1))
-        self._first = np.cumsum([0] + [len(part) for part in sums])[:-1]
+        self._ends = np.cumsum([0] + [len(part) for part in sums])
+        self._first = self._ends[:-1]
         for k, tree in enumerate(trees):
             used = len(tree.features)
             self._feature[:used, k] = tree.features
@@ -125,14 +129,43 @@ class Forest:
         # The value that each pattern of struck leaves leads to: the lowest bit that is left, looked up beforehand.
         self._reached = value[:, _LOWEST[~np.arange(256, dtype=np.uint8)]].ravel()
         self._pattern = 256 * np.arange(count, dtype=np.intp)[:, None]
+        self._simple = max(len(part) for part in sums) <= MOST_TREES
+        self._compiled: tuple[kernels.Kernels, Callable[[Floats], Floats]] | None = None
 
     def __call__(self, x: Floats) -> Floats:
         """Sums for rows ``x`` (rows, features): shape (sums, rows)."""
         if len(x) > MOST_ROWS:
             return np.concatenate([self(x[k : k + MOST_ROWS]) for k in range(0, len(x), MOST_ROWS)], axis=1)
+        library = kernels.active()
+        if library is not None and self._simple and len(x):
+            if self._compiled is None or self._compiled[0] is not library:
+                self._compiled = library, self._bind(library, x.shape[1])
+            return self._compiled[1](x)
         columns = np.ascontiguousarray(x.T)
         failed = columns.take(self._feature, axis=0) > self._threshold
         struck: NDArray[np.uint8] = np.bitwise_or.reduce(failed.view(np.uint8) * self._struck, axis=0)
         values = self._reached.take(self._pattern + struck)
         found: Floats = np.add.reduceat(values, self._first, axis=0)
         return found
+
+    def _bind(self, library: kernels.Kernels, features: int) -> Callable[[Floats], Floats]:
+        """The same in compiled code, to the bit."""
+        room, found = np.zeros((features, MOST_ROWS)), np.zeros((len(self._first), MOST_ROWS))
+        packed: Any = library.pack(
+            "forest",
+            {
+                "rows": MOST_ROWS, "capacity": MOST_ROWS, "trees": self._feature.shape[1],
+                "splits": MOST_LEAVES - 1, "sums": len(found), "feature": self._feature.astype(np.int64),
+                "first": self._ends.astype(np.int64), "threshold": self._threshold, "value": self._reached,
+                "struck": self._struck.astype(np.int64), "x": room, "found": found,
+            },
+        )  # fmt: skip
+        run = library.bind("forest", packed)
+
+        def sums(x: Floats) -> Floats:
+            packed.rows = count = len(x)
+            room[:, :count] = x.T
+            run()
+            return found[:, :count].copy()
+
+        return sums

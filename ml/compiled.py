@@ -1,0 +1,198 @@
+"""What is bound of :mod:`ml.kernels` to a block of rows: learning, signals, lines and features.
+
+Each stands for code of numpy's and says the same to the bit. Logarithms and exponentials are numpy's in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.estimators.base import Floats, Rows, Value, fixed
+from ml.estimators.trend import Line
+from ml.kernels import Kernels
+from ml.physics import BEST_BER, WORST_BER, q_factor
+
+if TYPE_CHECKING:
+    from ml.bank import Bank
+    from ml.block import Block
+    from ml.features import PortBank
+
+_DECIBEL = fixed(20.0)
+RECENT = 3  # the field of counters that fades
+
+
+class Learning:
+    """:meth:`ml.block.Block.learn` and ``absurd``."""
+
+    def __init__(self, kernels: Kernels, block: Block) -> None:
+        bank, own, rows = block.bank, block.parts, block.rows
+        signals, counters = len(bank.SIGNALS), len(bank.INPUTS) - bank.GAUGES
+        self._time = np.zeros(rows)
+        self._counter_fade = np.zeros((2, counters, rows))
+        rates = np.concatenate((bank.trend.decay, bank.levels.decay))
+        self._fade = np.zeros((len(rates), rows))
+        packed = kernels.pack(
+            "learn",
+            {
+                "rows": rows, "inputs": len(bank.INPUTS), "gauges": bank.GAUGES, "signals": signals,
+                "counters": counters, "raw": block.raw, "values": block.values, "low": bank.LOW, "high": bank.HIGH,
+                "time": self._time, "bad": block.bad, "newer": np.zeros(block.told.shape, dtype=bool),
+                "told": block.told, "elapsed": np.zeros(block.told.shape), "last": own.last, "trend": own.trend,
+                "levels": own.levels, "cusum": own.cusum, "spread": own.spread, "counter": own.counters,
+                "counts": np.zeros((counters, rows)), "counting": np.zeros((counters, rows)),
+                "counter_fade": self._counter_fade, "counter_rates": bank.counters.rates, "rates": rates,
+                "fade": self._fade, "floor": bank.FLOOR, "jump": bank.trend.jump, "jump_rate": bank.trend.jump_rate,
+                "drift": bank.cusum.drift, "clip": bank.cusum.clip, "cap": bank.cusum.cap,
+                "level_clip": bank.levels.clip,
+            },
+        )  # fmt: skip
+        self.absurd = kernels.bind("absurd", packed)
+        self._begin, self._counters, self._news, self._signals, self._end = (
+            kernels.bind(f"learn_{name}", packed) for name in ("begin", "counters", "news", "signals", "end")
+        )
+        self._read = bank.bind_signals(block)
+
+    def learn(self, time: Value) -> int:
+        self._time[:] = time
+        if self._begin():
+            np.exp(self._counter_fade, out=self._counter_fade)
+            self._counters()
+        self._read()
+        if self._news():
+            np.exp(self._fade, out=self._fade)
+            self._signals()
+        return self._end()
+
+
+def port_signals(kernels: Kernels, block: Block, bits: float, most_load: float, limit_ber: float) -> Callable[[], None]:
+    """:meth:`ml.features.PortBank.bind_signals`; ``bits`` sent per byte counted and unit of time."""
+    values, counters = block.values, len(block.counted)
+    packed = kernels.pack(
+        "port_signals",
+        {
+            "rows": block.rows, "raw": block.raw, "counter": block.parts.counters, "values": values,
+            "held": block.parts.held, "counted": block.counted, "counters": counters, "bits": bits,
+            "most_load": most_load, "best": BEST_BER, "worst": WORST_BER, "least_q": float(q_factor(limit_ber)),
+        },
+    )  # fmt: skip
+    first, then = kernels.bind("port_signals", packed), kernels.bind("port_margin", packed)
+    margin, queue = values[1], values[3]
+    rates_and_bias, quotient_and_trip = values[1:6:4], values[1:5:3]
+
+    def read() -> None:
+        first()
+        np.log(rates_and_bias, out=rates_and_bias)
+        np.log1p(queue, out=queue)
+        then()
+        np.log10(quotient_and_trip, out=quotient_and_trip)
+        np.multiply(margin, _DECIBEL, out=margin)
+
+    return read
+
+
+def lines(kernels: Kernels, block: Block, count: int, signals: int) -> tuple[Line, Callable[[], int]]:
+    """The first ``count`` lines of the first ``signals``, arrays (count, signals, rows), and a function that fits them:
+    :meth:`ml.estimators.trend.Trend.reader`."""
+    every = len(block.values)
+    which = (np.arange(count)[:, None] * every + np.arange(signals)).ravel()
+    found = Line(*np.zeros((3, count, signals, block.rows)))
+    packed = kernels.pack(
+        "fit",
+        {
+            "rows": block.rows, "count": len(which), "series": block.parts.trend.shape[1] * every, "which": which,
+            "trend": block.parts.trend, "rates": block.bank.trend.decay[which], "level": found.level,
+            "slope": found.slope, "error": found.slope_error,
+        },
+    )  # fmt: skip
+    return found, kernels.bind("fit_lines", packed)
+
+
+def features(
+    kernels: Kernels, function: str, block: Block, line: Line, bound: Floats, logs: tuple[slice, ...]
+) -> Callable[[], Floats]:
+    """:meth:`ml.bank.Bank.bind_features`: ``function`` reads the logarithms of the recent increments of the counters
+    ``logs``."""
+    bank: Bank = block.bank
+    own, rows = block.parts, block.rows
+    recent, room = own.counters[RECENT], np.zeros(own.counters[RECENT].shape)
+    x = np.zeros((len(bound), rows))
+    packed = kernels.pack(
+        "features",
+        {
+            "rows": rows, "signals": len(block.values), "series": own.trend.shape[1] * len(block.values),
+            "counters": len(recent), "line_signals": line.level.shape[1], "level": line.level, "slope": line.slope,
+            "error": line.slope_error, "trend": own.trend, "levels": own.levels, "cusum": own.cusum,
+            "held": own.held, "logs": room, "bound": np.ascontiguousarray(bound.ravel()), "x": x,
+            "cap": bank.cusum.cap, "trip_floor": float(bank.FLOOR[-1 if len(bank.FLOOR) < 5 else 4]),
+        },
+    )  # fmt: skip
+    make = kernels.bind(function, packed)
+    pairs = [(recent[part], room[part]) for part in logs]
+
+    def read() -> Floats:
+        for increments, log in pairs:
+            np.log1p(increments, out=log)
+        make()
+        return x
+
+    return read
+
+
+class Screening:
+    """:func:`ml.screen.screen_ports`, and what :meth:`ml.cascade.Screen.score` makes of it."""
+
+    COLUMNS = 11
+
+    def __init__(self, kernels: Kernels, bank: PortBank) -> None:
+        self._bank, rows = bank, len(bank.newest)
+        own = bank.parts
+        self._weights = np.zeros(self.COLUMNS + 2)
+        self._suspects, self._found = np.zeros((2, rows), dtype=np.int64), np.zeros(2, dtype=np.int64)
+        self._packed: Any = kernels.pack(
+            "screen",
+            {
+                "rows": rows, "count": 0, "signals": len(bank.SIGNALS), "counters": own.counters.shape[1],
+                "which": None, "trend": own.trend, "levels": own.levels, "counter": own.counters, "held": own.held,
+                "outside": bank.context.T, "room": self._weights, "columns": self._weights,
+                "weights": self._weights, "suspects": self._suspects, "found": self._found,
+            },
+        )  # fmt: skip
+        self._screen, self._suspect = (kernels.bind(name, self._packed) for name in ("port_screen", "port_suspects"))
+
+    def _look_at(self, rows: Rows) -> tuple[object, ...]:
+        """What the next call reads; to be kept until then."""
+        packed, limit = self._packed, self._bank.queue_limit
+        if isinstance(rows, slice):
+            if rows == slice(None):
+                packed.count, packed.which = len(limit), None
+                room = np.log1p(limit)
+                packed.room = room.ctypes.data
+                return (room,)
+            rows = np.arange(len(limit))[rows]
+        which = np.ascontiguousarray(rows, dtype=np.int64)
+        room = np.log1p(limit.take(which))
+        packed.count, packed.which, packed.room = len(which), which.ctypes.data, room.ctypes.data
+        return which, room
+
+    def columns(self, rows: Rows) -> Floats:
+        """Columns of both modes, (columns, rows)."""
+        kept = self._look_at(rows)
+        found = np.empty((self.COLUMNS, self._packed.count))
+        self._packed.columns = found.ctypes.data
+        self._screen()
+        del kept
+        return found
+
+    def suspects(self, rows: Rows, weights: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Those of ``rows`` whose score is not below 0, for link failure and for congestion; ``weights``: offset and
+        weights of the first, then of the other."""
+        self._weights[:] = weights
+        kept = self._look_at(rows)
+        self._suspect()
+        del kept
+        link, congestion = self._found.tolist()
+        return self._suspects[0, :link].astype(np.intp), self._suspects[1, :congestion].astype(np.intp)
