@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import structlog
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does; before any test loads numpy
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with a shell's `&`: what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 HERE = Path(__file__).resolve().parent
 #: Tests of live processes, real interfaces and their heartbeats. On a shared machine with few cores a process may
 #: not run for a tenth of a second, which no bound in a test can tell from a fault: such a test gets a second chance,
