@@ -54,13 +54,14 @@ def run(
     seed: int = JUDGED_SEED,
     elements: int = 2000,
     link_days: int = 2000,
+    world: str = "unseen",
 ) -> Evaluation:
     """Judge the data sets named in ``places`` (the simulator has no path)."""
     found = Evaluation()
     for name, path in places.items():
         say(f"{name}: loading")
         try:
-            for rows in _judged(name, path, found, say, profiles, seed, elements, link_days):
+            for rows in _judged(name, path, found, say, profiles, seed, elements, link_days, world):
                 say(f"{rows.data}, {rows.mode}: judging {len(rows.outcome):,} rows")
                 found.verdicts.append(judge(rows, repeats=repeats))
                 _targets(found, found.verdicts[-1])
@@ -73,7 +74,7 @@ def run(
 
 def _judged(
     name: str, path: Path | None, found: Evaluation, say: Say, profiles: Sequence[str], seed: int, elements: int,
-    link_days: int,
+    link_days: int, world: str,
 ) -> list[Rows]:  # fmt: skip
     """Rows of one data set; what is no row goes into ``found``. Heavy libraries are loaded here."""
     if name == "simulator":
@@ -83,7 +84,7 @@ def _judged(
         made: list[Rows] = []
         for profile in profiles:
             try:
-                rows, figures = evaluate_simulator.evaluate(profile, seed, elements, link_days, say)
+                rows, figures = evaluate_simulator.evaluate(profile, seed, elements, link_days, say, world)
             except ModelError as error:
                 found.errors.append(f"simulator, {profile}: {error}")
                 continue
@@ -212,6 +213,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--elements", type=int, default=2000, help="simulated ports; half as many devices")
     parser.add_argument("--link-days", type=int, default=2000, help="of healthy simulated links; 0: leave out")
+    parser.add_argument(
+        "--world", choices=("familiar", "unseen", "further"), default="unseen",
+        help="devices of the simulator: as in training, unlike them (what targets are for), or more unlike still",
+    )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=100, help="draws for the intervals")
     parser.add_argument("--gate", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -231,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = run(
         places(options.data, chosen, given), progress, repeats=options.repeats,
         profiles=tuple(dict.fromkeys(options.profile or ("lab", "operations"))), seed=options.seed,
-        elements=options.elements, link_days=options.link_days,
+        elements=options.elements, link_days=options.link_days, world=options.world,
     )  # fmt: skip
     progress("writing")
     try:

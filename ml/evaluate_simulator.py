@@ -11,9 +11,13 @@ from ml.estimators.base import Floats
 from ml.evaluate_rows import Events, Rows
 from ml.heldout import HealthyDays, Played, Tally, at_recall, healthy_days, play, tally
 from ml.metrics import Interval, average_precision, calibration_error
+from ml.offpolicy import wilson
 from ml.report import Figure, held
 from ml.schema import Mode
+from ml.sim.world import FAMILIAR, FURTHER, UNSEEN, World
 
+WORLDS: dict[str, World] = {world.name: world for world in (FAMILIAR, UNSEEN, FURTHER)}
+SUSPICIOUS = 0.06  # probability above which a row counts for the second calibration error: most rows are calm
 DECISION_S = 0.010  # a decision's latency at most; a lead counts in hundreds of it
 MOST_ROWS = 400_000  # rows of one mode that are judged; more are thinned evenly
 # False alarms per element-day at which recall is given; in the lab a day is 86,400 s of compressed time, 17,000 runs.
@@ -22,25 +26,36 @@ Say = Callable[[str], None]
 
 
 def evaluate(
-    profile: str, seed: int, count: int, link_days: int, say: Say = lambda _: None
+    profile: str, seed: int, count: int, link_days: int, say: Say = lambda _: None, world: str = UNSEEN.name
 ) -> tuple[list[Rows], list[Figure]]:
-    """Rows and figures of all modes of one profile. ``link_days``: of healthy links, for false flips (0: none)."""
-    say(f"{profile}: {count} ports and half as many devices, seed {seed}")
-    played = play(profile, seed, count)
+    """Rows and figures of all modes of one profile. ``link_days``: of healthy links, for false flips (0: none).
+    ``world``: of :data:`WORLDS` (the lab has one only); targets are those of unseen devices."""
+    say(f"{profile}: {count} ports and half as many devices, seed {seed}, {world} devices")
+    played = play(profile, seed, count, world=WORLDS[world])
     found: list[Rows] = []
     figures: list[Figure] = []
     for mode, item in played.items():
         if not (np.isfinite(item.event) & item.foreseeable).any():
             continue
-        found += [rows(item, foreseeable=True), rows(item, foreseeable=False)]
-        figures += _figures(mode, item)
+        devices = UNSEEN.name if profile == "lab" else world
+        found += [rows(item, foreseeable=True, devices=devices), rows(item, foreseeable=False, devices=devices)]
+        figures += _figures(mode, item, world)
     if link_days and profile != "lab":
-        say(f"{profile}: {link_days} days of links that never fail")
-        figures.append(_quiet(healthy_days(link_days, seed, profile)))
+        figures.append(_quiet(_days(link_days, seed, profile, world, say), world))
+    if world != UNSEEN.name:
+        figures = [replace(figure, target="", holds=None) for figure in figures]
     return found, figures
 
 
-def rows(item: Played, *, foreseeable: bool) -> Rows:
+def _days(link_days: int, seed: int, profile: str, world: str, say: Say) -> HealthyDays:
+    def progress(days: int) -> None:
+        say(f"{profile}: {min(days, link_days):,} of {link_days:,} days of links that never fail")
+
+    progress(0)
+    return healthy_days(link_days, seed, profile, world=WORLDS[world], progress=progress)
+
+
+def rows(item: Played, *, foreseeable: bool, devices: str = UNSEEN.name) -> Rows:
     """As rows; ``foreseeable``: without the elements whose failure nothing announces."""
     keep, label = item.known()
     if foreseeable:
@@ -65,7 +80,8 @@ def rows(item: Played, *, foreseeable: bool) -> Rows:
     return Rows(
         f"simulator, {item.profile}",
         str(item.mode).replace("_", " "),
-        "unseen seeds and devices, foreseeable failures" if foreseeable else "unseen seeds and devices, all failures",
+        f"unseen seeds{' and' if devices == UNSEEN.name else f', {devices}'} devices, "
+        f"{'foreseeable' if foreseeable else 'all'} failures",
         time,
         element,
         item.probability[moment, element],
@@ -92,34 +108,60 @@ def _clock(time: Floats, outcome: Floats, element: np.ndarray[tuple[int], np.dty
     return found
 
 
-def _figures(mode: Mode, item: Played) -> list[Figure]:
-    name, where = str(mode).replace("_", " "), f"simulator, {item.profile}"
+def _figures(mode: Mode, item: Played, world: str) -> list[Figure]:
     operations = item.profile == "operations"
+    where = f"simulator, {item.profile}" + ("" if world == UNSEEN.name or not operations else f", {world} devices")
+    name = f"{where}: {str(mode).replace('_', ' ')}"
     best, usual = at_recall(item), tally(item)
     score, label, _, _ = item.rows()
-    events = f"{best.events} foreseeable events"
-    lead = _lead(item, best)
+    high = score >= SUSPICIOUS
+    events = int(np.isfinite(item.event).sum())
+    lead = _lead(item, usual)
+    precision, recall = _shares(usual.right, usual.right + usual.false), _shares(usual.hits, usual.events)
+    recall_all = _shares(usual.right, events)
     return [
         held(
-            f"{where}: {name}, precision at recall 0.90", "", best.precision, ">= 0.95", samples=best.hits + best.false,
-            notes=f"threshold {best.raise_at:.2f}, recall {best.recall:.3f} of {events}",
+            f"{name}, precision at recall 0.90", "", _shares(best.right, best.right + best.false), ">= 0.95",
+            samples=best.right + best.false,
+            notes=f"95 % interval; threshold {best.raise_at:.3f} chosen on these runs, recall {best.recall:.3f} of "
+            f"{best.events} foreseeable events",
         ),
         held(
-            f"{where}: {name}, recall of all failures", "", usual.recall_all,
-            samples=int(np.isfinite(item.event).sum()),
-            notes=f"abrupt ones included, at the alarm threshold {usual.raise_at:.2f}; precision {usual.precision:.3f}",
+            f"{name}, recall of foreseeable failures", "", recall, ">= 0.90" if operations else "",
+            samples=usual.events, notes=f"95 % interval; at the alarm threshold {usual.raise_at:.3f}",
         ),
         held(
-            f"{where}: {name}, median lead", "s", lead, ">= 30" if operations else "",
-            samples=best.hits, notes=f"{lead.value / DECISION_S:,.0f} decision latencies; p10 {best.lead_p10_s:.2f} s",
+            f"{name}, precision", "", precision, ">= 0.95" if operations else "", samples=usual.right + usual.false,
+            notes=f"95 % interval; at the alarm threshold {usual.raise_at:.3f}",
         ),
-        held(f"{where}: {name}, calibration error", "", calibration_error(score, label), "<= 0.03", samples=len(label)),
-        held(f"{where}: {name}, average precision", "", average_precision(score, label), samples=len(label)),
+        held(
+            f"{name}, recall of all failures", "", recall_all, samples=events,
+            notes=f"95 % interval; abrupt ones included, at the alarm threshold {usual.raise_at:.3f}",
+        ),
+        held(
+            f"{name}, median lead", "s", lead, ">= 30" if operations else "", samples=usual.hits,
+            notes=f"{lead.value / DECISION_S:,.0f} decision latencies; at the alarm threshold",
+        ),
+        held(f"{name}, p10 lead", "s", usual.lead_p10_s, samples=usual.hits),
+        held(f"{name}, calibration error", "", calibration_error(score, label), "<= 0.03", samples=len(label)),
+        held(
+            f"{name}, calibration error of suspicious rows", "", calibration_error(score[high], label[high]),
+            samples=int(high.sum()), notes=f"probability from {SUSPICIOUS:g}",
+        ),
+        held(f"{name}, average precision", "", average_precision(score, label), samples=len(label)),
     ]  # fmt: skip
 
 
-def _lead(item: Played, best: Tally) -> Interval:
-    at = item.alarms(best.raise_at)
+def _shares(hits: int, count: int) -> Interval:
+    """A share of events with its 95 % interval; elements are independent, so each is drawn once."""
+    if not count:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    found = wilson(hits, count)
+    return Interval(hits / count, found.low, found.high)
+
+
+def _lead(item: Played, usual: Tally) -> Interval:
+    at = item.alarms(usual.raise_at)
     lead = item.event - np.where(np.isfinite(at), at, np.nan)
     known = lead[np.isfinite(lead) & (lead >= item.act_s) & (lead <= item.soon_s) & item.foreseeable]
     if not len(known):
@@ -129,10 +171,11 @@ def _lead(item: Played, best: Tally) -> Interval:
     return Interval(float(np.median(known)), float(low), float(high))
 
 
-def _quiet(days: HealthyDays) -> Figure:
+def _quiet(days: HealthyDays, world: str) -> Figure:
     kinds = ", ".join(f"{name} {count}" for name, count in days.by_kind.items()) or "none"
+    where = "simulator, operations" + ("" if world == UNSEEN.name else f", {world} devices")
     made = held(
-        "simulator, operations: false flips per 1,000 link-days", "", days.per_1000, "<= 1",
-        samples=int(days.link_days), notes=f"{days.false} in {days.link_days:,.0f} link-days ({kinds})",
+        f"{where}: false flips per 1,000 link-days", "", days.per_1000, "<= 1", samples=int(days.link_days),
+        notes=f"95 % interval; {days.false} in {days.link_days:,.0f} link-days ({kinds})",
     )  # fmt: skip
     return replace(made, low=days.low, high=days.high)

@@ -24,6 +24,7 @@ from ml.sim import runs as sim
 from ml.sim.world import FAMILIAR, SCALES, UNSEEN, Names, Scale, World
 
 LIMITS: tuple[float, ...] = tuple(float(v) for v in expit(np.arange(-7.0, 9.01, 0.125)).round(6))  # thresholds tried
+AT_ONCE = 3_000  # ports played at a time: more would not fit in a small machine's memory
 Scores = Callable[[PortBank | DeviceBank], dict[Mode, Floats]]
 
 
@@ -106,6 +107,7 @@ class Tally:
     false: int
     lead_median_s: float
     lead_p10_s: float
+    right: int = 0  # alarms in time, of any event
 
 
 def tally(played: Played, raise_at: float | None = None) -> Tally:
@@ -129,6 +131,7 @@ def tally(played: Played, raise_at: float | None = None) -> Tally:
         int(false.sum()),
         float(np.median(leads)) if len(leads) else float("nan"),
         float(np.quantile(leads, 0.1)) if len(leads) else float("nan"),
+        int(hit.sum()),
     )
 
 
@@ -218,13 +221,16 @@ def play(
     raise_at: dict[Mode, float] | None = None, baselines: bool = True, world: World | None = None,
 ) -> dict[Mode, Played]:  # fmt: skip
     """Play models over ``count`` ports and half as many devices. ``unseen`` chooses the world that training never
-    saw, or ``world`` any (of the lab's simulator there is one only). Seeds below 10,000 belong to training."""
+    saw, or ``world`` any (of the lab's simulator there is one only). Seeds below 10,000 belong to training. More than
+    :data:`AT_ONCE` ports are made in parts, of seeds that follow."""
     life = PROFILES[profile]
     cascade, limits = _given_or_packaged(profile, models, raise_at)
     parts: dict[Mode, list[Played]] = {}
-    for ports, devices in worlds(life, world or (UNSEEN if unseen else FAMILIAR), seed, count):
-        for played in _part(life, cascade, limits, ports, devices, baselines):
-            parts.setdefault(played.mode, []).append(played)
+    for number, first in enumerate(range(0, count, AT_ONCE)):
+        size = min(AT_ONCE, count - first)
+        for ports, devices in worlds(life, world or (UNSEEN if unseen else FAMILIAR), seed + number, size):
+            for played in _part(life, cascade, limits, ports, devices, baselines):
+                parts.setdefault(played.mode, []).append(played)
     return {mode: _join(items) for mode, items in parts.items()}
 
 
