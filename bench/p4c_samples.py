@@ -44,7 +44,8 @@ FLAGS = ("-O1",)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``verdict``: pass, wrong, refused, loaded (no packet test), uncompiled (p4c gives no BMv2 JSON), unreadable.
+    """``verdict``: pass, wrong, refused, loaded (no packet test), uncompiled (p4c gives no BMv2 JSON), unreadable, or
+    broken (the engine neither loads nor refuses it).
 
     ``bmv2``: pass, wrong, or unreadable (the test cannot be carried out there); empty when it was not asked.
     """
@@ -109,6 +110,8 @@ def run_sample(source: Path, folder: Path, bmv2: bool = False) -> Outcome:
         program = compile_program(made, flags=FLAGS)
     except EngineError as error:
         return Outcome(name, stf.exists(), "refused", re.sub(r"/\S*/", "", str(error))[:300])
+    except Exception as error:  # whatever it is, the other samples are to be judged too
+        return Outcome(name, stf.exists(), "broken", f"{type(error).__name__}: {error}"[:300])
     if not stf.exists():
         return Outcome(name, False, "loaded")
     try:
@@ -125,7 +128,8 @@ def report(outcomes: Sequence[Outcome]) -> list[Result]:
     tested = [o for o in outcomes if o.stf and o.verdict != "uncompiled"]
     compiled = [o for o in outcomes if o.verdict != "uncompiled"]
     counts = Counter(o.verdict for o in tested)
-    refused = sum(o.verdict == "refused" for o in compiled)
+    refused = sum(o.verdict in ("refused", "broken") for o in compiled)
+    broken = sum(o.verdict == "broken" for o in compiled)
     passed = 100 * counts["pass"] / max(1, len(tested))
     loads = 100 * (len(compiled) - refused) / max(1, len(compiled))
     beside = Counter(o.bmv2 for o in tested if o.bmv2)
@@ -138,6 +142,7 @@ def report(outcomes: Sequence[Outcome]) -> list[Result]:
         *reference,
         Result("samples with packet tests that pass", "%", passed, ">= 90", samples=len(tested)),
         Result("samples with packet tests that go wrong", "samples", counts["wrong"], "== 0", samples=len(tested)),
+        Result("samples that the engine fails to judge", "samples", broken, "== 0", samples=len(compiled)),
         Result("packet tests that cannot be carried out", "samples", counts["unreadable"], samples=len(tested)),
         Result("samples with packet tests that are refused", "samples", counts["refused"], samples=len(tested)),
         Result("samples that load, of all that p4c compiles", "%", loads, ">= 90", samples=len(compiled)),

@@ -90,6 +90,16 @@ class Settings:
     log_file: Path | None
 
 
+#: Flags of simple_switch_grpc that ask for something which this switch does not have, and what it has instead.
+_REFUSED = {
+    "--restore-state": "state lives in the data plane and outlasts its server: see --control-socket",
+    "--use-files": "`shadowplane switch trace PROGRAM.json --packet HEX` runs packets without interfaces",
+    "--load-modules": "v1model has no externs that a module could bring",
+    "--dp-grpc-server-addr": "packets come over interfaces, or over P4Runtime's StreamChannel",
+}
+
+JSON_VERSION = "2.23"  # of BMv2's format, as p4c 1.2 writes it
+
 _EXAMPLES = """examples:
   shadowplane switch -i 1@veth0 -i 2@veth2 --p4info prog.p4info.txtpb prog.json
   shadowplane switch --no-p4 -i 1@s1-eth1 --device-id 1 -- --grpc-server-addr 127.0.0.1:9559
@@ -123,6 +133,20 @@ class _Version(argparse.Action):
         except PackageNotFoundError:
             found = "not installed as a package"
         print(f"{parser.prog}: {found}")
+        parser.exit()
+
+
+class _Refuse(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_given: Any, **_more: Any) -> NoReturn:
+        flag = self.option_strings[0]
+        parser.error(f"{flag} is not there: {_REFUSED[flag]}")
+
+
+class _JsonVersion(_Version):
+    """Prints the newest version of BMv2's JSON that programs may have; all 2.x are read."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: Any, **_more: Any) -> NoReturn:
+        print(JSON_VERSION)
         parser.exit()
 
 
@@ -162,6 +186,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--dump-packet-data", metavar="N", help="ignored")
     add("--debugger", nargs="?", metavar="ADDR", help="ignored: see `shadowplane switch trace`")
     add("--disable-swap", action="store_true", help="ignored: controllers may always push a program")
+    for limit in ("--max-mc-groups", "--max-l1-entries", "--max-l2-entries"):
+        add(limit, metavar="N", help="ignored: memory bounds multicast groups")
+    for flag in _REFUSED:
+        add(flag, action=_Refuse, nargs="?", help=argparse.SUPPRESS)
+    add("--json-version", action=_JsonVersion, help="print the newest BMv2 JSON version that is read and end")
     add("-v", "--version", action=_Version, help="print the version and end")
     add("--control-socket", metavar="PATH", help="Unix socket of the data plane; a running one there is taken over")
     add("--cpu-port", type=int, default=510, metavar="N", help="packet-in and packet-out port (default 510)")

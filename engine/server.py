@@ -28,10 +28,12 @@ from engine.dataplane import Client
 from engine.flags import Settings, Tls, UsageError, parse, program_name
 from engine.gnmi import MAX_SUBSCRIPTIONS, GnmiService
 from engine.p4rt.backend import Backend, ProcessBackend, device_json
-from engine.p4rt.device import MAX_READS, MAX_STREAMS, Device
+from engine.p4rt.budget import MAX_READS
+from engine.p4rt.device import Device
 from engine.p4rt.errors import P4Error
 from engine.p4rt.fastpath import ShortWay, available
 from engine.p4rt.service import WRITE, P4RuntimeService
+from engine.p4rt.streams import MAX_STREAMS
 from engine.p4rt.stubs import p4i, p4r
 from engine.process import spawn
 

@@ -12,22 +12,20 @@ from google.protobuf.message import DecodeError
 
 from engine.api import DatapathError, Digest, EngineError, Event, IdleTimeout, PacketIn, PortStatus
 from engine.p4rt import pipeline as pipelines
-from engine.p4rt.arbitration import Arbiter, Client, Notice, election_of
+from engine.p4rt.arbitration import Client, election_of
 from engine.p4rt.backend import Backend
 from engine.p4rt.budget import Budget
 from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
-from engine.p4rt.outbox import Outbox, stream_error
+from engine.p4rt.outbox import DEFAULT_LIMIT, stream_error
 from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.reader import is_of_cells
 from engine.p4rt.roles import RoleRules
 from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
+from engine.p4rt.streams import Streams
 from engine.p4rt.stubs import p4r
 
 log = logging.getLogger(__name__)
 
-MAX_STREAMS = 256
-MAX_READS = 64  # at a time: a thread each, and who does not read his answer keeps it
-MOST_KEPT = 256 << 20  # bytes of the data plane's state that reads keep for their clients
 NO_PIPELINE = "No forwarding pipeline config set"
 _SetRequest = p4r.SetForwardingPipelineConfigRequest
 _FLUSH_S = 0.2  # until a large set of extras is kept
@@ -37,20 +35,14 @@ _IDLE_POLL_S = 5.0
 class Device:
     """Thread-safe face of one switch towards :mod:`engine.p4rt.service`."""
 
-    def __init__(self, backend: Backend, device_id: int, *, outbox_limit: int = 1024) -> None:
+    def __init__(self, backend: Backend, device_id: int, *, outbox_limit: int = DEFAULT_LIMIT) -> None:
         self.backend = backend
         self.device_id = device_id
-        self.arbiter = Arbiter(device_id)
-        self.dropped = 0  # best-effort messages that streams already closed had dropped
+        self.streams = Streams(device_id, outbox_limit)
         self.on_port: list[Callable[[PortStatus], None]] = []
-        self._outbox_limit = outbox_limit
-        self._rules: dict[str, RoleRules | None] = {}
-        self._outboxes: dict[Client, Outbox] = {}
-        self._streams_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()  # before the other one
-        self._kept = Budget(MOST_KEPT)
-        self._reads = threading.BoundedSemaphore(MAX_READS)
+        self._reads = Budget()
         self._pipeline: Pipeline | None = None
         self._saved: p4r.ForwardingPipelineConfig | None = None
         self._wake = threading.Condition(threading.Lock())
@@ -80,10 +72,7 @@ class Device:
         with self._wake:
             self._stopped = True
             self._wake.notify_all()
-        with self._streams_lock:
-            boxes = list(self._outboxes.values())
-        for box in boxes:
-            box.close()
+        self.streams.close()
         self._ticker.join(5)
         with self._write_lock:
             self._keep_extras(force=True)
@@ -102,44 +91,13 @@ class Device:
 
     # -- streams ---------------------------------------------------------------------------------------------------
 
-    def attach(self, client: Client) -> Outbox:
-        """A new stream; RESOURCE_EXHAUSTED beyond :data:`MAX_STREAMS`."""
-        with self._streams_lock:
-            if len(self._outboxes) >= MAX_STREAMS:
-                raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {MAX_STREAMS} streams")
-            box = self._outboxes[client] = Outbox(self._outbox_limit)
-            return box
-
-    def detach(self, client: Client) -> None:
-        """The stream ended; safe to call twice."""
-        with self._streams_lock:
-            box = self._outboxes.pop(client, None)
-            if box is None:
-                return
-            self.dropped += box.dropped
-            self._send(self.arbiter.leave(client))
-        box.close()
-
-    def _send(self, notices: list[Notice]) -> None:
-        for client, update in notices:
-            box = self._outboxes.get(client)
-            if box is not None:
-                box.put_arbitration(update)
-
     def receive(self, client: Client, message: p4r.StreamMessageRequest) -> None:
         """Handle one message of a stream; :class:`P4Error` ends the stream."""
         kind = message.WhichOneof("update")
         if kind == "arbitration":
-            rules = RoleRules.of(message.arbitration.role)
-            with self._streams_lock:
-                if client not in self._outboxes:  # its stream has ended meanwhile: nobody would ever remove it again
-                    return
-                notices = self.arbiter.update(client, message.arbitration)
-                if self.arbiter.is_primary(client):
-                    self._rules[message.arbitration.role.name] = rules
-                self._send(notices)
+            self.streams.arbitrate(client, message.arbitration)
             return
-        box = self._outboxes.get(client)
+        box = self.streams.outbox(client)
         if box is None:
             return
         if client.role is None:
@@ -148,7 +106,7 @@ class Device:
             if kind == "packet":
                 self._packet_out(client, message.packet)
             elif kind == "digest_ack":
-                if not self.arbiter.is_primary(client):
+                if not self.streams.arbiter.is_primary(client):
                     raise P4Error(Rpc.PERMISSION_DENIED, "only the primary acknowledges digests")
                 running = self.pipeline
                 if message.digest_ack.digest_id not in running.schema.digests:
@@ -160,7 +118,7 @@ class Device:
             box.put_error(p4r.StreamMessageResponse(error=stream_error(error, message, kind)))
 
     def _packet_out(self, client: Client, packet: p4r.PacketOut) -> None:
-        if not self.arbiter.is_primary(client):
+        if not self.streams.arbiter.is_primary(client):
             raise P4Error(Rpc.PERMISSION_DENIED, "packet-out from a client that is not primary")
         header = self.pipeline.schema.packet_out
         if header is None:
@@ -188,7 +146,7 @@ class Device:
                 packet = p4r.PacketIn(payload=event.data)
                 if header is not None:
                     packet = p4r.PacketIn(payload=event.data[header.size :], metadata=header.unpack(event.data))
-                self._broadcast(p4r.StreamMessageResponse(packet=packet))
+                self.streams.broadcast(p4r.StreamMessageResponse(packet=packet))
             elif isinstance(event, IdleTimeout):
                 self._on_idle(running, event)
         except (P4Error, DatapathError, IndexError) as error:
@@ -200,7 +158,7 @@ class Device:
             return
         complete = running.digests.add(schema.id, event.values, time.time_ns())
         if complete is not None:
-            self._broadcast(p4r.StreamMessageResponse(digest=complete), complete.digest_id)
+            self.streams.broadcast(p4r.StreamMessageResponse(digest=complete), complete.digest_id)
         else:
             with self._wake:
                 self._wake.notify()
@@ -216,19 +174,7 @@ class Device:
         if extra is not None:
             entry.metadata, entry.controller_metadata = extra
         notice = p4r.IdleTimeoutNotification(table_entry=[entry], timestamp=time.time_ns())
-        self._broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice), table.id)
-
-    def _broadcast(self, message: p4r.StreamMessageResponse, about: int = 0) -> None:
-        """To the primary of every role that is entitled to it; ``about``: id of its digest or table."""
-        packet = message.HasField("packet")
-        with self._streams_lock:
-            for client in self.arbiter.primaries():
-                rules = self._rules.get(client.role or "")
-                if rules is not None and not (rules.wants(message.packet) if packet else rules.has(about)):
-                    continue
-                box = self._outboxes.get(client)
-                if box is not None and not box.put(message) and box.dropped in (1, 1000, 1_000_000):
-                    log.warning("a client reads too slowly: %d messages dropped", box.dropped)
+        self.streams.broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice), table.id)
 
     def _tick(self) -> None:
         while True:
@@ -244,11 +190,12 @@ class Device:
                     self._wake.wait(wait)
                 if self._stopped:
                     return
+            self._reads.sweep()
             running = self._pipeline
             if running is None:
                 continue
             for ready in running.digests.due(time.time_ns()):
-                self._broadcast(p4r.StreamMessageResponse(digest=ready), ready.digest_id)
+                self.streams.broadcast(p4r.StreamMessageResponse(digest=ready), ready.digest_id)
             if running.extras.dirty:
                 with self._write_lock:
                     self._keep_extras(force=True)
@@ -259,8 +206,8 @@ class Device:
         self.check_device(request.device_id)
         if request.role_id:
             raise P4Error(Rpc.UNIMPLEMENTED, "role_id is deprecated: use role")
-        self.arbiter.check(request.role, election_of(request))
-        return self._rules.get(request.role)
+        self.streams.arbiter.check(request.role, election_of(request))
+        return self.streams.rules(request.role)
 
     def write_quickly(self, data: bytes) -> bool:
         """A serialized Write of one register cell or one plain table entry; False when :meth:`write` has to do it.
@@ -293,10 +240,10 @@ class Device:
         """A serialized Write of many plain table entries; False when :meth:`write` has to do it, errors as there."""
         running = self._pipeline
         decoded = running.decoder.decode(data) if running is not None else None
-        if running is None or decoded is None or decoded.role_id or self._rules.get(decoded.role) is not None:
+        if running is None or decoded is None or decoded.role_id or self.streams.rules(decoded.role) is not None:
             return False
         self.check_device(decoded.device_id)
-        self.arbiter.check(decoded.role, decoded.election)
+        self.streams.arbiter.check(decoded.role, decoded.election)
         with self._write_lock:
             if self._pipeline is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
@@ -335,26 +282,27 @@ class Device:
             finally:
                 self._keep_extras()
 
-    def read(self, request: p4r.ReadRequest) -> Iterator[bytes]:
-        """The Read RPC: serialized responses, all of one state that no Write has half changed."""
+    def read(self, request: p4r.ReadRequest, peer: str, cancel: Callable[[], None]) -> Iterator[bytes]:
+        """The Read RPC: serialized responses, all of one state that no Write has half changed.
+
+        ``peer`` is the client's address, ``cancel`` breaks the RPC off: see :class:`Budget`.
+        """
         self.check_device(request.device_id)
-        rules = self._rules.get(request.role)
+        rules = self.streams.rules(request.role)
         covers = None if rules is None else rules.covers
-        if not self._reads.acquire(blocking=False):
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {MAX_READS} reads at a time")
         try:
-            with self._between_writes(request):
-                running = self.pipeline
-                held, messages = running.reader.read(request, covers)
-            with self._kept.hold(held):
+            with self._reads.admit(peer, cancel) as hold:
+                with self._between_writes(request):
+                    running = self.pipeline
+                    messages = running.reader.read(request, hold, covers)
                 for message in messages:
                     if self._pipeline is not running:
                         raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+                    hold.offered()
                     yield message
+                    hold.taken()
         except DatapathError as error:
             raise P4Error(int(error.code), str(error)) from None
-        finally:
-            self._reads.release()
 
     @contextlib.contextmanager
     def _between_writes(self, request: p4r.ReadRequest) -> Iterator[None]:

@@ -21,6 +21,7 @@ from engine.p4rt.stubs import p4r
 from engine.p4rt.tables import ONE_SHOT_BASE, RawEntry, TableSchema
 from engine.p4rt.values import delimited, encode, port_number
 
+_GROUP_BYTES, _MEMBER_BYTES = 400, 400  # of Python objects, once read
 _SET = p4r.TableAction.ACTION_PROFILE_ACTION_SET_FIELD_NUMBER
 
 
@@ -219,6 +220,7 @@ class OneShots:
 
     def __init__(self, profiles: Profiles) -> None:
         self._profiles = profiles
+        self.size = 0  # bytes of memory, about
         self._known: dict[int, tuple[dict[int, list[GroupMember]], dict[int, ActionCall]]] = {}
 
     def take(self, table: TableSchema) -> ProfileSchema:
@@ -227,7 +229,8 @@ class OneShots:
             raise not_found(f"table {table.name} has no action profile")
         profile = self._profiles.profile(table.profile)
         if profile.id not in self._known:
-            self._known[profile.id] = self._profiles.everything(profile)
+            self._known[profile.id] = groups, members = self._profiles.everything(profile)
+            self.size += _GROUP_BYTES * len(groups) + _MEMBER_BYTES * len(members)
         return profile
 
     def wire(self, table: TableSchema, group: int) -> bytes:

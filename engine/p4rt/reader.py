@@ -9,12 +9,15 @@ anyway: they are read as the client takes them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.api import DatapathError
 from engine.codec import Command, octets
 from engine.commands import Commands
+from engine.p4rt.budget import Hold
 from engine.p4rt.digests import DigestBuffer
 from engine.p4rt.errors import Rpc, invalid, unimplemented
 from engine.p4rt.profiles import OneShots, Profiles, is_hidden
@@ -38,10 +41,12 @@ _DIRECT_METER = p4r.Entity.DIRECT_METER_ENTRY_FIELD_NUMBER
 _METER_CONFIG = p4r.TableEntry.METER_CONFIG_FIELD_NUMBER
 _DATA = p4r.DirectCounterEntry.DATA_FIELD_NUMBER
 
+_OBJECT = 128  # bytes of memory beside a kept body's own: Python's objects
+
 _CELLS = frozenset({"register_entry", "counter_entry", "meter_entry"})
 
 Bodies = Iterator[bytes]  # serialized Entity messages
-Slices = list[tuple[bytes, int]]  # TABLE_READ replies, with the number of entries in each
+Slices = deque[tuple[bytes, int]]  # TABLE_READ replies, with the number of entries in each
 Selection = tuple[TableSchema, bytes | None, int]  # table, key (None: all entries), priority
 
 
@@ -57,8 +62,7 @@ class Reader:
         self._digests = digests
         self._profiles = profiles
         self._replication = Replication(commands, extras)
-        self._held = 0  # bytes taken, over all reads
-        self._readers: dict[str, Callable[[Any], Bodies]] = {
+        self._readers: dict[str, Callable[[Any, Hold], Bodies]] = {
             "table_entry": self._table_entry,
             "direct_counter_entry": self._direct_counter,
             "action_profile_member": self._member,
@@ -74,24 +78,22 @@ class Reader:
         }
 
     def read(
-        self, request: p4r.ReadRequest, covers: Callable[[p4r.Entity], bool] | None = None
-    ) -> tuple[int, Iterator[bytes]]:
-        """(bytes of state that are kept until the end, serialized ReadResponse messages; at least one).
+        self, request: p4r.ReadRequest, hold: Hold, covers: Callable[[p4r.Entity], bool] | None = None
+    ) -> Iterator[bytes]:
+        """Serialized ReadResponse messages, at least one; ``hold`` counts the state that is kept for them.
 
         ``covers``: which entities to show. Nobody may write before this returns, except where :func:`is_of_cells`.
         """
         bodies: list[Bodies] = []
-        before = self._held
         for entity in request.entities:
             kind = entity.WhichOneof("entity")
             if kind is None:
                 raise invalid("the read has an entity without a kind")
-            bodies.append(self._readers[kind](getattr(entity, kind)))
-        held = 0 if is_of_cells(request) else self._held - before
+            bodies.append(self._readers[kind](getattr(entity, kind), hold))
         chosen = _chained(bodies)
         if covers is not None:
             chosen = (body for body in chosen if covers(p4r.Entity.FromString(body)))
-        return held, self._messages(chosen)
+        return self._messages(chosen)
 
     @staticmethod
     def _messages(bodies: Bodies) -> Iterator[bytes]:
@@ -110,15 +112,9 @@ class Reader:
         if parts or not sent:
             yield b"".join(parts)
 
-    def _keep(self, bodies: Iterable[bytes]) -> Bodies:
-        """The bodies, taken now."""
-        kept = list(bodies)
-        self._held += sum(map(len, kept))
-        return iter(kept)
-
     # -- tables ----------------------------------------------------------------------------------------------------
 
-    def _table_entry(self, entry: p4r.TableEntry) -> Bodies:
+    def _table_entry(self, entry: p4r.TableEntry, hold: Hold) -> Bodies:
         tables = [self._schema.table(entry.table_id)] if entry.table_id else list(self._schema.tables.values())
         if not entry.table_id and len(entry.match):
             raise invalid("a read with match fields needs a table id")
@@ -130,13 +126,15 @@ class Reader:
         if want.since_hit and entry.table_id and not tables[0].idle:
             raise invalid(f"table {tables[0].name} does not support idle time-outs")
         one_shot, metadata = OneShots(self._profiles), dict(self._extras.metadata)
+        if metadata:
+            hold.take(sys.getsizeof(metadata))
         if entry.is_default_action:
-            found = self._keep(delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables)
+            found = _keep(hold, [delimited(_TABLE_ENTRY, self._default(table, one_shot)) for table in tables])
         elif len(entry.match):
             key, priority = tables[0].key(entry.match), tables[0].priority(entry.priority)
-            found = self._table(tables[0], want, one_shot, metadata, key, priority)
+            found = self._table(tables[0], hold, want, one_shot, metadata, key, priority)
         else:
-            found = _chained([self._table(table, want, one_shot, metadata) for table in tables])
+            found = _chained([self._table(table, hold, want, one_shot, metadata) for table in tables])
         if entry.priority or entry.metadata or entry.controller_metadata or entry.action.WhichOneof("type"):
             return _filtered(entry, found)
         return found
@@ -145,8 +143,8 @@ class Reader:
         action = self._commands.command(Command.DEFAULT_READ, struct.pack("<I", table.index))
         return table.default_wire(action, one_shot.wire, self._extras.metadata.get((table.index, b"", 0)))
 
-    def _slices(self, table: TableSchema, key: bytes | None, priority: int) -> Slices:
-        out: Slices = []
+    def _slices(self, table: TableSchema, hold: Hold, key: bytes | None, priority: int) -> Slices:
+        out: Slices = deque()
         cursor = 0
         while True:
             request = struct.pack("<IIIB", table.index, cursor, SLICE, key is not None)
@@ -159,29 +157,34 @@ class Reader:
                     return out
                 raise
             cursor, count = struct.unpack_from("<II", reply)
+            hold.take(len(reply))
             out.append((reply, count))
-            self._held += len(reply)
             if not cursor or key is not None:
                 return out
 
     def _table(
         self,
         table: TableSchema,
+        hold: Hold,
         want: Want,
         one_shot: OneShots,
         metadata: Metadata,
         key: bytes | None = None,
         priority: int = 0,
     ) -> Bodies:
-        slices = self._slices(table, key, priority)
+        slices = self._slices(table, hold, key, priority)
         entries = (raw for reply, count in slices for raw in table.raw_entries(reply, 8, count))
         if table.profile is not None and any(map(is_hidden, entries)):
+            before = one_shot.size
             one_shot.take(table)
-        configs = self._meters_of(table, slices, _METER_CONFIG) if want.meter and table.meter is not None else None
+            hold.take(one_shot.size - before)
+        configs = None
+        if want.meter and table.meter is not None:
+            configs = self._meters_of(table, hold, slices, _METER_CONFIG)
 
         def bodies() -> Bodies:
             tag = varint(_TABLE_ENTRY << 3 | 2)
-            for reply, count in slices:
+            for reply, count in _handed(slices, hold):
                 for body in table.wires(reply, 8, count, want, metadata, one_shot.wire):
                     whole = body if configs is None else body + next(configs)
                     yield tag + varint(len(whole)) + whole
@@ -207,52 +210,53 @@ class Reader:
         request = struct.pack("<IIIB", table.index, 0, 1, 1) + key + struct.pack("<i", priority)
         self._commands.command(Command.TABLE_READ, request)  # NOT_FOUND
 
-    def _taken(self, chosen: list[Selection]) -> list[tuple[TableSchema, Slices]]:
-        return [(table, self._slices(table, key, priority)) for table, key, priority in chosen]
+    def _taken(self, chosen: list[Selection], hold: Hold) -> list[tuple[TableSchema, Slices]]:
+        return [(table, self._slices(table, hold, key, priority)) for table, key, priority in chosen]
 
-    def _direct_counter(self, entry: p4r.DirectCounterEntry) -> Bodies:
+    def _direct_counter(self, entry: p4r.DirectCounterEntry, hold: Hold) -> Bodies:
         chosen = self._direct(entry.table_entry, lambda table: table.counter is not None, "counter")
         return (
             delimited(_DIRECT_COUNTER, head + delimited(_DATA, counter_wire(raw.packets, raw.octets)))
-            for raw, head in _heads(self._taken(chosen))
+            for raw, head in _heads(self._taken(chosen, hold), hold)
         )
 
-    def _direct_meter(self, entry: p4r.DirectMeterEntry) -> Bodies:
+    def _direct_meter(self, entry: p4r.DirectMeterEntry, hold: Hold) -> Bodies:
         if entry.HasField("counter_data"):
             raise unimplemented("meters do not count by colour")
         chosen = self._direct(entry.table_entry, lambda table: table.meter is not None, "meter")
-        taken = self._taken(chosen)
+        taken = self._taken(chosen, hold)
         tag = p4r.DirectMeterEntry.CONFIG_FIELD_NUMBER
-        configs = _chained([self._meters_of(table, slices, tag) for table, slices in taken])
-        return (delimited(_DIRECT_METER, head + next(configs)) for _raw, head in _heads(taken))
+        configs = _chained([self._meters_of(table, hold, slices, tag) for table, slices in taken])
+        return (delimited(_DIRECT_METER, head + next(configs)) for _raw, head in _heads(taken, hold))
 
-    def _meters_of(self, table: TableSchema, slices: Slices, tag: int) -> Bodies:
+    def _meters_of(self, table: TableSchema, hold: Hold, slices: Slices, tag: int) -> Bodies:
         """For each entry the field ``tag`` with its meter's configuration, nothing when that is the default one."""
 
         def part(raw: RawEntry) -> bytes:
             config = meter_config(read_meter(self._commands, table, raw.key, raw.priority))
             return b"" if config is None else delimited(tag, config.SerializeToString())
 
-        return self._keep(part(raw) for reply, count in slices for raw in table.raw_entries(reply, 8, count))
+        parts = [part(raw) for reply, count in slices for raw in table.raw_entries(reply, 8, count)]
+        return _keep(hold, parts)
 
     # -- action profiles -------------------------------------------------------------------------------------------
 
-    def _member(self, entry: p4r.ActionProfileMember) -> Bodies:
-        profiles = self._profile_list(entry.action_profile_id)
-        return self._keep(
+    def _member(self, entry: p4r.ActionProfileMember, hold: Hold) -> Bodies:
+        bodies = [
             p4r.Entity(action_profile_member=member).SerializeToString()
-            for profile in profiles
+            for profile in self._profile_list(entry.action_profile_id)
             for member in self._profiles.members(profile, entry.member_id)
-        )
+        ]
+        return _keep(hold, bodies)
 
-    def _group(self, entry: p4r.ActionProfileGroup) -> Bodies:
-        profiles = self._profile_list(entry.action_profile_id)
-        return self._keep(
+    def _group(self, entry: p4r.ActionProfileGroup, hold: Hold) -> Bodies:
+        bodies = [
             p4r.Entity(action_profile_group=group).SerializeToString()
-            for profile in profiles
+            for profile in self._profile_list(entry.action_profile_id)
             if profile.with_selector
             for group in self._profiles.groups(profile, entry.group_id)
-        )
+        ]
+        return _keep(hold, bodies)
 
     def _profile_list(self, id_: int) -> list[Any]:
         return [self._profiles.profile(id_)] if id_ else list(self._schema.profiles.values())
@@ -284,7 +288,7 @@ class Reader:
             for offset in range(number):
                 yield start + offset, reply[offset * size : offset * size + size]
 
-    def _register(self, entry: p4r.RegisterEntry) -> Bodies:
+    def _register(self, entry: p4r.RegisterEntry, _hold: Hold) -> Bodies:
         ranges = self._arrays(self._schema.registers, entry.register_id, entry, "register")
         return _chained([self._registers(array, first, count) for array, first, count in ranges])
 
@@ -300,7 +304,7 @@ class Reader:
                     cache[cell] = data
             yield delimited(_REGISTER, head + _index_wire(index) + data)
 
-    def _counter(self, entry: p4r.CounterEntry) -> Bodies:
+    def _counter(self, entry: p4r.CounterEntry, _hold: Hold) -> Bodies:
         ranges = self._arrays(self._schema.counters, entry.counter_id, entry, "counter")
         return _chained([self._counters(array, first, count) for array, first, count in ranges])
 
@@ -310,7 +314,7 @@ class Reader:
             data = delimited(p4r.CounterEntry.DATA_FIELD_NUMBER, counter_wire(*struct.unpack("<QQ", cell)))
             yield delimited(_COUNTER, head + _index_wire(index) + data)
 
-    def _meter(self, entry: p4r.MeterEntry) -> Bodies:
+    def _meter(self, entry: p4r.MeterEntry, _hold: Hold) -> Bodies:
         if entry.HasField("counter_data"):
             raise unimplemented("meters do not count by colour")
         ranges = self._arrays(self._schema.meters, entry.meter_id, entry, "meter")
@@ -323,28 +327,30 @@ class Reader:
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def _replicate(self, entry: p4r.PacketReplicationEngineEntry) -> Bodies:
+    def _replicate(self, entry: p4r.PacketReplicationEngineEntry, hold: Hold) -> Bodies:
         found = self._replication.read(entry)
-        return self._keep(p4r.Entity(packet_replication_engine_entry=item).SerializeToString() for item in found)
+        bodies = [p4r.Entity(packet_replication_engine_entry=item).SerializeToString() for item in found]
+        return _keep(hold, bodies)
 
-    def _value_set(self, entry: p4r.ValueSetEntry) -> Bodies:
+    def _value_set(self, entry: p4r.ValueSetEntry, hold: Hold) -> Bodies:
         known = self._schema.value_sets
         if entry.value_set_id and entry.value_set_id not in known:
             unknown("value set", entry.value_set_id, [v.array for v in known.values()])
         ids = [entry.value_set_id] if entry.value_set_id else list(known)
         kept = self._extras.value_sets
-        return self._keep(
+        bodies = [
             p4r.Entity(value_set_entry=kept.get(id_, p4r.ValueSetEntry(value_set_id=id_))).SerializeToString()
             for id_ in ids
-        )
+        ]
+        return _keep(hold, bodies)
 
-    def _digest(self, entry: p4r.DigestEntry) -> Bodies:
+    def _digest(self, entry: p4r.DigestEntry, hold: Hold) -> Bodies:
         if entry.digest_id and entry.digest_id not in self._schema.digests:
             unknown("digest", entry.digest_id, self._schema.digests.values())
         found = [item for item in self._digests.entries() if entry.digest_id in (0, item.digest_id)]
         return (p4r.Entity(digest_entry=item).SerializeToString() for item in found)
 
-    def _extern(self, entry: p4r.ExternEntry) -> Bodies:
+    def _extern(self, entry: p4r.ExternEntry, _hold: Hold) -> Bodies:
         raise unimplemented(f"extern type 0x{entry.extern_type_id:08x} is unknown: v1model has no such externs")
 
 
@@ -371,10 +377,24 @@ def _filtered(wanted: p4r.TableEntry, bodies: Bodies) -> Bodies:
         yield body
 
 
-def _heads(taken: list[tuple[TableSchema, Slices]]) -> Iterator[tuple[RawEntry, bytes]]:
+def _keep(hold: Hold, bodies: list[bytes]) -> Bodies:
+    """``bodies``, which were taken just now, until the client takes them."""
+    hold.take(sum(map(len, bodies)) + _OBJECT * len(bodies))
+    return (body for body, _ in _handed(deque((body, 1) for body in bodies), hold, _OBJECT))
+
+
+def _handed(slices: Slices, hold: Hold, beside: int = 0) -> Iterator[tuple[bytes, int]]:
+    """What is kept, each part forgotten when the next one is wanted; ``beside``: bytes that it takes besides."""
+    while slices:
+        part, count = slices.popleft()
+        yield part, count
+        hold.give(len(part) + beside)
+
+
+def _heads(taken: list[tuple[TableSchema, Slices]], hold: Hold) -> Iterator[tuple[RawEntry, bytes]]:
     """(entry, the ``table_entry`` field of its direct resource) for all entries."""
     for table, slices in taken:
-        for reply, count in slices:
+        for reply, count in _handed(slices, hold):
             for raw in table.raw_entries(reply, 8, count):
                 yield raw, delimited(1, table.match_wire(raw.key, raw.priority))
 

@@ -101,7 +101,7 @@ class P4RuntimeService:
 
     def read(self, request: p4r.ReadRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         try:
-            yield from self._device.read(request)
+            yield from self._device.read(request, context.peer(), context.cancel)
         except Exception as error:
             abort(context, error)
 
@@ -130,7 +130,7 @@ class P4RuntimeService:
         device = self._device
         client = Client()
         try:
-            outbox = device.attach(client)
+            outbox = device.streams.attach(client)
         except P4Error as error:
             abort(context, error)
             raise
@@ -150,13 +150,13 @@ class P4RuntimeService:
             finally:
                 outbox.close()
 
-        context.add_callback(lambda: device.detach(client))
+        context.add_callback(lambda: device.streams.detach(client))
         threading.Thread(target=receive, name="p4rt-stream", daemon=True).start()
         try:
             while (message := outbox.get(context.is_active)) is not None:
                 yield message
         finally:
-            device.detach(client)
+            device.streams.detach(client)
         if failures:
             abort(context, failures[0])
 

@@ -12,7 +12,8 @@ import pytest
 from engine.api import Code, DatapathError
 from engine.gnmi import MAX_SUBSCRIPTIONS
 from engine.p4rt import fastpath
-from engine.p4rt.device import MAX_READS, MAX_STREAMS
+from engine.p4rt.budget import MAX_READS
+from engine.p4rt.streams import MAX_STREAMS
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
 from tests.p4runtime.harness import (

@@ -41,8 +41,16 @@ def test_the_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert version("shadowplane") in capsys.readouterr().out
 
 
+def test_the_format_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--json-version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == "2.23\n"
+
+
 def test_flags_of_bmv2_that_mean_nothing_here() -> None:
     ignored = "--debugger --disable-swap --nanolog ipc:///x --log-flush --max-port-count 7 --dump-packet-data 9"
+    ignored += " --max-mc-groups 9 --max-l1-entries 9 --max-l2-entries 9"
     assert parse(f"--no-p4 {ignored}".split()) == parse(["--no-p4"])
 
 
@@ -67,6 +75,10 @@ def test_pcap_with_and_without_directory(tmp_path: Path) -> None:
         ("--device-id x", "device-id"),
         ("--device-id -1", "device-id"),
         ("--no-such-flag", "unrecognized"),
+        ("--restore-state file", "--control-socket"),
+        ("--use-files 0", "switch trace"),
+        ("--load-modules a.so", "externs"),
+        ("--dp-grpc-server-addr 127.0.0.1:1", "StreamChannel"),
         ("/no/such/program.json --p4info /etc/hostname", "no such file"),
         ("--no-p4 /etc/hostname --p4info /etc/hostname", "contradicts"),
         ("--drop-port 7", "511"),

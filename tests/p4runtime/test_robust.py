@@ -18,7 +18,7 @@ import pytest
 
 from engine.api import Digest, PacketIn
 from engine.flags import Tls, UsageError
-from engine.p4rt.device import MAX_STREAMS
+from engine.p4rt.streams import MAX_STREAMS
 from engine.p4rt.stubs import gnmi, p4r
 from engine.server import Listener
 from tests.engine.switchd_support import eventually

@@ -6,33 +6,23 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf import any_pb2
 
 from engine.codec import Command
-from engine.p4rt.budget import Budget
-from engine.p4rt.device import MAX_READS
-from engine.p4rt.errors import P4Error
 from engine.p4rt.stubs import p4r, stratum
 from tests.p4runtime.fake import FakeBackend
 from tests.p4runtime.harness import (
-    BALANCE,
-    DELETE,
     DROP,
     EXACT,
     FORWARD,
     LPM,
-    MODIFY,
     RawClient,
     Stream,
     drop,
     exact,
     forward,
     prefix,
-    register,
-    served,
-    until,
 )
 
 
@@ -131,65 +121,3 @@ def test_cells_are_read_while_others_write(client: RawClient, half_written: thre
     (read,) = client.read(register_entry=p4r.RegisterEntry(register_id=0x16000001, index=p4r.Index(index=3)))
     assert read.register_entry.data.bitstring == b"\0"
     assert not half_written.is_set()
-
-
-def test_what_a_read_has_begun_with_it_ends_with(backend: FakeBackend) -> None:
-    """Entries, metadata and action sets that go while the client takes its time."""
-    from tests.p4runtime.harness import SAMPLE, config_of
-
-    with served(backend) as (serving, address):
-        raw = RawClient(address)
-        raw.become_primary()
-        raw.set_config(config_of(SAMPLE))
-        one_shot = p4r.TableEntry(table_id=BALANCE, match=[exact(2).match[0]])
-        one_shot.action.action_profile_action_set.action_profile_actions.add(action=forward(6).action, weight=2)
-        raw.insert(*(exact(n, metadata=bytes(100)) for n in range(5000)))
-        raw.insert(one_shot)
-        request = p4r.ReadRequest(device_id=1, entities=[p4r.Entity(table_entry=p4r.TableEntry())])
-        messages = serving.device.read(request)
-        first = next(messages)
-        raw.write((DELETE, {"table_entry": one_shot}), *((DELETE, {"table_entry": exact(n)}) for n in range(5000)))
-        raw.write((MODIFY, register(0, b"\1")))
-        whole = [e.table_entry for data in (first, *messages) for e in p4r.ReadResponse.FromString(data).entities]
-        assert sorted(e.metadata for e in whole) == [b"", *[bytes(100)] * 5000]
-        assert one_shot in whole
-        assert serving.device._kept.held == 0
-        raw.close()
-
-
-def test_reads_that_nobody_takes_leave_room_for_others(client: RawClient, address: str) -> None:
-    client.insert(*(exact(n, metadata=bytes(4000)) for n in range(2000)))
-    request = p4r.ReadRequest(device_id=1, entities=[p4r.Entity(table_entry=p4r.TableEntry())])
-    others = [RawClient(address) for _ in range(8)]
-    calls = [
-        other.call("Read", "unary_stream", p4r.ReadResponse)(request) for _ in range(MAX_READS // 4) for other in others
-    ]
-    try:
-        until(lambda: sum(call.done() for call in calls) == MAX_READS)
-        refused = {call.code() for call in calls if call.done()}
-        assert refused == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        client.insert(exact(5000))
-    finally:
-        for call in calls:
-            call.cancel()
-        for other in others:
-            other.close()
-
-    def room() -> bool:
-        try:
-            return len(entries(client)) == 2001
-        except grpc.RpcError:
-            return False
-
-    until(room)
-
-
-def test_a_budget_bounds_all_but_one() -> None:
-    budget = Budget(100)
-    with budget.hold(1000), budget.hold(0):
-        with pytest.raises(P4Error, match="read slowly") as caught, budget.hold(1):
-            raise AssertionError("never reached")
-        assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-    with budget.hold(60), budget.hold(40):
-        assert budget.held == 100
-    assert budget.held == 0

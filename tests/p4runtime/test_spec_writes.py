@@ -253,10 +253,10 @@ def test_an_arbitration_that_comes_after_its_stream_s_end_counts_for_nothing(bac
         device, gone = serving.device, Client()
         update = p4r.StreamMessageRequest()
         update.arbitration.device_id, update.arbitration.election_id.low = 1, 1
-        device.attach(gone)
-        device.detach(gone)
+        device.streams.attach(gone)
+        device.streams.detach(gone)
         device.receive(gone, update)
-        assert device.arbiter.primaries() == []
+        assert device.streams.arbiter.primaries() == []
         raw = RawClient(address)
         raw.become_primary(1)
         raw.set_config(config_of(SAMPLE))

@@ -175,13 +175,13 @@ def test_a_stalled_client_costs_a_bounded_queue(backend: FakeBackend) -> None:
         payload = bytes(8192)
         for _ in range(4000):
             backend.emit(PacketIn(b"\1\5" + payload))
-        boxes = list(serving.device._outboxes.values())
+        boxes = list(serving.device.streams._outboxes.values())
         assert all(len(box) <= box.limit for box in boxes)
         assert sum(box.dropped for box in boxes) > 0
         raw.insert(exact(1))
         stalled.cancel()
-        until(lambda: len(serving.device._outboxes) == 1)
-        assert serving.device.dropped > 0
+        until(lambda: len(serving.device.streams) == 1)
+        assert serving.device.streams.dropped > 0
         raw.close()
 
 
@@ -196,8 +196,8 @@ def test_a_lost_stream_leaves_nothing_behind(backend: FakeBackend) -> None:
             raw = RawClient(address)
             raw.become_primary()
             raw.close()
-        until(lambda: not serving.device._outboxes)
-        assert serving.device.arbiter.primaries() == []
+        until(lambda: not len(serving.device.streams))
+        assert serving.device.streams.arbiter.primaries() == []
 
 
 def test_a_clean_half_close_ends_the_stream(raw: RawClient) -> None:
