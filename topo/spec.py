@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: A node's name: interfaces are called ``<name>-eth<port>`` and Linux allows 15 characters; ``-`` and ``:`` are
 #: taken by the names of links and end points.
@@ -125,6 +125,11 @@ class Topology:
             if end in (link.a, link.b):
                 return link
         return None
+
+    def slowed(self, share: float) -> Topology:
+        """The same network with this share of every line rate, for switches that forward less."""
+        links = tuple(replace(link, rate_mbps=round(link.rate_mbps * share, 3)) for link in self.links)
+        return replace(self, links=links)
 
     def link_name(self, link: Link) -> str:
         """``s1-s2``, or ``s1:2-s2:3`` where several links join the same two switches: unique in this topology."""

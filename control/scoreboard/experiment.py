@@ -17,6 +17,7 @@ from topo.agents import PORT_OFFSET
 from topo.faults import FaultPlan, load_scenario, plan
 from topo.impairments import constant
 from topo.lab import Lab
+from topo.load import dumps
 from topo.play import play
 from topo.spec import Topology
 from topo.traffic import FlowReport, FlowSpec, Traffic, total
@@ -184,9 +185,13 @@ def session(
     """A running lab with its control plane, both ended on leaving.
 
     ``source``: the topology's name or file as the control plane shall load it; ``extra``: more options for it.
-    ``rate_pps``: of the protected flows together; None: what is usual for the target.
+    ``rate_pps``: of the protected flows together; None: what is usual for the target. Links are as much slower as that
+    is less than what is usual for the embedded switch: to fill one, the target has to carry its line rate.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
+    usual = protected.RATE_PPS[target]
+    if usual != protected.RATE_PPS["engine"]:
+        topology, source = _slowed(topology, usual / protected.RATE_PPS["engine"], run_dir, on_step)
     lab = Lab(topology, target=target, run_dir=run_dir / "lab", heartbeat_interval_us=heartbeat_us, pcap=pcap)
     if target == "bmv2":
         extra = ("--gnmi-port-offset", str(PORT_OFFSET), *extra)
@@ -197,7 +202,6 @@ def session(
         with lab:
             try:
                 on_step("pushing the pipeline, tables and standby paths")
-                usual = protected.RATE_PPS[target]
                 flows = protected.choose(topology, rate_pps=usual if rate_pps is None else rate_pps)
                 experiment = Experiment(lab, service, run_dir, flows)
                 experiment.prepare()
@@ -206,3 +210,12 @@ def session(
                 service.stop()
     finally:
         service.stop()
+
+
+def _slowed(topology: Topology, share: float, run_dir: Path, on_step: Callable[[str], None]) -> tuple[Topology, str]:
+    """The topology with a share of its line rates, and the file that tells the control plane of it."""
+    slower, path = topology.slowed(share), run_dir / "topology.yaml"
+    path.write_text(dumps(slower))
+    if any(link.rate_mbps for link in topology.links):
+        on_step(f"links have {share:.0%} of their line rate, as much as the target can be expected to fill")
+    return slower, str(path)

@@ -155,6 +155,14 @@ def test_written_and_read_again(topology: Topology) -> None:
     assert loads(dumps(topology)) == topology
 
 
+def test_a_slower_network_is_the_same_network() -> None:
+    diamond = load("diamond")
+    fast = replace(diamond, links=(replace(diamond.links[0], rate_mbps=0), *diamond.links[1:]))
+    slow = fast.slowed(0.25)
+    assert [link.rate_mbps for link in slow.links] == [0, *[10] * (len(slow.links) - 1)], "what has no limit gets none"
+    assert loads(dumps(slow)).slowed(4) == fast
+
+
 @settings(max_examples=60, deadline=None)
 @given(topologies())
 def test_every_link_has_a_name_of_its_own(topology: Topology) -> None:
