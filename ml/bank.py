@@ -30,7 +30,8 @@ CONTEXT = ("rain_mm_per_h", "rain_fade_db", "gust_m_per_s", "alert_severity", "m
 DOUBT = (2.0, 5.0)  # standard errors that the slopes of the short and the long line must exceed
 BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
 BACK_SAMPLES = 3  # ... and this many in a row do mean it
-KEPT_SIZES = 2
+EXACT = 8  # rows: room is made for so many, above for multiples of it
+MANY, KEPT_SIZES = 1024, 2
 
 # What was wrong with a sample; bits of the result of learn_one.
 ABSURD, LATE, RESET, JUMPED = 1, 2, 4, 8
@@ -211,23 +212,30 @@ class Bank:
         self.season.learn(pick, time, values.T)
 
     def _block(self, count: int) -> Block:
-        """Room for so many rows. It is kept while they are few, of many that of the latest :data:`KEPT_SIZES`."""
+        """Room for so many rows. It is kept up to :data:`MANY` rows, of more that of the latest :data:`KEPT_SIZES`."""
         found = self._blocks.get(count)
         if found is None:
-            large = [size for size in self._blocks if size > FEW]
-            if count > FEW and len(large) >= KEPT_SIZES:
+            large = [size for size in self._blocks if size > MANY]
+            if count > MANY and len(large) >= KEPT_SIZES:
                 del self._blocks[large[0]]
             found = self._blocks[count] = Block(self, np.zeros((len(self.state), count)))
         return found
 
     def _roomy(self, rows: Rows) -> Block:
-        """As :meth:`_fetched`, in a block that may have room for more: batches of telemetry are of all sizes, and new
-        room costs more than to learn nothing in the rows that are too many."""
-        count = len(self.newest) if isinstance(rows, slice) else len(rows)
-        if isinstance(rows, slice) or count <= FEW:
+        """As :meth:`_fetched`, in a block that may have room for more: how many report, or are suspicious, changes from
+        moment to moment, and new room costs more than the rows that are too many."""
+        if isinstance(rows, slice):
             return self._fetched(rows)
-        block = self._block(1 << (count - 1).bit_length())
-        block.state[:, :count] = self.state.take(rows, axis=1, mode="clip")
+        count = len(rows)
+        if count <= EXACT:
+            size = count
+        else:
+            size = -(-count // EXACT) * EXACT if count <= FEW else 1 << (count - 1).bit_length()
+        block = self._block(size)
+        if size == count:
+            self.state.take(rows, axis=1, out=block.state, mode="clip")
+        else:
+            block.state[:, :count] = self.state.take(rows, axis=1, mode="clip")
         return block
 
     def _fetched(self, rows: Rows) -> Block:
@@ -309,7 +317,8 @@ class Bank:
 
     def narrow(self, rows: Rows = slice(None)) -> Floats:
         """The features of some rows as scratch, see :meth:`bind_features`; to be copied before the next call."""
-        return self._fetched(rows).features()
+        found = self._roomy(rows).features()
+        return found if isinstance(rows, slice) else found[:, : len(rows)]
 
     def bind_lasting(self, line: Line, signals: int) -> Callable[[], Floats]:
         """A function that finds how fast the first ``signals`` move lastingly, shape (signals, rows), as scratch.
@@ -350,6 +359,10 @@ class Bank:
     def fetch(self, rows: Rows) -> Block:
         """The state of some rows, to be read (``block.parts``, ``block.wide``) before the next call of any method."""
         return self._fetched(rows)
+
+    def roomy(self, rows: Rows) -> Block:
+        """As :meth:`fetch`; there may be more rows in it, of no meaning, after those that were asked for."""
+        return self._roomy(rows)
 
     def _line(self, which: int, rows: Rows = slice(None), lines: Line | None = None) -> tuple[Floats, Floats]:
         """(level, slope shrunk by two standard errors) of every signal on the short (0), middle (1) or longest (2)

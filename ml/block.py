@@ -217,6 +217,12 @@ class Block:
         return found
 
     @cached_property
+    def further(self) -> compiled.Further:
+        """The features of suspicious rows, in compiled code; only where there is such."""
+        assert self.bank.kernels is not None
+        return compiled.Further(self.bank.kernels, self)
+
+    @cached_property
     def features(self) -> Callable[[], Floats]:
         """What the bank's :meth:`~ml.bank.Bank.bind_features` gives, with the lines that it needs."""
         judged, rows = self.bank.JUDGED, self.rows

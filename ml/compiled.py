@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ml.estimators.base import Floats, Rows, Value, fixed
 from ml.estimators.trend import Line
-from ml.kernels import Kernels
+from ml.kernels import Call, Kernels
 from ml.physics import BEST_BER, WORST_BER, q_factor
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _DECIBEL = fixed(20.0)
 RECENT = 3  # the field of counters that fades
+LINES, QUEUES = 3, 9  # lines of each signal; rows of what wide_queues makes
+HOUR_S = 3600.0
 
 
 class Learning:
@@ -196,3 +198,86 @@ class Screening:
         del kept
         link, congestion = self._found.tolist()
         return self._suspects[0, :link].astype(np.intp), self._suspects[1, :congestion].astype(np.intp)
+
+
+class Further:
+    """Features of suspicious elements (:mod:`ml.wide`), of rows whose state is in a block."""
+
+    def __init__(self, kernels: Kernels, block: Block) -> None:
+        self._kernels, self._block = kernels, block
+        self._line, self._fit = lines(kernels, block, LINES, len(block.values))
+        self._narrow = block.bank.bind_features(block, self._line)
+        self._bound: dict[str, tuple[Any, Call]] = {}
+        self._queues: Call | None = None
+
+    def _bind(self, function: str, narrow: Floats, bound: Floats) -> tuple[Any, Call]:
+        block, bank, season = self._block, self._block.bank, self._block.bank.season
+        own, nothing = block.parts, np.zeros(0)
+        packed: Any = self._kernels.pack(
+            "wide",
+            {
+                "rows": block.rows, "count": 0, "signals": len(block.values), "narrow_count": len(narrow),
+                "trend": own.trend, "levels": own.levels, "spread": own.spread, "level": self._line.level,
+                "slope": self._line.slope, "error": self._line.slope_error, "narrow": narrow,
+                "bound": np.ascontiguousarray(bound.ravel()), "x": nothing, "which": None, "near": None,
+                "all": len(bank.newest), "conditions": bank.context.shape[1], "outside": bank.context.T,
+                "room": None, "work": None, "newest": bank.newest, "past": None if season is None else season.past,
+                "phases": 1 if season is None else season.phases,
+                "pace": 0.0 if season is None else season.phases / season.period,
+                "ahead": HOUR_S / bank.unit_s, "horizon": bank.taus.long,
+            },
+        )  # fmt: skip
+        if function == "wide_congestion":
+            self._queues = self._kernels.bind("wide_queues", packed)
+        return packed, self._kernels.bind(function, packed)
+
+    def __call__(
+        self, function: str, rows: NDArray[np.int64], narrow: slice, bound: Floats,
+        near: Floats | None = None, limit: Floats | None = None,
+    ) -> Floats:  # fmt: skip
+        """Features of ``rows``, which are the first ones of the block: (rows, features). ``narrow``: which of the first
+        stage's they begin with; ``limit``: rooms of queues."""
+        self._fit()
+        x = self._narrow()
+        if function not in self._bound:
+            self._bound[function] = self._bind(function, x[narrow], bound)
+        packed, make = self._bound[function]
+        count = len(rows)
+        found = np.empty((packed.narrow_count + len(bound), count))
+        packed.count, packed.x, packed.which = count, found.ctypes.data, rows.ctypes.data
+        packed.near = None if near is None else near.ctypes.data
+        if limit is not None and self._queues is not None:
+            room, work = np.log1p(limit), np.empty((QUEUES, count))
+            packed.room, packed.work = room.ctypes.data, work.ctypes.data
+            self._queues()
+            np.exp(work, out=work)
+        make()
+        return found.T
+
+
+class Near:
+    """:meth:`ml.wide.Neighbours.near` of what a bank knows."""
+
+    def __init__(self, kernels: Kernels, bank: Bank, member: NDArray[np.intp], group: NDArray[np.intp]) -> None:
+        rows, groups = len(bank.newest), int(group[-1]) + 1 if len(group) else 0
+        order = np.argsort(member, kind="stable")
+        own, nothing = bank.parts, np.zeros(0)
+        self._packed: Any = kernels.pack(
+            "near",
+            {
+                "rows": rows, "signals": len(bank.SIGNALS), "count": 0, "which": None, "trend": own.trend,
+                "levels": own.levels, "row_first": np.searchsorted(member[order], np.arange(rows + 1)).astype(np.int64),
+                "row_group": group[order].astype(np.int64),
+                "group_first": np.searchsorted(group, np.arange(groups + 1)).astype(np.int64),
+                "member": member.astype(np.int64), "sum": np.zeros(groups), "fresh": np.zeros(groups, dtype=bool),
+                "found": nothing,
+            },
+        )  # fmt: skip
+        self._calls = {name: kernels.bind(f"near_{name}", self._packed) for name in ("power_lost", "load")}
+
+    def __call__(self, what: str, rows: NDArray[np.int64]) -> Floats:
+        """``power_lost`` or ``load`` of who shares a risk with each of ``rows``."""
+        found = np.empty(len(rows))
+        self._packed.count, self._packed.which, self._packed.found = len(rows), rows.ctypes.data, found.ctypes.data
+        self._calls[what]()
+        return found

@@ -25,7 +25,7 @@ SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno")
 Call = Callable[[], int]
 _SCALARS: dict[str, Any] = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
-_ARRAYS = {"int64_t": (np.int64,), "double": (np.float64,), "uint8_t": (np.uint8, np.bool_)}
+_ARRAYS = {"int64_t": (np.int64,), "double": (np.float64,), "uint8_t": (np.uint8, np.bool_), "float": (np.float32,)}
 
 
 def _members(body: str) -> dict[str, tuple[str, bool]]:

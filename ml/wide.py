@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ml.bank import BASE, CONTEXT, DEEP, DOUBT, LONG, PHASES, QUICK, SLOW, STEADY, Bank
 from ml.block import LINES, Block
+from ml.compiled import Near
 from ml.estimators.base import Floats, Rows
 from ml.estimators.trend import Line
 from ml.features import (
@@ -149,6 +150,7 @@ class Neighbours:
         self.rows = rows
         self.group = np.repeat(np.arange(len(members)), [len(group) for group in members])
         self.member = np.array([row for group in members for row in group], dtype=np.intp)
+        self._near: tuple[Bank, Near] | None = None
         self._others = np.array([len(group) - 1.0 for group in members])[self.group] if members else np.empty(0)
 
     def peers(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -182,6 +184,13 @@ class Neighbours:
         mean = (np.bincount(group, mine).take(group) - mine) / self._others[own]
         np.maximum.at(found, member, mean)
         return found[rows]
+
+    def compiled(self, bank: Bank) -> Near:
+        """As :meth:`near`, of what a bank knows."""
+        if self._near is None or self._near[0] is not bank:
+            assert bank.kernels is not None
+            self._near = bank, Near(bank.kernels, bank, self.member, self.group)
+        return self._near[1]
 
     def _struck(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Of each membership whether its group has one of ``rows`` in it."""
@@ -275,6 +284,19 @@ def _season(bank: Bank, rows: Rows, ahead: float) -> Floats:
     return bank.season.usual(rows, bank.newest[rows] + ahead).level[:, 0]
 
 
+def _compiled(
+    bank: Bank, rows: NDArray[np.intp], function: str, narrow: slice, mode: Mode,
+    neighbours: Neighbours | None = None, others: str = "",
+) -> Floats:  # fmt: skip
+    """The same features from compiled code; ``others``: what is asked about who shares a risk."""
+    which = np.ascontiguousarray(rows, dtype=np.int64)
+    near = limit = None
+    if isinstance(bank, PortBank):
+        near = np.zeros(len(rows)) if neighbours is None else neighbours.compiled(bank)(others, which)
+        limit = bank.queue_limit.take(which) if mode is Mode.CONGESTION else None
+    return bank.roomy(which).further(function, which, narrow, _BOUNDS[mode], near, limit)
+
+
 def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> tuple[Floats, Floats]:
     """(link failure, congestion) features of ``rows``, columns as :data:`WIDE_LINK` and :data:`WIDE_CONGESTION`."""
     return link_ports(bank, rows, neighbours), congestion_ports(bank, rows, neighbours)
@@ -282,6 +304,10 @@ def ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None 
 
 def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
     """Features of ``rows`` for link failure."""
+    if bank.kernels is not None:
+        return _compiled(
+            bank, rows, "wide_link", slice(len(LINK_FEATURES)), Mode.LINK_FAILURE, neighbours, "power_lost"
+        )
     near = np.zeros(len(rows)) if neighbours is None else neighbours.near(rows, lambda own: power_lost(bank, own))
     block = bank.fetch(rows)
     lines, narrow = block.wide()
@@ -320,6 +346,9 @@ def link_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | 
 
 def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbours | None = None) -> Floats:
     """Features of ``rows`` for congestion."""
+    if bank.kernels is not None:
+        own = slice(len(LINK_FEATURES), None)
+        return _compiled(bank, rows, "wide_congestion", own, Mode.CONGESTION, neighbours, "load")
     busy = np.zeros(len(rows))
     if neighbours is not None:
         busy = neighbours.near(rows, lambda own: np.nan_to_num(short_mean(bank, LOAD, own)))
@@ -365,6 +394,8 @@ def congestion_ports(bank: PortBank, rows: NDArray[np.intp], neighbours: Neighbo
 
 def devices(bank: DeviceBank, rows: NDArray[np.intp]) -> Floats:
     """Features of ``rows``, columns as :data:`WIDE_OVERLOAD`."""
+    if bank.kernels is not None:
+        return _compiled(bank, rows, "wide_overload", slice(None), Mode.DEVICE_OVERLOAD)
     block = bank.fetch(rows)
     lines, narrow = block.wide()
     (brief, middle, level), (quickly, moving, slope) = _lines(lines)

@@ -89,4 +89,35 @@ struct screen {
   int64_t *found;                                /* (modes): how many are suspicious */
 };
 
+/* Features of suspicious elements: ml/wide.py. The state is that of a block, lines are (3, signals, rows). */
+struct wide {
+  int64_t rows, count, signals, narrow_count;    /* of the block, of which so many are used */
+  const double *trend, *levels, *spread, *level, *slope, *error;
+  const double *narrow;                          /* (narrow features, rows) */
+  const double *bound;                           /* (further features) */
+  double *x;                                     /* (features, count) */
+  const int64_t *which;                          /* (count): rows of the bank */
+  const double *near;                            /* (count) */
+  int64_t all, conditions;                       /* rows of the bank; */
+  const double *outside;                         /* (conditions, all) */
+  const double *room;                            /* (count): log(1 + queue limit) */
+  double *work;                                  /* (9, count): logs, then shares of the room */
+  const double *newest;                          /* (all) */
+  const float *past;                             /* (all, phases), or null: no seasons */
+  int64_t phases;
+  double pace, ahead, horizon;                   /* phases per unit; units ahead, of seasons and of the longest line */
+};
+
+/* What others of a shared risk do: ml/wide.py, Neighbours. */
+struct near {
+  int64_t rows, signals, count;
+  const int64_t *which;                          /* (count) */
+  const double *trend, *levels;                  /* state of the bank */
+  const int64_t *row_first, *row_group;          /* groups of each row: (rows + 1), (memberships) */
+  const int64_t *group_first, *member;           /* members of each group: (groups + 1), (memberships) */
+  double *sum;                                   /* (groups) */
+  uint8_t *fresh;                                /* (groups): not yet summed, all 0 before and after */
+  double *found;                                 /* (count) */
+};
+
 #endif

@@ -80,6 +80,13 @@ def mixed(seed: int) -> PortBank:
     return bank
 
 
+def days(bank: Bank, seed: int) -> None:
+    """Days that were lived through, some hours of them not."""
+    assert bank.season is not None
+    rng, past = np.random.default_rng(seed), bank.season.past
+    past[:] = np.where(rng.random(past.shape) < 0.2, np.nan, rng.random(past.shape))
+
+
 @pytest.mark.parametrize("profile", list(PROFILES))
 @pytest.mark.parametrize("kind", [PortBank, DeviceBank])
 @settings(max_examples=5)
@@ -137,6 +144,7 @@ def test_wide_features_and_judgements_are_the_same(library: Path, seed: int) -> 
     def judged() -> list[Floats]:
         bank = mixed(seed)
         bank.told(3, np.array([20.0, 3.0, 10.0, 1.0, 1.0]))
+        days(bank, seed)
         cascade = Cascade(models.models, models.screens, wide.Neighbours(ROWS, groups))
         found = list(wide.ports(bank, np.arange(0, ROWS, 2), cascade.neighbours))
         found += screen_ports(bank)
@@ -153,6 +161,20 @@ def test_wide_features_and_judgements_are_the_same(library: Path, seed: int) -> 
     for one, other in zip(plain, compiled, strict=True):
         np.testing.assert_array_equal(one, other)
     assert 0 < len(plain[7]) < ROWS  # suspicious: some
+
+
+@pytest.mark.parametrize("rows", [1, 20, 71, ROWS])
+def test_features_of_devices_are_the_same(library: Path, rows: int) -> None:
+    def made() -> Floats:
+        bank = lived(DeviceBank, "operations", rows, 50)
+        assert isinstance(bank, DeviceBank)
+        days(bank, rows)
+        return wide.devices(bank, np.random.default_rng(rows).permutation(ROWS)[:rows])
+
+    plain, compiled = both(library, made)
+    assert plain.shape == (rows, len(wide.WIDE_OVERLOAD))
+    np.testing.assert_array_equal(compiled, plain)
+    assert rows < 20 or plain.any(axis=0).mean() > 0.6  # there is something to compare
 
 
 def test_suspects_are_those_whose_score_is_not_below_zero(library: Path) -> None:
