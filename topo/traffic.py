@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from topo.spec import Topology
 
-#: Layout of ``struct record`` in native/traffic.c.
+#: Layout of ``struct record`` in native/traffic.h.
 RECORD = np.dtype(
     [
         ("sequence", "<u8"),
@@ -183,11 +183,12 @@ class HostRunner(Protocol):
 
 
 def tool() -> Path:
-    """The compiled ``native/traffic.c`` (built and cached on first use)."""
+    """The compiled sender and receiver (built and cached on first use)."""
     from engine.build import build_executable
 
-    source = Path(__file__).parent / "native" / "traffic.c"
-    return build_executable([source], name="traffic", libraries=["-lm"])
+    folder = Path(__file__).parent / "native"
+    sources = [folder / name for name in ("traffic.c", "sender.c", "receiver.c")]
+    return build_executable(sources, name="traffic", include=[folder], libraries=["-lm"])
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.p4 import bmv2
+from tests.p4.beats import OTHER, PORT, configure
 from tests.p4.scenario import GROUP, LABEL, PRIMARY, SHADOW
 from tests.p4.target import Target, nexthop
 
@@ -33,6 +34,16 @@ def engine() -> Iterator[Embedded]:
     switch = Embedded()
     yield switch
     switch.close()
+
+
+@pytest.fixture
+def monitored(engine: Embedded) -> Iterator[Embedded]:
+    """Port 2 monitored; a group with its primary there and its shadow at port 3."""
+    configure(engine, PORT)
+    engine.insert("route_ipv4", {"dst": ("10.0.1.0", 24)}, "set_group", {"group_id": 1})
+    engine.insert("primary_nexthop", {"group_id": 1}, "set_nexthop", nexthop(PORT))
+    engine.insert("shadow_nexthop", {"group_id": 1}, "set_nexthop", nexthop(OTHER))
+    yield engine
 
 
 @pytest.fixture(params=["engine", "bmv2"])
