@@ -13,13 +13,15 @@ from ml.estimators.base import Floats
 class Threshold:
     """Hysteresis of one mode: an alarm is raised once the flip score has been at least ``raise_at`` over
     ``confirm_s`` seconds of *samples*, ``confirm_samples`` of them (so one odd sample never raises it), and cleared
-    once the probability has been below ``clear_at`` for ``clear_s``."""
+    once the probability has been below ``clear_at`` for ``clear_s``. Before the newest sample a score of
+    ``confirm_at`` is enough, where that is lower."""
 
     raise_at: float = 0.8
     clear_at: float = 0.3
     confirm_s: float = 0.04
     clear_s: float = 1.0
     confirm_samples: int = 2
+    confirm_at: float = 1.0
 
 
 class Watch:
@@ -27,13 +29,14 @@ class Watch:
 
     def __init__(self, count: int, threshold: Threshold) -> None:
         self.threshold = threshold
+        self._least = min(threshold.raise_at, threshold.confirm_at)
         self.probability = np.full(count, np.nan)
         self.raised = np.zeros(count, dtype=bool)
-        self._above = np.full(count, np.inf)  # sample time since which the probability is high; inf: it isn't
+        self._above = np.full(count, np.inf)  # sample time since which the score is high; inf: it isn't
         self._below = np.full(count, np.inf)
         self._seen = np.full(count, -np.inf)  # sample time of the last update
-        self._streak = np.zeros(count)  # samples in a row with a high probability
-        self._stirred = False  # whether there is an alarm, or a high probability that may become one
+        self._streak = np.zeros(count)  # samples in a row with a high score
+        self._stirred = False  # whether there is an alarm, or a high score that may become one
 
     def update(self, probability: Floats, newest_s: Floats, flip: Floats | None = None) -> None:
         """``probability`` is nan for what can't be judged: it neither raises nor clears an alarm. ``flip``: the
@@ -41,11 +44,11 @@ class Watch:
         limit = self.threshold
         self.probability = probability
         if flip is None:
-            high = probability >= limit.raise_at
+            high = probability >= self._least
             judged = None
         else:
             judged = probability == probability  # not nan; nan is neither high nor low
-            high = judged & (flip >= limit.raise_at)
+            high = judged & (flip >= self._least)
         seen, self._seen = self._seen, np.array(newest_s)
         if not np.count_nonzero(high):
             if not self._stirred:  # all is quiet, and was: nothing to begin, to count or to end
@@ -56,7 +59,7 @@ class Watch:
             judged = probability == probability
         low = probability < limit.clear_at
         if flip is not None:
-            low &= ~high
+            low &= flip < limit.raise_at
         fresh = newest_s != seen  # a clock may jump back
         self._streak += fresh & high
         for since, holds in ((self._above, high), (self._below, low)):
@@ -66,6 +69,8 @@ class Watch:
         # Half a microsecond: times of today in float64 seconds are no more exact.
         if np.count_nonzero(high):
             steady = high & (self._streak >= limit.confirm_samples)
+            if self._least < limit.raise_at:
+                steady &= (probability if flip is None else flip) >= limit.raise_at
             self.raised |= steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
         if np.count_nonzero(self.raised):
             self.raised &= ~(low & (newest_s - self._below >= limit.clear_s - 5e-7))

@@ -311,7 +311,8 @@ class HealthAnalyzer:
         scale = self.unit_s / self.model_set.profile.unit_s
         confirm_s = self.model_set.profile.confirm_s * scale
         samples = self.model_set.profile.confirm_samples
-        return Threshold(self.model_set.raise_at[mode], 0.3, confirm_s, max(self.unit_s, confirm_s), samples)
+        least = self.model_set.profile.confirm_at
+        return Threshold(self.model_set.raise_at[mode], 0.3, confirm_s, max(self.unit_s, confirm_s), samples, least)
 
     def _calm(self, mode: Mode) -> float:
         """Just above what elements are given that the screen finds unsuspicious; 0 without a screen."""

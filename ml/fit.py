@@ -4,8 +4,8 @@ Rows are drawn from runs: all that lie near an event, and a share of the others 
 probabilities stay those of the whole.
 
 The flip's ensemble learns from other rows (:func:`tempting`): from what the hazards already call possible, on runs
-that they have not seen. What comes within a unit of its failure stands against what never fails; what fails later is
-neither.
+that they have not seen. What comes within half a unit of its failure stands against what never fails; what fails later
+is neither. Each run weighs as much as any other, however many of its rows look like trouble.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ml.profiles import WARM_UP, Profile
 from ml.schema import Mode
 from ml.screen import screen_devices, screen_ports
 from ml.sim import runs as sim
-from ml.sim.world import FAMILIAR, TEMPTING, World
+from ml.sim.world import FAMILIAR, SCALES, TEMPTING, World
 
 # Shares of rows kept: far from events, far but unwell, near, already failing. Rows of one run are much alike: many
 # runs with few rows each teach more than few runs with many.
@@ -37,9 +37,9 @@ PART = 3_000  # elements simulated at once
 MISSED = 0.005  # share of probable rows that the screen may lose
 PROBABLE = 0.6
 TREES, LEAVES = 60, 8
-SETTLED = 1.0  # units before an event within which a flip is right to come
+SETTLED = 0.5  # units before an event within which a flip is right to come
 CALM_KINDS = ("healthy", "cycle")  # hardly ever look unwell
-HARDER = 3.0  # what all rows of links that never fail weigh beside all others: a false flip costs more than a late one
+HARDER = 3.0  # what all rows that nothing follows weigh beside all others: a false flip costs more than a late one
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +242,9 @@ def tempting(profile: Profile, cascade: Cascade, ports: sim.PortRuns, devices: s
 
 def flip(rows: Rows, mode: Mode, horizon: float, *, seed: int, trees: int = TREES, threads: int = 2) -> str:
     """The text model of the flip score: rows at most :data:`SETTLED` units before their event against rows that nothing
-    follows within the horizon; those between are left out, for a flip then is neither wrong nor needed. Each run's
-    rows before an event count as one. Empty where there is nothing to tell apart."""
+    follows within the horizon; those between are left out, for a flip then is neither wrong nor needed. A run's rows
+    of either kind count as one together: a false flip is one, however long it seems right. Empty where there is nothing
+    to tell apart."""
     import lightgbm
 
     features = wide.WIDE[mode]
@@ -251,8 +252,9 @@ def flip(rows: Rows, mode: Mode, horizon: float, *, seed: int, trees: int = TREE
     sound = (rows.left > 2.0 * horizon) & (rows.seen >= horizon)
     if not late.any() or not sound.any():
         return ""
-    each = np.bincount(rows.run[late], minlength=int(rows.run.max()) + 1)
-    weight = np.where(late, 1.0 / np.maximum(each[rows.run], 1), 1.0)
+    runs = int(rows.run.max()) + 1
+    before, after = (np.bincount(rows.run[kind], minlength=runs)[rows.run] for kind in (late, sound))
+    weight = 1.0 / np.maximum(np.where(late, before, after), 1)
     weight *= np.where(late, 0.5 / weight[late].sum(), HARDER * 0.5 / weight[sound].sum())
     keep = late | sound
     data = lightgbm.Dataset(
@@ -343,17 +345,24 @@ def populations(profile: Profile, world: World, seed: int, count: int) -> Iterat
 
 
 def temptations(profile: Profile, cascade: Cascade, seed: int, count: int) -> Iterator[dict[Mode, Rows]]:
-    """:func:`tempting` rows of familiar populations of half of ``count`` ports, and of days of a third as many that
-    only look unwell, twice: of familiar trouble, and of trouble that stops later
-    (:data:`~ml.sim.world.TEMPTING`). What is hardest to tell from a failure is rare elsewhere."""
+    """:func:`tempting` rows of familiar populations of ``count`` ports; of half as many that only look unwell, in
+    trouble that stops later (:data:`~ml.sim.world.TEMPTING`); and of days of two thirds as many of these, twice: of
+    familiar trouble, and of such that stops later. What is hardest to tell from a failure is rare elsewhere."""
     number = 0
-    for first in range(0, count // 2, PART):
-        for ports, devices in heldout.worlds(profile, FAMILIAR, seed + number, min(PART, count // 2 - first)):
+    for first in range(0, count, PART):
+        for ports, devices in heldout.worlds(profile, FAMILIAR, seed + number, min(PART, count - first)):
             yield tempting(profile, cascade, ports, devices)
             number += 1
-    shares = {name: share for name, share in sim.LINK_KINDS.items() if name in sim.SOUND and name not in CALM_KINDS}
+    shares = {name: sim.LINK_KINDS[name] for name in sim.SOUND if name not in CALM_KINDS}
+    busy = {name: sim.DEVICE_KINDS[name] for name in sim.SOUND_DEVICES if name not in CALM_KINDS}
+    for first in range(0, count // 2, PART):
+        for scale in SCALES:
+            part = max(min(PART, count // 2 - first) // len(SCALES), sim.GROUP)
+            decoys = sim.devices(TEMPTING, scale, seed + number, max(part // 2, sim.GROUP), busy)
+            yield tempting(profile, cascade, sim.ports(TEMPTING, scale, seed + number, part, shares), decoys)
+            number += 1
     for world in (FAMILIAR, TEMPTING):
-        for first in range(0, count // 3, PART // 3):
-            ends = max(min(PART // 3, count // 3 - first), sim.GROUP)
+        for first in range(0, 2 * count // 3, PART // 3):
+            ends = max(min(PART // 3, 2 * count // 3 - first), sim.GROUP)
             yield tempting(profile, cascade, sim.ports(world, heldout.DAY, seed + number, ends, shares), None)
             number += 1

@@ -52,6 +52,7 @@ class Played:
     soon_s: float
     confirm_samples: int = 2
     flip: Floats | None = None
+    confirm_at: float = 1.0
 
     @property
     def score(self) -> Floats:
@@ -76,20 +77,24 @@ class Played:
     def alarms(self, raise_at: float | None = None) -> Floats:
         """When each element's alarm is raised (s), inf for never."""
         limit = self.raise_at if raise_at is None else raise_at
-        return raised_at(self.time, self.score, limit, self.confirm_s, self.confirm_samples)
+        return raised_at(self.time, self.score, limit, self.confirm_s, self.confirm_samples, self.confirm_at)
 
 
-def raised_at(time: Floats, probability: Floats, limit: float, confirm_s: float, samples: int) -> Floats:
-    """When each element's alarm is raised (s), inf for never: the probability has been at least ``limit`` over
-    ``confirm_s`` and ``samples`` judged samples. Arrays are (steps, elements); nan is no judgement and changes
-    nothing."""
+def raised_at(
+    time: Floats, score: Floats, limit: float, confirm_s: float, samples: int, confirm_at: float = 1.0
+) -> Floats:
+    """When each element's alarm is raised (s), inf for never: the score is at least ``limit``, and has been at least
+    ``confirm_at`` (or ``limit``, if that is lower) over ``confirm_s`` and ``samples`` judged samples. Arrays are
+    (steps, elements); nan is no judgement and changes nothing."""
+    least = min(limit, confirm_at)
     count = time.shape[1]
     since, run, raised = np.full(count, np.inf), np.zeros(count), np.full(count, np.inf)
-    for now, p in zip(time, probability, strict=True):
-        high, low = p >= limit, p < limit
+    for now, p in zip(time, score, strict=True):
+        high, low = p >= least, p < least
         run = np.where(high, run + 1.0, np.where(low, 0.0, run))
         since = np.where(high, np.minimum(since, now), np.where(low, np.inf, since))
-        raised = np.where(high & (run >= samples) & (now - since >= confirm_s), np.minimum(raised, now), raised)
+        confirmed = (p >= limit) & (run >= samples) & (now - since >= confirm_s)
+        raised = np.where(confirmed, np.minimum(raised, now), raised)
     return raised
 
 
@@ -285,7 +290,7 @@ def _played(
     return Played(
         mode, life.name, run.time, probability, run.event, run.failing, run.kind, foreseeable & own,
         level, line, life.horizon_s, raise_at, life.confirm_s, life.act_s, life.soon_s, life.confirm_samples,
-        flip,
+        flip, life.confirm_at,
     )  # fmt: skip
 
 
@@ -341,12 +346,25 @@ class HealthyDays:
         return 2e3 * sum(share * self.by_kind.get(name, 0) / played[name] for name, share in shares.items())
 
 
-class Strongest:
-    """The highest threshold that a score has reached over so many judged samples in a row and so long, per element."""
+def poisson_rate(count: int, days: float) -> tuple[float, float, float]:
+    """(rate, low, high) per 1,000 days of a count, 95 %, exact.
 
-    def __init__(self, shape: tuple[int, ...], samples: int, confirm_s: float) -> None:
+    >>> [round(v, 1) for v in poisson_rate(3, 3_000.0)]
+    [1.0, 0.2, 2.9]
+    """
+    from scipy.stats import chi2
+
+    low = float(chi2.ppf(0.025, 2 * count)) / 2.0 if count else 0.0
+    return 1e3 * count / days, 1e3 * low / days, 1e3 * float(chi2.ppf(0.975, 2 * count + 2)) / 2.0 / days
+
+
+class Strongest:
+    """The highest threshold at which a score would have raised an alarm, per element: :func:`raised_at` for all
+    thresholds at once, while samples come."""
+
+    def __init__(self, shape: tuple[int, ...], samples: int, confirm_s: float, confirm_at: float = 1.0) -> None:
         self.scores, self.times = np.zeros((samples, *shape)), np.full((samples, *shape), np.nan)
-        self.found, self.confirm_s = np.zeros(shape), confirm_s
+        self.found, self.confirm_s, self.confirm_at = np.zeros(shape), confirm_s, confirm_at
 
     def add(self, time: Floats, score: Floats) -> None:
         """Take in one sample of each element; nan: it did not come."""
@@ -355,7 +373,9 @@ class Strongest:
         times = np.broadcast_to(time, score.shape)
         self.times = np.where(came, np.concatenate((self.times[1:], times[None])), self.times)
         long = self.times[-1] - self.times[0] >= self.confirm_s
-        self.found = np.where(long, np.maximum(self.found, self.scores.min(axis=0)), self.found)
+        least = self.scores.min(axis=0)
+        reached = np.where(least >= self.confirm_at, self.scores[-1], least)
+        self.found = np.where(long & came, np.maximum(self.found, reached), self.found)
 
 
 DAY = Scale("day", (600.0, 43_200.0), (18.0, 26.0), 3_900)
@@ -368,8 +388,6 @@ def healthy_days(
 ) -> HealthyDays:  # fmt: skip
     """Days of links that look unwell and are not: half of them noisy, patched, faded in part, rained upon, or loaded by
     bursts and by ramps that stop. Both ends of a link count, and each end at most once a day."""
-    from scipy.stats import chi2
-
     life = PROFILES[profile]
     if life is LAB:
         raise ValueError("the lab's compressed time has no days; use the operations profile")
@@ -387,7 +405,7 @@ def healthy_days(
         seed += 1
         bank = PortBank(len(run.event), life.unit_s, taus=life.taus)
         ring = replace(cascade, neighbours=neighbours(run.groups))
-        best = Strongest((2, len(run.event)), life.confirm_samples, life.confirm_s)
+        best = Strongest((2, len(run.event)), life.confirm_samples, life.confirm_s, life.confirm_at)
         for i in stream(bank, run):
             if i >= WARM_UP:
                 flips = np.array([item.flip for item in ring.ports(bank)])
@@ -403,8 +421,5 @@ def healthy_days(
         days += float(spans.sum()) / 2.0
         if progress is not None:
             progress(int(days))
-    per_1000 = 1e3 / days
-    low = per_1000 * float(chi2.ppf(0.025, 2 * false)) / 2.0 if false else 0.0
-    high = per_1000 * float(chi2.ppf(0.975, 2 * false + 2)) / 2.0
     strongest = np.concatenate(strengths, axis=1)
-    return HealthyDays(days, false, by_kind, per_1000 * false, low, high, strongest, end_days)
+    return HealthyDays(days, false, by_kind, *poisson_rate(false, days), strongest, end_days)

@@ -13,7 +13,8 @@ DEFAULT_TAUS = Taus()
 class Profile:
     """``unit_s``: the network's unit of time (:mod:`ml.bank`); ``edges``: horizons of the hazards, in units;
     ``confirm_s``: a flip score (:class:`ml.cascade.Judgement`) must be high over this much of time and
-    ``confirm_samples`` samples before it is an alarm; ``act_s``: an alarm
+    ``confirm_samples`` samples before it is an alarm: the newest at least at the mode's threshold, those before at
+    least at ``confirm_at``, where that is lower; ``act_s``: an alarm
     later than this before the first loss comes too late to count; ``soon_s``: an alarm that nothing follows within this
     is false."""
 
@@ -25,6 +26,7 @@ class Profile:
     soon_s: float
     confirm_samples: int = 2
     taus: Taus = DEFAULT_TAUS
+    confirm_at: float = 1.0
 
     @property
     def horizon_s(self) -> float:
@@ -43,6 +45,7 @@ OPERATIONS = Profile(
     act_s=10.0,
     soon_s=7200.0,
     confirm_samples=2,
+    confirm_at=0.1,  # readings of load waver: near a threshold two in a row above it come too late
     taus=Taus(quick=0.5, slow=2.0, base=20.0, long=20.0, deep=300.0, steady=0.25),
 )
 PROFILES = {profile.name: profile for profile in (LAB, OPERATIONS)}

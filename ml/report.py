@@ -179,7 +179,8 @@ def page(found: Evaluation, plots: dict[str, Path], machine: dict[str, Any]) -> 
         f"<title>Shadowplane: evaluation</title><style>{STYLE}</style>",
         "<h1>How good the predictions are</h1>",
         f"<p>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC. All figures are of data that was not learned from. Numbers in "
-        "brackets are 90 % intervals, drawn by event. “Level” is the plainest forecast there is: the signal now.</p>",
+        "brackets are 90 % intervals, drawn by event, unless a note says 95 %. “Level” is the plainest forecast there "
+        "is: the signal now.</p>",
     ]
     parts += [f"<p class=no>{escape(text)}</p>" for text in found.errors]
     if found.figures:
@@ -214,7 +215,8 @@ def _range(item: Interval | None) -> str:
 def _figures(figures: Sequence[Figure]) -> str:
     body = []
     for item in figures:
-        mark = {True: "<span class=yes>yes</span>", False: "<span class=no>no</span>", None: ""}[item.holds]
+        mark = {True: "<span class=yes>yes</span>", False: "<span class=no>no</span>", None: "not shown"}[item.holds]
+        mark = mark if item.target else ""
         value = f"{number(item.value)} {escape(item.unit)}"
         if item.low is not None and item.high is not None:
             value += f" <span class=range>[{number(item.low)}, {number(item.high)}]</span>"

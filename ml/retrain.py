@@ -31,9 +31,10 @@ SLACK = 0.01
 CALIBRATED = 0.03
 SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
 FLIP_SEEDS = 300  # of those for fitting, the flip's begin here
-PRECISE = 0.96  # share of alarms that have to be right, where two fifths of the elements fail ...
-FALSE_FLIPS = 0.5  # ... and each mode flips at most this often per 1,000 days of a link that never fails
-DAYS_PER_ELEMENT = 1.0 / 6.0  # link-days that are played for this, per simulated port of training
+PRECISE = 0.97  # share of alarms that have to be right, where two fifths of the elements fail ...
+FALSE_FLIPS = 0.25  # ... and each mode flips at most this often per 1,000 days of a link that never fails
+GIVEN = 0.01  # share of foreseeable failures that is given for a stricter threshold: other devices tempt more
+DAYS_PER_ELEMENT = 0.5  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
 
@@ -85,7 +86,8 @@ def candidate(
     trees: int = fit.TREES,
     say: Say = lambda _text: None,
 ) -> ModelSet:
-    """Fit a model set. Simulated populations of ``elements`` ports; recordings weigh as much as they have rows."""
+    """Fit a model set. Simulated populations of ``elements`` ports; recordings weigh as much as they have rows (for
+    the flip: elements)."""
     for part in recordings:
         for mode, rows in part.learned.items():
             found = recorded.failures(rows, profile.edges[-1])
@@ -136,7 +138,7 @@ def candidate(
         "reference": known,
     }
     cascade = Cascade(models, screens)
-    limits = thresholds(profile, cascade, seed + SEED_SPAN, max(elements // 3, 60))
+    limits = thresholds(profile, cascade, seed + SEED_SPAN, max(elements, 60))
     say("alarms from " + ", ".join(f"{mode} {value:.2f}" for mode, value in limits.items()))
     return ModelSet(version, profile, models, screens, limits, training)
 
@@ -153,8 +155,8 @@ def _lab(seed: int, elements: int, version: str, recordings: Sequence[recorded.P
 
 
 def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> dict[Mode, float]:
-    """A threshold per mode, on populations that neither fitting nor comparing sees: the one that finds
-    most while alarms are :data:`PRECISE` and links that never fail flip no more than :data:`FALSE_FLIPS` allows."""
+    """A threshold per mode, on familiar populations that neither fitting nor comparing sees (:func:`best`): alarms are
+    :data:`PRECISE`, links that never fail flip no more than :data:`FALSE_FLIPS` allows."""
     played = heldout.play(
         profile.name,
         seed,
@@ -167,7 +169,7 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
     found = {}
     if profile is not LAB:
         days = heldout.healthy_days(
-            max(int(elements * 3 * DAYS_PER_ELEMENT), 10),
+            max(int(elements * DAYS_PER_ELEMENT), 10),
             seed + SEED_SPAN // 2,
             profile.name,
             models=cascade,
@@ -184,12 +186,13 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
 
 
 def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
-    """The threshold to use, of those that were tried: above ``floor``, the one that finds most and is precise (of
-    several the strictest), else the one with the best F0.5."""
+    """The threshold to use, of those that were tried: above ``floor`` the strictest one that is precise and finds at
+    most :data:`GIVEN` less than any other such one; where none is precise, the one with the best F0.5."""
     allowed = [t for t in tallies if t.raise_at > floor] or [tallies[-1]]
     precise = [t for t in allowed if t.precision >= PRECISE]
     if precise:
-        return max(precise, key=lambda t: (t.recall, t.raise_at)).raise_at
+        enough = max(t.recall for t in precise) - GIVEN
+        return max(t.raise_at for t in precise if t.recall >= enough)
     score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in allowed]
     return allowed[int(np.argmax(score))].raise_at
 

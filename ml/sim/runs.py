@@ -58,6 +58,7 @@ FORESEEABLE = (
     "bend", "connector", "bend_cut", "shared", "laser", "receiver", "rain", "congestion", "incast", "creep", "leak",
 )  # fmt: skip
 SOUND = ("healthy", "noisy", "cycle", "wandering", "shower", "bursts", "ramp_within", "incast_within")
+SOUND_DEVICES = ("healthy", "spikes", "creep_within", "sawtooth")
 SHARED = 0.05  # share of groups of four whose fibre bends as one
 GROUP = 4
 

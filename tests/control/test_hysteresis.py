@@ -28,12 +28,13 @@ class Plain:
         fresh, self.seen = newest_s != self.seen, newest_s
         if isnan(probability):
             return
-        high = flip >= limit.raise_at
-        low = probability < limit.clear_at and not high
+        high = flip >= min(limit.raise_at, limit.confirm_at)
+        low = probability < limit.clear_at and flip < limit.raise_at
         self.streak = self.streak + fresh if high else 0
         self.above = min(self.above, newest_s) if high else inf
         self.below = min(self.below, newest_s) if low else inf
-        if high and self.streak >= limit.confirm_samples and newest_s - self.above >= limit.confirm_s - 5e-7:
+        sure = flip >= limit.raise_at and newest_s - self.above >= limit.confirm_s - 5e-7
+        if sure and self.streak >= limit.confirm_samples:
             self.raised = True
         if self.raised and low and newest_s - self.below >= limit.clear_s - 5e-7:
             self.raised = False
@@ -45,13 +46,13 @@ gaps = st.sampled_from([0.0, 0.02, 0.5, 3.0])
 steps = st.lists(st.tuples(st.lists(keys, min_size=3, max_size=3), gaps), min_size=1, max_size=60)
 
 
-@pytest.mark.parametrize("scored", [False, True])
-@settings(max_examples=150)
+@pytest.mark.parametrize(("scored", "confirm_at"), [(False, 1.0), (True, 1.0), (True, 0.1), (False, 0.5)])
+@settings(max_examples=100)
 @given(steps=steps)
 def test_a_watch_raises_and_clears_as_its_threshold_says(
-    scored: bool, steps: list[tuple[list[tuple[float, float, bool]], float]]
+    scored: bool, confirm_at: float, steps: list[tuple[list[tuple[float, float, bool]], float]]
 ) -> None:
-    threshold = Threshold(raise_at=0.8, clear_at=0.3, confirm_s=0.04, clear_s=1.0, confirm_samples=2)
+    threshold = Threshold(0.8, clear_at=0.3, confirm_s=0.04, clear_s=1.0, confirm_samples=2, confirm_at=confirm_at)
     watch, plain = Watch(3, threshold), [Plain(threshold) for _ in range(3)]
     now, newest = 100.0, np.full(3, 100.0)
     for told_of, gap in steps:

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from ml import evaluate
+from ml import evaluate, evaluate_simulator, heldout
 from ml.evaluate_anomaly import evaluate_nab, evaluate_routers
 from ml.evaluate_rows import Alarms, Events, Rows, clusters, judge
 from ml.metrics import alarm_times, average_precision, brier_skill, by_event, calibration_error, reliability
 from ml.report import Evaluation, held, write
+from ml.sim.world import Scale
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -247,6 +248,26 @@ def test_models_are_judged_on_simulated_worlds(tmp_path: Path, capsys: pytest.Ca
         assert whole["at"][1]["recall"]["value"] < fair["at"][1]["recall"]["value"]
 
 
+def test_figures_are_those_of_the_thresholds_in_use_on_any_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heldout, "SCALES", (Scale("short", (300.0, 1200.0), (8.0, 12.0), 260),))
+    for world in ("unseen", "further"):
+        rows, figures = evaluate_simulator.evaluate("operations", 11_000, 60, 0, world=world)
+        assert all(item.split.startswith("unseen seeds and devices") == (world == "unseen") for item in rows)
+        assert any(item.target for item in figures) == (world == "unseen")  # targets are for unseen devices
+        of_links = {item.metric.rpartition(", ")[2]: item for item in figures if "link failure" in item.metric}
+        for name in ("recall of foreseeable failures", "precision", "recall of all failures"):
+            low, high = of_links[name].low, of_links[name].high
+            assert low is not None and high is not None and low < of_links[name].value <= high <= 1.0
+        assert of_links["recall of all failures"].samples > of_links["recall of foreseeable failures"].samples
+
+
+@pytest.mark.parametrize(("false", "days", "holds"), [(0, 30, None), (0, 5e3, True), (5, 5e3, None), (9, 5e3, False)])
+def test_a_rate_of_false_flips_holds_when_its_interval_says_so(false: int, days: float, holds: bool | None) -> None:
+    kinds = {"ramp_within": false}
+    rate = heldout.HealthyDays(days, false, kinds, *heldout.poisson_rate(false, days), np.zeros((2, 1)), {})
+    assert evaluate_simulator._quiet(rate, "unseen").holds is holds
+
+
 def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "kddi").mkdir()
     arguments = ["kddi", "nab", "telemetry", "cml", "--data", str(tmp_path), "--out", str(tmp_path / "o"), "--quiet"]
@@ -254,7 +275,11 @@ def test_data_that_is_not_there_is_an_error_with_its_name(tmp_path: Path, capsys
     told = capsys.readouterr().err
     for name in ("label.tsv", f"{tmp_path}/nab", f"{tmp_path}/telemetry", f"{tmp_path}/cml"):
         assert name in told
-    assert (tmp_path / "o" / "index.html").is_file()  # and says so too
+    page = tmp_path / "o" / "index.html"
+    assert "label.tsv" in page.read_text()  # and says so too
+    page.write_text("of an earlier run")
+    assert evaluate.main(arguments) == 2
+    assert page.read_text() == "of an earlier run"  # a page that says something is not written over by nothing
 
 
 @pytest.mark.parametrize("wrong", [["weather"], ["nab", "--repeats", "1"], ["simulator", "--seed", "5"]])

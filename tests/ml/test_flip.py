@@ -55,13 +55,13 @@ def test_the_strongest_threshold_is_the_one_that_would_have_raised() -> None:
     time = np.cumsum(rng.uniform(5.0, 12.0, (300, 40)), axis=0)
     score = rng.random((300, 40)) ** 3
     score[rng.random(score.shape) < 0.1] = np.nan  # samples that did not come
-    for confirm_s in (0.0, 30.0):
-        best = heldout.Strongest((40,), 3, confirm_s)
+    for confirm_s, confirm_at in ((0.0, 1.0), (0.0, 0.1), (0.0, 0.5), (30.0, 1.0), (30.0, 0.1)):
+        best = heldout.Strongest((40,), 3, confirm_s, confirm_at)
         for now, s in zip(time, score, strict=True):
             best.add(now, s)
         if confirm_s == 0.0:  # over a time, more samples than three may be needed: the bound is from above
             for limit in (0.2, 0.4, 0.6, 0.8):
-                raised = np.isfinite(heldout.raised_at(time, score, limit, confirm_s, 3))
+                raised = np.isfinite(heldout.raised_at(time, score, limit, confirm_s, 3, confirm_at))
                 assert np.array_equal(best.found >= limit, raised)
         assert (best.found <= np.nanmax(score, axis=0)).all()
 
