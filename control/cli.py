@@ -41,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Matrices here are small: OpenBLAS's threads only wait for each other, and on a busy machine they do so for
     # milliseconds. It reads this when numpy is loaded, which is later.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    code: int | str | None = 0
     try:
-        app(args=list(arguments) if arguments is not None else None, prog_name="shadowplane")
+        try:
+            app(args=list(arguments) if arguments is not None else None, prog_name="shadowplane")
+        except SystemExit as ended:
+            code = ended.code
+        sys.stdout.flush()  # here, not at the interpreter's end, where nobody could catch what is wrong with it
     except BrokenPipeError:  # the reader of our pipe left; nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -154,3 +154,12 @@ def test_somebody_else_on_the_port_is_told_apart() -> None:
         done = run("status", "--api", f"127.0.0.1:{server.server_port}")
         server.shutdown()
     assert done.returncode == 1 and "no Shadowplane service" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    """What ``shadowplane paths -t abilene | head -1`` does."""
+    command = [sys.executable, "-m", "control", "paths", "-t", "abilene"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None and started.stderr is not None
+        started.stdout.close()
+        assert started.stderr.read() == ""
