@@ -13,23 +13,22 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ml import kernels
+from ml import compiled, kernels
 from ml.block import FEW, Block, height, parts
+from ml.compiled import BACK, FAR
 from ml.estimators import CounterRate, Cusum, Estimator, RobustLevel, Seasonal, Trend, Variance
 from ml.estimators.base import FAR_S, ZERO, Flags, Floats, Rows, Value, columns, fixed
 from ml.estimators.trend import Line
 
 STEADY = 0.02  # units: rates are means over about this long; more would turn a burst's edge into a ramp
 KEPT_BYTES = 16 << 20
-FAR = 1e15  # units: no time is further from the epoch
 QUICK, SLOW, BASE = 0.25, 0.7, 5.0  # usual time constants of the short line, the long line and the baseline, in units
 LONG, DEEP = 6.0, 60.0  # ... of the longest line and of the lasting baseline
 DAY_S, PHASES = 86_400.0, 24  # seasonality ...
 DAYLESS_S = 10.0  # ... where the unit of time is at least this long: a lab in compressed time has no days
 CONTEXT = ("rain_mm_per_h", "rain_fade_db", "gust_m_per_s", "alert_severity", "maintenance_reduced_redundancy")
 DOUBT = (2.0, 5.0)  # standard errors that the slopes of the short and the long line must exceed
-BACK = 2.0  # units: a sample that is this late may mean that the clock jumped ...
-BACK_SAMPLES = 3  # ... and this many in a row do mean it
+BACK_SAMPLES = 3  # samples in a row from the past (ml.compiled.BACK) that do mean a clock that jumped
 EXACT = 8  # rows: room is made for so many, above for multiples of it
 MANY, KEPT_SIZES = 1024, 2
 
@@ -111,6 +110,8 @@ class Bank:
         self.touched = np.ones(rows, dtype=bool)  # changed since :meth:`changed` was asked last
         self._late = np.zeros(rows, dtype=np.int64)
         self._resets = np.zeros(rows)
+        arrivals = None if self.kernels is None else compiled.Arrivals(self.kernels, self, self._late, self._resets)
+        self._arrivals = arrivals
         self._blocks: dict[int, Block] = {}  # of so many rows, fetched and put back
         self._whole: Block | None = None  # all rows, where they are
         room = np.zeros((len(Trend.FIELDS), signals, 1))
@@ -160,50 +161,66 @@ class Bank:
     def learn_many(self, rows: Rows, time_s: Value, values: Floats) -> NDArray[np.int64]:
         """Take in one sample of each of ``rows`` (no row twice); ``time_s`` is one or one per row, ``values`` is
         (rows, inputs). Returns the fault bits of each row."""
-        time = np.broadcast_to(np.asarray(time_s, dtype=np.float64) / self.unit_s, (len(values),))
-        self.touched[rows] = True
-        faults = np.zeros(len(values), dtype=np.int64)
-        sane = np.abs(time) < FAR  # False for nan
-        back = time < self.newest[rows] - BACK
-        skipped = None
-        if np.count_nonzero(sane) < len(sane) or np.count_nonzero(back):
-            back &= sane
-            late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
-            jumped = back & (late >= BACK_SAMPLES)
-            faults |= np.where(sane, np.where(jumped, JUMPED, np.where(back, LATE, 0)), ABSURD)
-            self.forget(np.arange(len(self.newest))[rows][jumped])
-            self._late[rows] = np.where(jumped, 0, late)
-            skipped = ~sane | (back & ~jumped)
-            time = np.where(skipped, 0.0, time)
+        if isinstance(rows, slice):
+            rows = rows if rows == slice(None) else np.arange(len(self.newest))[rows]
         else:
-            self._late[rows] = 0
-        block, count = self._roomy(rows), len(values)
-        block.raw[:, count:] = np.nan
+            rows = np.ascontiguousarray(rows, dtype=np.int64)
+        count = len(values)
+        time, faults, skipped = np.empty(count), np.zeros(count, dtype=np.int64), None
+        np.divide(time_s, self.unit_s, out=time)
+        if self._arrivals is None or self._arrivals.look(rows, time):
+            skipped = self._sort_out(rows, time, faults)
+        block = self._roomy(rows)
         raw = block.raw[:, :count].T
         raw[:] = values
+        if block.rows > count:
+            block.raw[:, count:] = np.nan
         if skipped is not None:
             raw[skipped] = np.nan
         if block.absurd():
             faults |= np.where(block.bad[:, :count].any(axis=0), ABSURD, 0)
-        when = np.zeros(block.rows)
-        when[:count] = time
-        block.learn(when)
-        fresh = np.logical_or.reduce(block.told[:, :count], axis=0)
+        block.learn(time if block.rows == count else np.append(time, np.zeros(block.rows - count)))
         if self.season is not None:
             self._learn_season(rows, time[:, None], block)
+        fresh, again = (self._keep if self._arrivals is None else self._arrivals.keep)(rows, time, block)
+        if fresh is not None:
+            faults |= np.where((self.TOLD & ~np.isnan(raw)).any(axis=-1) & ~fresh, LATE, 0)
+        if again is not None:
+            faults |= np.where(again, RESET, 0)
+        return faults
+
+    def _sort_out(self, rows: Rows, time: Floats, faults: NDArray[np.int64]) -> Flags | None:
+        """Samples of absurd times and late ones, which are skipped (None: no such), unless several in a row say that
+        the clock jumped. Says so in ``faults``; times that are skipped become 0."""
+        self.touched[rows] = True
+        sane = np.abs(time) < FAR  # False for nan
+        back = time < self.newest[rows] - BACK
+        if np.count_nonzero(sane) == len(sane) and not np.count_nonzero(back):
+            self._late[rows] = 0
+            return None
+        back &= sane
+        late = np.where(sane, (self._late[rows] + 1) * back, self._late[rows])
+        jumped = back & (late >= BACK_SAMPLES)
+        faults |= np.where(sane, np.where(jumped, JUMPED, np.where(back, LATE, 0)), ABSURD)
+        self.forget(np.arange(len(self.newest))[rows][jumped])
+        self._late[rows] = np.where(jumped, 0, late)
+        skipped: Flags = ~sane | (back & ~jumped)
+        time[skipped] = 0.0
+        return skipped
+
+    def _keep(self, rows: Rows, time: Floats, block: Block) -> tuple[Flags | None, Flags | None]:
+        """Put back what was learned. Gives which samples had news, and where counters began anew; None: all, none."""
+        count = len(time)
         if block is not self._whole:
             self.state[:, rows] = block.state[:, :count]
-        if np.count_nonzero(fresh) < len(fresh):
-            faults |= np.where((self.TOLD & ~np.isnan(raw)).any(axis=-1) & ~fresh, LATE, 0)
-            time = np.where(fresh, time, -np.inf)
-        self.newest[rows] = np.maximum(self.newest[rows], time)
+        fresh = np.logical_or.reduce(block.told[:, :count], axis=0)
+        every = np.count_nonzero(fresh) == count
+        self.newest[rows] = np.maximum(self.newest[rows], time if every else np.where(fresh, time, -np.inf))
         self.samples[rows] += fresh
         resets = np.add.reduce(block.resets[:, :count], axis=0)
-        known = self._resets[rows]
-        if not np.array_equal(resets, known):
-            faults |= np.where(resets != known, RESET, 0)
-            self._resets[rows] = resets
-        return faults
+        again = resets != self._resets[rows]
+        self._resets[rows] = resets
+        return None if every else fresh, again if np.count_nonzero(again) else None
 
     def _learn_season(self, pick: int | Rows, time: Value, block: Block) -> None:
         assert self.season is not None
@@ -232,7 +249,9 @@ class Bank:
         else:
             size = -(-count // EXACT) * EXACT if count <= FEW else 1 << (count - 1).bit_length()
         block = self._block(size)
-        if size == count:
+        if self._arrivals is not None:
+            self._arrivals.fetch(np.ascontiguousarray(rows, dtype=np.int64), block)
+        elif size == count:
             self.state.take(rows, axis=1, out=block.state, mode="clip")
         else:
             block.state[:, :count] = self.state.take(rows, axis=1, mode="clip")

@@ -83,6 +83,7 @@ class Block:
         self.told, self._newer = np.zeros((2, signals + counters, rows), dtype=bool)  # which were news
         self.counted, self._now = self.told[signals:], self.told[:signals]
         self.resets = own.counters[CounterRate.FIELDS.index("resets")]
+        self.places = self.state.ctypes.data, self.told.ctypes.data, self.resets.ctypes.data  # for compiled code
         self._compiled = None if bank.kernels is None else compiled.Learning(bank.kernels, self)
         if self._compiled is None:
             self._bind(bank, signals, counters)

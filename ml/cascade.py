@@ -107,7 +107,8 @@ class Cascade:
         count = len(bank.newest)
         rows = self._again(changed, count) if before is not None and changed is not None else slice(None)
         if self.together is not None:
-            return self._together(self.together, bank, rows, before)
+            link, congestion = self._together(self.together, bank, rows, before)
+            return link, congestion
         found = []
         for k, (mode, own) in enumerate(zip(PORTS, self._port_suspects(bank, rows), strict=True)):
             x = self._x(mode, bank, own)
@@ -121,16 +122,25 @@ class Cascade:
         linear = [model for model in models if isinstance(model, HazardModel)]
         return Together(linear) if not self.screens and len(linear) == 2 else None
 
+    @cached_property
+    def alone(self) -> Together | None:
+        """Overload of all devices, where a linear model judges them."""
+        model = self.models[Mode.DEVICE_OVERLOAD]
+        return (
+            Together([model]) if Mode.DEVICE_OVERLOAD not in self.screens and isinstance(model, HazardModel) else None
+        )
+
+    @staticmethod
     def _together(
-        self, together: Together, bank: PortBank, rows: Rows | slice, before: tuple[Judgement, Judgement] | None
-    ) -> tuple[Judgement, Judgement]:
+        together: Together, bank: Bank, rows: Rows | slice, before: Sequence[Judgement] | None
+    ) -> Sequence[Judgement]:
+        """Judgements of each of the models."""
         x = bank.narrow(rows)
         probability = together(x)
         parts = [x[part] for part in together.parts]
         if isinstance(rows, slice):
             every = np.arange(len(bank.newest))
-            one, other = (Judgement(p, every, own.copy().T, p) for p, own in zip(probability, parts, strict=True))
-            return one, other
+            return [Judgement(p, every, own.copy().T, p) for p, own in zip(probability, parts, strict=True)]
         assert before is not None
         for item, p, own in zip(before, probability, parts, strict=True):
             item.probability[rows], item.x[rows] = p, own.T
@@ -142,6 +152,8 @@ class Cascade:
         rows: Rows | slice = slice(None)
         if before is not None and changed is not None and 2 * len(changed) < len(bank.newest):
             rows = changed
+        if self.alone is not None:
+            return self._together(self.alone, bank, rows, None if before is None else (before,))[0]
         own = self._suspects(mode, screen_devices(bank, rows) if self.screens else [], rows, bank)
         x = np.empty((0, 0))
         if len(own):

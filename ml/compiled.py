@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.estimators.base import Floats, Rows, Value, fixed
+from ml.estimators.base import Flags, Floats, Rows, Value, fixed
 from ml.estimators.trend import Line
-from ml.kernels import Call, Kernels
+from ml.kernels import Call, Kernels, address
 from ml.physics import BEST_BER, WORST_BER, q_factor
 
 if TYPE_CHECKING:
@@ -25,6 +25,55 @@ _DECIBEL = fixed(20.0)
 RECENT = 3  # the field of counters that fades
 LINES, QUEUES = 3, 9  # lines of each signal; rows of what wide_queues makes
 HOUR_S = 3600.0
+FAR = 1e15  # units: no time is further from the epoch
+BACK = 2.0  # units: a sample that is this late may mean that the clock jumped
+
+
+class Arrivals:
+    """What :meth:`ml.bank.Bank.learn_many` does before and after a block learns."""
+
+    def __init__(self, kernels: Kernels, bank: Bank, late: NDArray[np.int64], resets: Floats) -> None:
+        height, rows = bank.state.shape
+        self._packed: Any = kernels.pack(
+            "arrive",
+            {
+                "rows": rows, "height": height, "series": len(bank.last_told), "counters": len(bank.counters_seen),
+                "count": 0, "room": 0, "which": None, "time": None, "state": bank.state, "block": None, "told": None,
+                "resets": None, "newest": bank.newest, "known": resets, "samples": bank.samples, "late": late,
+                "touched": bank.touched, "fresh": None, "again": None, "far": FAR, "back": BACK,
+            },
+        )  # fmt: skip
+        self._look, self._fetch, self._keep, self._done = (
+            kernels.bind(f"arrive_{name}", self._packed) for name in ("look", "fetch", "keep", "done")
+        )
+
+    def look(self, rows: Rows, time: Floats) -> bool:
+        """Whether some of the times are absurd or far in the past."""
+        packed = self._packed
+        packed.which = None if isinstance(rows, slice) else address(rows)
+        packed.count, packed.time = len(time), address(time)
+        return self._look() != 0
+
+    def fetch(self, rows: NDArray[np.int64], block: Block) -> None:
+        """Copy the state of ``rows`` into the first ones of a block."""
+        packed = self._packed
+        packed.count, packed.which, packed.room, packed.block = len(rows), address(rows), block.rows, block.places[0]
+        self._fetch()
+
+    def keep(self, rows: Rows, time: Floats, block: Block) -> tuple[Flags | None, Flags | None]:
+        """As :meth:`ml.bank.Bank._keep`."""
+        packed, count = self._packed, len(time)
+        packed.count, packed.time, packed.room = count, address(time), block.rows
+        packed.block, packed.told, packed.resets = block.places
+        fresh, again = flags = np.empty((2, count), dtype=bool)
+        packed.fresh = address(flags)
+        packed.again = packed.fresh + count
+        if isinstance(rows, slice):
+            packed.which = None
+        else:
+            packed.which = address(rows)
+            self._keep()
+        return (fresh, again) if self._done() else (None, None)
 
 
 class Learning:
@@ -172,19 +221,19 @@ class Screening:
             if rows == slice(None):
                 packed.count, packed.which = len(limit), None
                 room = np.log1p(limit)
-                packed.room = room.ctypes.data
+                packed.room = address(room)
                 return (room,)
             rows = np.arange(len(limit))[rows]
         which = np.ascontiguousarray(rows, dtype=np.int64)
         room = np.log1p(limit.take(which))
-        packed.count, packed.which, packed.room = len(which), which.ctypes.data, room.ctypes.data
+        packed.count, packed.which, packed.room = len(which), address(which), address(room)
         return which, room
 
     def columns(self, rows: Rows) -> Floats:
         """Columns of both modes, (columns, rows)."""
         kept = self._look_at(rows)
         found = np.empty((self.COLUMNS, self._packed.count))
-        self._packed.columns = found.ctypes.data
+        self._packed.columns = address(found)
         self._screen()
         del kept
         return found
@@ -244,11 +293,11 @@ class Further:
         packed, make = self._bound[function]
         count = len(rows)
         found = np.empty((packed.narrow_count + len(bound), count))
-        packed.count, packed.x, packed.which = count, found.ctypes.data, rows.ctypes.data
-        packed.near = None if near is None else near.ctypes.data
+        packed.count, packed.x, packed.which = count, address(found), address(rows)
+        packed.near = None if near is None else address(near)
         if limit is not None and self._queues is not None:
             room, work = np.log1p(limit), np.empty((QUEUES, count))
-            packed.room, packed.work = room.ctypes.data, work.ctypes.data
+            packed.room, packed.work = address(room), address(work)
             self._queues()
             np.exp(work, out=work)
         make()
@@ -278,6 +327,39 @@ class Near:
     def __call__(self, what: str, rows: NDArray[np.int64]) -> Floats:
         """``power_lost`` or ``load`` of who shares a risk with each of ``rows``."""
         found = np.empty(len(rows))
-        self._packed.count, self._packed.which, self._packed.found = len(rows), rows.ctypes.data, found.ctypes.data
+        self._packed.count, self._packed.which, self._packed.found = len(rows), address(rows), address(found)
         self._calls[what]()
+        return found
+
+
+class Hazards:
+    """What :class:`ml.hazard.Together` makes of the product of weights and features."""
+
+    def __init__(
+        self, kernels: Kernels, intercepts: Floats, missing: NDArray[np.bool_], slope: Floats, offset: Floats
+    ) -> None:
+        self._models = len(slope)
+        self._packed: Any = kernels.pack(
+            "hazard",
+            {
+                "rows": 0, "models": len(slope), "intervals": len(intercepts), "each": None,
+                "intercepts": intercepts, "missing": missing,
+                "slope": np.ascontiguousarray(slope), "offset": np.ascontiguousarray(offset),
+            },
+        )  # fmt: skip
+        self._odds, self._any, self._calibrate, self._finish = (
+            kernels.bind(f"hazard_{name}", self._packed) for name in ("odds", "any", "calibrated", "probability")
+        )
+
+    def __call__(self, each: Floats) -> Floats:
+        """Probabilities (models, rows), in place of the first of ``each`` (intervals and models, rows)."""
+        self._packed.rows, self._packed.each = each.shape[1], address(each)
+        self._odds()
+        np.exp(each, out=each)
+        self._any()
+        found = each[: self._models]
+        np.log(found, out=found)
+        self._calibrate()
+        np.exp(found, out=found)
+        self._finish()
         return found

