@@ -144,14 +144,15 @@ class Bmv2:
         entity = p4r.Entity()
         entry = entity.packet_replication_engine_entry.multicast_group_entry
         entry.multicast_group_id = group
-        for port, instance in replicas:
-            entry.replicas.add(egress_port=port, instance=instance)
-        self._write(op, entity)
+        self._replicate(op, entity, entry, replicas)
 
     def clone_write(self, op: Op, session: int, replicas: Sequence[tuple[int, int]]) -> None:
         entity = p4r.Entity()
         entry = entity.packet_replication_engine_entry.clone_session_entry
         entry.session_id = session
+        self._replicate(op, entity, entry, replicas)
+
+    def _replicate(self, op: Op, entity: p4r.Entity, entry: Any, replicas: Sequence[tuple[int, int]]) -> None:
         for port, instance in replicas:
             entry.replicas.add(egress_port=port, instance=instance)
         self._write(op, entity)

@@ -50,6 +50,9 @@ class Commands(ABC):
     def command(self, op: int, payload: bytes) -> bytes:
         """Execute one command; raises :class:`DatapathError` with the reply's code and message."""
 
+    def close(self) -> None:  # noqa: B027 - nothing to do where nothing belongs to this process
+        """End what is behind it, as far as that belongs to this process."""
+
     @property
     def program(self) -> ProgramInfo | None:
         return self._codec.program if self._codec else None
@@ -80,12 +83,16 @@ class Commands(ABC):
                 codes[position] = error.code
         if atomic and len(sent) != len(updates):
             return [code if code is not Code.OK else Code.ABORTED for code in codes]
-        reply = self.command(Command.TABLE_WRITE, codec.table_write(encoded, atomic=atomic))
+        reply = self._send_updates(encoded, atomic)
         if len(reply) != len(sent):
             raise DatapathError(Code.INTERNAL, f"{len(reply)} codes for {len(sent)} updates")
         for position, code in zip(sent, reply, strict=True):
             codes[position] = Code(code)
         return codes
+
+    def _send_updates(self, encoded: Sequence[bytes], atomic: bool) -> bytes:
+        """Carry encoded updates; a code for each."""
+        return self.command(Command.TABLE_WRITE, self.codec.table_write(encoded, atomic=atomic))
 
     def table_read(self, table: int, key: tuple[Match, ...] | None = None, priority: int = 0) -> list[TableEntry]:
         entries: list[TableEntry] = []

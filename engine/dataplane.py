@@ -27,7 +27,6 @@ from engine.api import (
     PacketIn,
     PortState,
     PortStatus,
-    TableUpdate,
 )
 from engine.codec import Codec, Command, Reader
 from engine.commands import Commands
@@ -265,29 +264,15 @@ class Client(Commands):
 
     # -- Datapath ------------------------------------------------------------------------------------------------
 
-    def table_write(self, updates: Sequence[TableUpdate], *, atomic: bool = False) -> list[Code]:
-        """See :meth:`engine.api.Datapath.table_write`; large batches go in slices, with packets in between."""
-        if atomic or len(updates) <= WRITE_CHUNK:
-            return super().table_write(updates, atomic=atomic)
-        codec = self.codec
-        codes = [Code.OK] * len(updates)
-        encoded: list[bytes] = []
-        sent: list[int] = []
-        for position, update in enumerate(updates):
-            try:
-                encoded.append(codec.update(update))
-                sent.append(position)
-            except DatapathError as error:
-                codes[position] = error.code
+    def _send_updates(self, encoded: Sequence[bytes], atomic: bool) -> bytes:
+        """Large batches go in slices, with packets in between."""
+        if atomic or len(encoded) <= WRITE_CHUNK:
+            return super()._send_updates(encoded, atomic)
         slices = [
-            codec.table_write(encoded[i : i + WRITE_CHUNK], atomic=False) for i in range(0, len(encoded), WRITE_CHUNK)
+            self.codec.table_write(encoded[i : i + WRITE_CHUNK], atomic=False)
+            for i in range(0, len(encoded), WRITE_CHUNK)
         ]
-        results = b"".join(self._exchange(Command.TABLE_WRITE, slices))
-        if len(results) != len(sent):
-            raise DatapathError(Code.INTERNAL, f"{len(results)} codes for {len(sent)} updates")
-        for position, code in zip(sent, results, strict=True):
-            codes[position] = Code(code)
-        return codes
+        return b"".join(self._exchange(Command.TABLE_WRITE, slices))
 
     def packet_out(self, data: bytes) -> None:
         self.command(SwitchOp.PACKET_OUT, data)

@@ -160,6 +160,10 @@ class P4Switch(mininet.node.Switch):  # type: ignore[misc]
     def command(self) -> list[str]:
         raise NotImplementedError
 
+    def _target_options(self) -> list[str]:
+        """What simple_switch_grpc wants behind ``--``, and the embedded switch takes there too."""
+        return ["--", "--grpc-server-addr", self.grpc_address, "--cpu-port", "510", "--drop-port", "511"]
+
     def start(self, controllers: Iterable[Any] = ()) -> None:
         """Start the process; :meth:`wait_ready` waits for it. P4Runtime controllers connect by themselves."""
         del controllers
@@ -275,13 +279,7 @@ class ShadowplaneSwitch(P4Switch):
             str(self.control_socket),
             "--pktgen-interval-us",
             str(self.heartbeat_interval_us),
-            "--",
-            "--grpc-server-addr",
-            self.grpc_address,
-            "--cpu-port",
-            "510",
-            "--drop-port",
-            "511",
+            *self._target_options(),
         ]
 
     def is_ready(self) -> bool:
@@ -350,13 +348,7 @@ class Bmv2Switch(P4Switch):
             "warn" if self.log_level in ("info", "warning") else self.log_level,
             # Only builds with Thrift know the option, and they open its port whether it is wanted or not.
             *(["--thrift-port", str(19_090 + self.device_id)] if self._knows("--thrift-port") else []),
-            "--",
-            "--grpc-server-addr",
-            self.grpc_address,
-            "--cpu-port",
-            "510",
-            "--drop-port",
-            "511",
+            *self._target_options(),
             # Without them a packet with a priority, such as a heartbeat, is dropped.
             *(["--priority-queues", "8"] if self._knows("--priority-queues") else []),
         ]

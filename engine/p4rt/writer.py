@@ -25,6 +25,7 @@ from engine.p4rt.schema import ArraySchema, Schema, unknown
 from engine.p4rt.staging import Staged
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
+from engine.p4rt.tables import TableSchema
 from engine.p4rt.tablewriter import TableWriter, refusal
 from engine.p4rt.wire import METER_UNSET, cell_value, check_index, meter_wire
 
@@ -240,17 +241,22 @@ class Writer:
 
     def _direct_counter(self, op: Op, entry: p4r.DirectCounterEntry) -> None:
         _modify_only(op, "DirectCounterEntry")
-        table = self._schema.table(entry.table_entry.table_id)
-        if table.counter is None:
-            raise invalid(f"table {table.name} has no direct counter")
-        if entry.table_entry.is_default_action:
-            raise unimplemented(f"table {table.name}: v1model counts no misses, the default entry has no counter")
-        key = table.key(entry.table_entry.match)
-        priority = table.priority(entry.table_entry.priority)
+        table, key, priority = self._of_entry(entry.table_entry, lambda table: table.counter is not None, "counter")
         if entry.HasField("data"):
             self.tables.write_counter(table, key, priority, entry.data)
         elif self.tables.find(table, key, priority) is None:
             raise not_found(f"table {table.name}: direct counter: no such entry")
+
+    def _of_entry(
+        self, entry: p4r.TableEntry, has: Callable[[TableSchema], bool], what: str
+    ) -> tuple[TableSchema, bytes, int]:
+        """(table, key, priority) of the entry whose direct counter or meter (``what``) is to be written."""
+        table = self._schema.table(entry.table_id)
+        if not has(table):
+            raise invalid(f"table {table.name} has no direct {what}")
+        if entry.is_default_action:
+            raise unimplemented(f"table {table.name}: in v1model a miss has no {what}")
+        return table, table.key(entry.match), table.priority(entry.priority)
 
     def _meter(self, op: Op, entry: p4r.MeterEntry) -> None:
         _modify_only(op, "MeterEntry")
@@ -267,15 +273,9 @@ class Writer:
 
     def _direct_meter(self, op: Op, entry: p4r.DirectMeterEntry) -> None:
         _modify_only(op, "DirectMeterEntry")
-        table = self._schema.table(entry.table_entry.table_id)
-        if table.meter is None:
-            raise invalid(f"table {table.name} has no direct meter")
-        if entry.table_entry.is_default_action:
-            raise unimplemented(f"table {table.name}: v1model meters no misses, the default entry has no meter")
+        table, key, priority = self._of_entry(entry.table_entry, lambda table: table.meter is not None, "meter")
         if entry.HasField("counter_data"):
             raise unimplemented(f"table {table.name}: meters do not count by colour")
-        key = table.key(entry.table_entry.match)
-        priority = table.priority(entry.table_entry.priority)
         raw = METER_UNSET
         if entry.HasField("config"):
             raw = meter_wire(entry.config, f"table {table.name}: direct meter")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -105,6 +107,21 @@ def unpack(fields: Sequence[tuple[str, int]], data: bytes) -> dict[str, int]:
         left -= width
         out[name] = bits >> left & ((1 << width) - 1)
     return out
+
+
+@cache
+def no_sanitizers() -> str:
+    """Why nothing can be built with sanitizers here; empty when it can."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return "no C compiler"
+    done = subprocess.run(
+        [compiler, "-fsanitize=address,undefined", "-x", "c", "-o", "/dev/null", "-"],
+        input=b"int main(void) { return 0; }",
+        capture_output=True,
+        check=False,
+    )
+    return "the compiler has no sanitizers" if done.returncode else ""
 
 
 def ask(switch: Switch, **values: int) -> int:

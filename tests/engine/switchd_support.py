@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import itertools
 import os
@@ -22,7 +23,7 @@ import pytest
 from engine.api import CompilerMissing, Event
 from engine.build import build_shared, compiler
 from engine.dataplane import Client
-from engine.process import spawn
+from engine.process import FLAGS, SOURCES, spawn
 
 HERE = Path(__file__).resolve().parent
 SO_TIMESTAMPNS = 35
@@ -51,6 +52,14 @@ def missing() -> str:
 
 def needs_interfaces() -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+def functions_of(source: str) -> ctypes.CDLL:
+    """The functions of one of the switch process's C files, to be called from here."""
+    flags = (*FLAGS, "-fvisibility=default")
+    name = f"switchd-{source}"
+    path = build_shared([SOURCES / f"{source}.c"], name=name, flags=flags, include=(SOURCES,), libraries=("-lm",))
+    return ctypes.CDLL(str(path))
 
 
 @cache

@@ -17,8 +17,7 @@ from engine.codegen import generate
 from engine.ir_load import load
 from engine.library import Switch, compile_program
 from engine.program import program_info
-from tests.engine.engine_support import action_of, ask, key_of, source, table_index
-from tests.engine.test_sanitized import unavailable
+from tests.engine.engine_support import action_of, ask, key_of, no_sanitizers, source, table_index
 
 SIZES = {"exact_wide": 20_000, "lpm32": 20_000, "mixed": 20_000}
 ENTRIES = 9_000  # in each of them: several growths of every structure
@@ -62,7 +61,7 @@ def test_all_of_it_is_accepted_and_found() -> None:
                 assert ask(switch, op=5, a=2 * number, b=3, rest=1) == wanted
 
 
-@pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+@pytest.mark.skipif(bool(no_sanitizers()), reason=no_sanitizers())
 @pytest.mark.parametrize("check", ["thread", "address,undefined"])
 def test_growing_shrinking_and_clearing(check: str, tmp_path: Path) -> None:
     """With packets in between, by ``breathe()`` of ``fuzz_main.c``."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ from engine.codec import BACKUP, Codec, Command, batch, group_members, octets, r
 from engine.codegen import generate
 from engine.ir_load import load
 from engine.program import program_info
-from tests.engine.engine_support import PROGRAMS, STEERING
+from tests.engine.engine_support import PROGRAMS, STEERING, no_sanitizers
 
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 PROGRAM_FILES = {
@@ -32,21 +30,7 @@ PROGRAM_FILES = {
 } | {"steering": STEERING}
 
 
-@cache
-def unavailable() -> str:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        return "no C compiler"
-    done = subprocess.run(
-        [compiler, "-fsanitize=address,undefined", "-x", "c", "-o", "/dev/null", "-"],
-        input=b"int main(void) { return 0; }",
-        capture_output=True,
-        check=False,
-    )
-    return "the compiler has no sanitizers" if done.returncode else ""
-
-
-pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+pytestmark = pytest.mark.skipif(bool(no_sanitizers()), reason=no_sanitizers())
 
 
 def random_update(codec: Codec, chance: random.Random) -> bytes:

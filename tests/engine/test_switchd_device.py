@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.build import build_shared
 from engine.dataplane import Client
-from engine.process import FLAGS, SOURCES
-from tests.engine.switchd_support import Rig, burst, eventually, missing, number_of, numbered, rig
+from tests.engine.switchd_support import Rig, burst, eventually, functions_of, number_of, numbered
 
 HEALTHY_DBM = -8.0
 FEC_LIMIT = 1.25e-2
 
 
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[tuple[Rig, Client]]:
-    if missing():
-        pytest.skip(missing())
-    with rig(tmp_path) as built:
-        yield built, built.start()
-
-
 @pytest.fixture(scope="module")
 def optics() -> Any:
-    flags = (*FLAGS, "-fvisibility=default")
-    path = build_shared(
-        [SOURCES / "optics.c"], name="switchd-optics", flags=flags, include=(SOURCES,), libraries=("-lm",)
-    )
-    library = ctypes.CDLL(str(path))
+    library = functions_of("optics")
     for name in ("optics_ber", "optics_word_error", "optics_jitter_ns"):
         function = getattr(library, name)
         function.restype = ctypes.c_double

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,31 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.api import Code, DatapathError
-from engine.build import build_shared
 from engine.dataplane import Client
-from engine.process import FLAGS, SOURCES
 from tests.engine.switchd_support import (
     Rig,
     burst,
     eventually,
     frame,
+    functions_of,
     hello_port,
-    missing,
     needs_interfaces,
     number_of,
     numbered,
-    rig,
 )
 
 MS = 1_000_000
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[tuple[Rig, Client]]:
-    if missing():
-        pytest.skip(missing())
-    with rig(tmp_path) as built:
-        yield built, built.start()
 
 
 class Point(ctypes.Structure):
@@ -56,11 +43,7 @@ class Schedule(ctypes.Structure):
 
 @pytest.fixture(scope="module")
 def library() -> Any:
-    flags = (*FLAGS, "-fvisibility=default")
-    path = build_shared(
-        [SOURCES / "impair.c"], name="switchd-impair", flags=flags, include=(SOURCES,), libraries=("-lm",)
-    )
-    loaded = ctypes.CDLL(str(path))
+    loaded = functions_of("impair")
     loaded.schedule_value.restype = ctypes.c_double
     loaded.schedule_value.argtypes = [ctypes.POINTER(Schedule), ctypes.c_uint64]
     return loaded

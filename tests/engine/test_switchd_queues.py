@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,20 +18,10 @@ from tests.engine.switchd_support import (
     eventually,
     frame,
     hello_port,
-    missing,
     number_of,
-    rig,
 )
 
 MS = 1_000_000
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[tuple[Rig, Client]]:
-    if missing():
-        pytest.skip(missing())
-    with rig(tmp_path) as built:
-        yield built, built.start()
 
 
 def with_priority(number: int, priority: int, size: int = 60) -> bytes:

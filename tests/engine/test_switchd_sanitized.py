@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import socket
 import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,26 +17,13 @@ from engine.api import DatapathError
 from engine.connection import connect
 from engine.dataplane import SwitchOp
 from engine.process import executable
+from tests.engine.engine_support import no_sanitizers
 from tests.engine.switchd_support import Rig, eventually, missing, number_of, numbered, pipeline, rig
 
 HEADER = struct.Struct("<IIHH")
 
 
-@cache
-def unavailable() -> str:
-    if missing():
-        return missing()
-    compiler = shutil.which("cc") or "cc"
-    done = subprocess.run(
-        [compiler, "-fsanitize=address,undefined", "-x", "c", "-o", "/dev/null", "-"],
-        input=b"int main(void) { return 0; }",
-        capture_output=True,
-        check=False,
-    )
-    return "the compiler has no sanitizers" if done.returncode else ""
-
-
-pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+pytestmark = pytest.mark.skipif(bool(missing() or no_sanitizers()), reason=missing() or no_sanitizers())
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.engine.test_sanitized import unavailable
+from tests.engine.engine_support import no_sanitizers
 from tests.fuzz import loader, server
 from tests.fuzz.common import Budget, Report
 
-pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+pytestmark = pytest.mark.skipif(bool(no_sanitizers()), reason=no_sanitizers())
 
 
 def test_damaged_programs_are_refused_or_run() -> None:
