@@ -190,12 +190,7 @@ class HttpSource:
     def poll(self) -> Delta:
         try:
             if self._verify is None:
-                file = self.ca_file
-                self._verify = (
-                    httpx.create_ssl_context(trust_env=False)
-                    if file is None
-                    else ssl.create_default_context(cafile=str(file))
-                )
+                self._verify = _authorities(self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise FeedError(f"{self.ca_file}: {error}") from error
         try:
@@ -252,6 +247,15 @@ class HttpSource:
         if old.scheme == "https" and new.scheme != "https":
             raise FeedError(f"{self.url}: redirect from https to http")
         return target
+
+
+def _authorities(file: Path | None) -> ssl.SSLContext:
+    """Those of a file, or else the system's and certifi's: a bare machine may have none of its own."""
+    if file is not None:
+        return ssl.create_default_context(cafile=str(file))
+    found = httpx.create_ssl_context(trust_env=False)
+    found.load_default_certs()
+    return found
 
 
 def _reason(error: BaseException) -> str:
