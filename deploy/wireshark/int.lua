@@ -80,7 +80,9 @@ local too_short = ProtoExpert.new("int.too_short", "INT length beyond the packet
 int.experts = { too_short }
 local cut = ProtoExpert.new("telreport.cut", "Telemetry report cut short", expert.group.MALFORMED,
   expert.severity.ERROR)
-report.experts = { cut }
+local odd = ProtoExpert.new("telreport.odd", "Malformed packet in a telemetry report", expert.group.MALFORMED,
+  expert.severity.ERROR)
+report.experts = { cut, odd }
 
 local function bit_set(bitmap, bit)
   return math.floor(bitmap / 2 ^ (15 - bit)) % 2 == 1
@@ -166,7 +168,7 @@ local function dissect_int(tvb, pinfo, tree)
   end
   sub:add(f.hops, count):set_generated()
   pinfo.cols.protocol = "INT"
-  pinfo.cols.info:append(" [INT " .. count .. " hops]")
+  pinfo.cols.info:append(" [INT " .. count .. (count == 1 and " hop]" or " hops]"))
   return here
 end
 
@@ -240,14 +242,16 @@ function report.dissector(tvb, pinfo, tree)
     local name = inner[kind % 16]
     if name and place < stop then
       local columns = tostring(pinfo.cols.info)
-      Dissector.get(name):call(tvb(place, stop - place):tvb(), pinfo, one)
+      local packet = Dissector.get(name)
+      local fine = pcall(packet.call, packet, tvb(place, stop - place):tvb(), pinfo, one)
+      if not fine then one:add_proto_expert_info(odd) end -- what follows in the report is still worth showing
       pinfo.cols.info = columns
     end
     count = count + 1
     at = stop
   end
   pinfo.cols.protocol = "TELREPORT"
-  pinfo.cols.info = "Telemetry report, node " .. tvb(4, 4):uint() .. ", " .. count .. " reports"
+  pinfo.cols.info = "Telemetry report, node " .. tvb(4, 4):uint() .. ", " .. count .. (count == 1 and " report" or " reports")
   return tvb:len()
 end
 

@@ -163,6 +163,7 @@ def dissect(file: Path, *settings: str) -> list[dict[str, list[str]]]:
         pytest.skip("tshark is not on the PATH (Debian: apt-get install tshark)")
     fields = ["int.hop.node_id", "int.shim.dscp", "int.hops", "int.hop.queue", "int.hop.latency", "int.too_short"]
     fields += ["telreport.node_id", "telreport.sequence", "telreport.in_type", "telreport.cut", "data.data"]
+    fields += ["telreport.odd", "_ws.expert.message"]
     command = [tshark, "-X", f"lua_script:{LUA}", "-r", str(file), "-T", "json", "--no-duplicate-keys"]
     # Our flow uses a port that Wireshark has a dissector for, and the capture has each segment on two links.
     for setting in ("tcp.try_heuristic_first:TRUE", "tcp.analyze_sequence_numbers:FALSE", *settings):
@@ -218,12 +219,17 @@ def test_wireshark_survives_damage(captured: list[bytes], tmp_path: Path) -> Non
     for frame in captured:
         for at in range(42, min(len(frame), 70)):
             frames.append(frame[:at] + bytes([frame[at] ^ 0xFF]) + frame[at + 1 :])
+    report = captured[8]
+    for words in range(report[51]):  # its first report shorter than it is: the packet in it ends anywhere
+        frames.append(report[:51] + bytes([words]) + report[52:])
     file = tmp_path / "damaged.pcap"
     file.write_bytes(pcap(frames))
     packets = dissect(file)
     assert len(packets) == len(frames)
     assert any("int.too_short" in packet for packet in packets)
     assert any("telreport.cut" in packet for packet in packets)
+    assert any("telreport.odd" in packet for packet in packets)
+    assert not any("Lua Error" in text for packet in packets for text in packet.get("_ws.expert.message", []))
 
 
 if __name__ == "__main__":  # python -m tests.inband.test_tools writes the capture anew
