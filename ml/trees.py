@@ -154,8 +154,8 @@ class Forest:
         packed: Any = library.pack(
             "forest",
             {
-                "rows": MOST_ROWS, "capacity": MOST_ROWS, "trees": self._feature.shape[1],
-                "splits": MOST_LEAVES - 1, "sums": len(found), "feature": self._feature.astype(np.int64),
+                "rows": MOST_ROWS, "capacity": MOST_ROWS, "trees": self._feature.shape[1], "sums": len(found),
+                "feature": self._feature.astype(np.int64),
                 "first": self._ends.astype(np.int64), "threshold": self._threshold, "value": self._reached,
                 "struck": self._struck.astype(np.int64), "x": room, "found": found,
             },

@@ -85,7 +85,7 @@ struct features {
 
 /* Trees of at most eight leaves: ml/trees.py. */
 struct forest {
-  int64_t rows, capacity, trees, splits, sums;
+  int64_t rows, capacity, trees, sums;
   const int64_t *feature, *first;                /* (splits, trees), (sums + 1) */
   const double *threshold, *value;               /* (splits, trees), (trees, leaves + 1) */
   const int64_t *struck;                         /* (splits, trees) */

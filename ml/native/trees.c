@@ -1,7 +1,7 @@
 /* Trees of at most eight leaves: twin of Forest (ml/trees.py). */
 #include "kernels.h"
 
-enum { PATTERNS = 256, UNROLLED = 8, MOST_TREES = 128 };
+enum { PATTERNS = 256, UNROLLED = 8, MOST_TREES = 128, SPLITS = 7 };
 
 /* The order in which numpy adds up a column (its pairwise sum, of up to 128 numbers): eight sums side by side. */
 INLINE double pairwise(const double *v, int64_t count) {
@@ -20,19 +20,25 @@ INLINE double pairwise(const double *v, int64_t count) {
   return sum;
 }
 
-enum { LANES = 8 };
+enum { LANES = 8, HALF = 4 };
+typedef double numbers __attribute__((vector_size(8 * HALF), aligned(8), may_alias));
+typedef int64_t bits __attribute__((vector_size(8 * HALF)));
 
 /* The values that LANES rows from row `from` reach in tree t. */
 INLINE void reached(const struct forest *f, int64_t t, int64_t from, double *value) {
-  int64_t struck[LANES] = {0};
-  for (int64_t s = 0; s < f->splits; s++) {
-    int64_t place = s * f->trees + t, bits = f->struck[place];
+  bits low = {0}, high = {0};
+  for (int64_t s = 0; s < SPLITS; s++) {
+    int64_t place = s * f->trees + t;
     const double *x = f->x + f->feature[place] * f->capacity + from;
     double limit = f->threshold[place];
-    for (int k = 0; k < LANES; k++) struck[k] |= x[k] > limit ? bits : 0;
+    low |= (bits)(*(const numbers *)x > limit) & f->struck[place];
+    high |= (bits)(*(const numbers *)(x + HALF) > limit) & f->struck[place];
   }
   const double *values = f->value + t * PATTERNS;
-  for (int k = 0; k < LANES; k++) value[k] = values[struck[k]];
+  for (int k = 0; k < HALF; k++) {
+    value[k] = values[low[k]];
+    value[HALF + k] = values[high[k]];
+  }
 }
 
 /* Sums of trees for all rows; capacity is a multiple of LANES, and what is beyond the rows may be anything. */
