@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from engine.api import DeviceState, PortState
 from engine.p4rt.errors import invalid
@@ -74,6 +75,9 @@ DEVICE_LEAVES: tuple[tuple[str, Callable[[DeviceState], Value]], ...] = (
     ("components/component[name=backlog]/state/dropped-packets", lambda s: s.dropped),
 )
 
+#: Numbers of 32 bits and less; all others are 64 bits wide or decimals, which JSON_IETF writes as strings (RFC 7951).
+_NARROW = ("interfaces/interface[name={p}]/state/ifindex", "system/cpus/cpu[index=ALL]/state/total/instant")
+
 _UINT_TAG = varint(gnmi.TypedValue.UINT_VAL_FIELD_NUMBER << 3)
 _BOOL_TAG = varint(gnmi.TypedValue.BOOL_VAL_FIELD_NUMBER << 3)
 _DOUBLE_TAG = varint(gnmi.TypedValue.DOUBLE_VAL_FIELD_NUMBER << 3 | 1)
@@ -133,6 +137,7 @@ class Leaf:
     elems: tuple[Elem, ...]
     wire: bytes
     on_change: bool
+    narrow: bool
     port: int | None
     read_port: Callable[[PortState], Value] | None
     read_device: Callable[[DeviceState], Value] | None
@@ -145,19 +150,15 @@ def _leaf(
     read_port: Callable[[PortState], Value] | None,
     read_device: Callable[[DeviceState], Value] | None,
 ) -> Leaf:
-    elems = parse(text)
+    elems = parse(text.format(p=port))
     path = gnmi.Path(elem=[gnmi.PathElem(name=name, key=dict(keys)) for name, keys in elems])
     wire = delimited(gnmi.Update.PATH_FIELD_NUMBER, path.SerializeToString(deterministic=True))
-    return Leaf(elems, wire, on_change, port, read_port, read_device)
+    return Leaf(elems, wire, on_change, text in _NARROW, port, read_port, read_device)
 
 
 def leaves(ports: Sequence[int]) -> list[Leaf]:
     """All leaves of a switch with these ports."""
-    out = [
-        _leaf(text.format(p=port), on_change, port, read, None)
-        for port in ports
-        for text, on_change, read in PORT_LEAVES
-    ]
+    out = [_leaf(text, on_change, port, read, None) for port in ports for text, on_change, read in PORT_LEAVES]
     return out + [_leaf(text, False, None, None, read) for text, read in DEVICE_LEAVES]
 
 
@@ -173,8 +174,8 @@ def reading(leaf: Leaf, state: DeviceState, ports: dict[int, PortState]) -> Valu
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def typed(value: Value, encoding: int) -> bytes:
-    """Body of a ``gnmi.TypedValue``. JSON_IETF writes integers as strings where YANG has 64 bits (RFC 7951)."""
+def typed(value: Value, encoding: int, *, narrow: bool = False) -> bytes:
+    """Body of a ``gnmi.TypedValue``. ``narrow``: a number that JSON_IETF has as a number, see :data:`_NARROW`."""
     if encoding == gnmi.PROTO:
         if isinstance(value, bool):
             return _BOOL_TAG + bytes([value])
@@ -183,15 +184,15 @@ def typed(value: Value, encoding: int) -> bytes:
         if isinstance(value, float):
             return _DOUBLE_TAG + struct.pack("<d", value)
         return _UINT_TAG + varint(value)
-    if encoding == gnmi.JSON_IETF and isinstance(value, int) and value >= 1 << 32:
-        value = str(value)
+    if encoding == gnmi.JSON_IETF and not narrow and isinstance(value, int | float) and not isinstance(value, bool):
+        value = format(Decimal(repr(value)), "f")  # decimals have no exponent there
     text = f'"{value}"'.encode() if isinstance(value, str) and value.isalnum() else json.dumps(value).encode()
     return (_IETF_TAG if encoding == gnmi.JSON_IETF else _JSON_TAG) + varint(len(text)) + text
 
 
 def update(leaf: Leaf, value: Value, encoding: int) -> bytes:
     """One ``Notification.update`` in wire form."""
-    body = typed(value, encoding)
+    body = typed(value, encoding, narrow=leaf.narrow)
     body = leaf.wire + _VAL_TAG + varint(len(body)) + body
     return _UPDATE_TAG + varint(len(body)) + body
 

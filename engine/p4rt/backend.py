@@ -37,6 +37,10 @@ class Backend(Protocol):
         """Run a device config with fresh state."""
         ...
 
+    def in_memory(self, config: bytes) -> Commands:
+        """A device config in this process, beside what runs; :class:`EngineError`."""
+        ...
+
     def subscribe(self, callback: Callable[[Event], None]) -> None: ...
 
     def packet_out(self, data: bytes) -> None: ...
@@ -85,6 +89,11 @@ class ProcessBackend:
         for callback in tuple(self.on_loaded):
             callback()
         return info
+
+    def in_memory(self, config: bytes) -> Commands:
+        from engine.library import Switch
+
+        return Switch(self._compile(config))
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         self.client.subscribe(callback)

@@ -19,6 +19,7 @@ from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
 from engine.p4rt.outbox import DEFAULT_LIMIT, stream_error
 from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.reader import is_of_cells
+from engine.p4rt.reconcile import Stage, commit, reconcile
 from engine.p4rt.roles import RoleRules
 from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
 from engine.p4rt.streams import Streams
@@ -44,7 +45,7 @@ class Device:
         self._read_lock = threading.Lock()  # before the other one
         self._reads = Budget()
         self._pipeline: Pipeline | None = None
-        self._saved: p4r.ForwardingPipelineConfig | None = None
+        self._stage: Stage | None = None  # of a config that is saved and not committed
         self._wake = threading.Condition(threading.Lock())
         self._stopped = False
         self._recover()
@@ -58,12 +59,11 @@ class Device:
         """Find the pipeline of a former server in the data plane."""
         try:
             config = kept_config(self.backend, CONFIG)
-            self._saved = kept_config(self.backend, SAVED)
-            if config is None:
-                return
-            extras, names = self.backend.state_get(EXTRAS), self.backend.state_get(NAMES)
-            self._pipeline = pipelines.reattach(config, extras, names, self.backend)
-            log.info("found the running pipeline again (cookie %d)", config.cookie.cookie)
+            if config is not None:
+                extras, names = self.backend.state_get(EXTRAS), self.backend.state_get(NAMES)
+                self._pipeline = pipelines.reattach(config, extras, names, self.backend)
+                log.info("found the running pipeline again (cookie %d)", config.cookie.cookie)
+            self._save(kept_config(self.backend, SAVED))
         except (EngineError, P4Error) as error:
             log.error("the former pipeline could not be taken over: %s", error)
 
@@ -78,12 +78,14 @@ class Device:
             self._keep_extras(force=True)
 
     @property
+    def _addressed(self) -> Pipeline | None:
+        """What reads and writes refer to: a config that is saved and not committed, else the running one."""
+        return self._stage.pipeline if self._stage is not None else self._pipeline
+
+    @property
     def pipeline(self) -> Pipeline:
-        """The running pipeline, or FAILED_PRECONDITION."""
-        running = self._pipeline
-        if running is None:
-            raise P4Error(Rpc.FAILED_PRECONDITION, NO_PIPELINE)
-        return running
+        """The pipeline that reads and writes refer to, or FAILED_PRECONDITION."""
+        return _existing(self._addressed)
 
     def check_device(self, device_id: int) -> None:
         if device_id != self.device_id:
@@ -108,7 +110,7 @@ class Device:
             elif kind == "digest_ack":
                 if not self.streams.arbiter.is_primary(client):
                     raise P4Error(Rpc.PERMISSION_DENIED, "only the primary acknowledges digests")
-                running = self.pipeline
+                running = _existing(self._pipeline)
                 if message.digest_ack.digest_id not in running.schema.digests:
                     raise invalid(f"the P4Info has no digest of id 0x{message.digest_ack.digest_id:08x}")
                 running.digests.ack(message.digest_ack)
@@ -120,7 +122,7 @@ class Device:
     def _packet_out(self, client: Client, packet: p4r.PacketOut) -> None:
         if not self.streams.arbiter.is_primary(client):
             raise P4Error(Rpc.PERMISSION_DENIED, "packet-out from a client that is not primary")
-        header = self.pipeline.schema.packet_out
+        header = _existing(self._pipeline).schema.packet_out
         if header is None:
             if len(packet.metadata):
                 raise invalid("the pipeline has no packet_out header: metadata cannot be given")
@@ -217,7 +219,7 @@ class Device:
         try:
             request = p4r.WriteRequest.FromString(data)
             updates = request.updates
-            running = self._pipeline
+            running = self._addressed
             if len(updates) != 1 or running is None or request.atomicity or self._authorize(request) is not None:
                 return False
             update = updates[0]
@@ -229,7 +231,7 @@ class Device:
             if not update.entity.HasField("table_entry") or not self._write_lock.acquire(blocking=False):
                 return False
             try:
-                return self._pipeline is running and running.writer.write_plain(update)
+                return self._addressed is running and running.writer.write_plain(update)
             finally:
                 self._keep_names(running)
                 self._write_lock.release()
@@ -238,14 +240,14 @@ class Device:
 
     def write_natively(self, data: bytes) -> bool:
         """A serialized Write of many plain table entries; False when :meth:`write` has to do it, errors as there."""
-        running = self._pipeline
+        running = self._addressed
         decoded = running.decoder.decode(data) if running is not None else None
         if running is None or decoded is None or decoded.role_id or self.streams.rules(decoded.role) is not None:
             return False
         self.check_device(decoded.device_id)
         self.streams.arbiter.check(decoded.role, decoded.election)
         with self._write_lock:
-            if self._pipeline is not running:
+            if self._addressed is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
             if running.extras.metadata:  # entries may have some, which goes when they do
                 return False
@@ -273,7 +275,7 @@ class Device:
                     raise BatchError([P4Error(int(error.code), str(error))]) from None
                 return
         with self._write_lock:
-            if self._pipeline is not running:
+            if self._addressed is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
             try:
                 running.writer.write(request)
@@ -296,7 +298,7 @@ class Device:
                     running = self.pipeline
                     messages = running.reader.read(request, hold, covers)
                 for message in messages:
-                    if self._pipeline is not running:
+                    if self._addressed is not running:
                         raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
                     hold.offered()
                     yield message
@@ -331,36 +333,40 @@ class Device:
             pipelines.verify(request.config, self.backend)
         with self._write_lock:
             if action == _SetRequest.VERIFY_AND_SAVE:
-                self._saved = request.config
-                keep_config(self.backend, SAVED, self._saved)
+                self._save(request.config)
+                keep_config(self.backend, SAVED, request.config)
             elif action == _SetRequest.VERIFY_AND_COMMIT:
-                self._commit(request.config, reconcile=False)
+                self._commit(request.config, lambda old: pipelines.activate(request.config, self.backend))
             elif action == _SetRequest.RECONCILE_AND_COMMIT:
-                self._commit(request.config, reconcile=True)
+                self._commit(request.config, lambda old: reconcile(old, request.config, self.backend))
             elif action == _SetRequest.COMMIT:
-                if self._saved is None:
+                stage = self._stage
+                if stage is None:
                     raise P4Error(Rpc.NOT_FOUND, "no config was saved with VERIFY_AND_SAVE")
-                pipelines.verify(self._saved, self.backend)
-                self._commit(self._saved, reconcile=False)
+                self._commit(stage.pipeline.config, lambda old: commit(old, stage, self.backend))
 
-    def _commit(self, config: p4r.ForwardingPipelineConfig, *, reconcile: bool) -> None:
+    def _save(self, config: p4r.ForwardingPipelineConfig | None) -> None:
+        """From now on reads and writes refer to ``config``; None: to the running one again."""
+        former, self._stage = self._stage, Stage(config, self.backend) if config is not None else None
+        if former is not None:
+            former.close()
+
+    def _commit(self, config: p4r.ForwardingPipelineConfig, replaced: Callable[[Pipeline | None], Pipeline]) -> None:
+        """Run ``config``, as ``replaced`` makes it of the pipeline that runs now."""
+        old = self._pipeline
         try:
-            old = self._pipeline
-            if reconcile and old is not None:
-                self._pipeline = pipelines.reconcile(old, config, self.backend)
-            else:
-                self._pipeline = None
-                try:
-                    self._pipeline = pipelines.activate(config, self.backend)
-                except P4Error:
-                    self._pipeline = old  # what could not be loaded has not replaced anything
-                    raise
+            self._pipeline = None
+            try:
+                self._pipeline = replaced(old)
+            except (P4Error, EngineError):
+                self._pipeline = old  # what could not be loaded has not replaced anything
+                raise
             keep_config(self.backend, CONFIG, config)
             self._pipeline.extras.dirty = True
             self.backend.state_put(NAMES, self._pipeline.schema.translations.pack())
             self._keep_extras(force=True)
-            if self._saved is not None:
-                self._saved = None
+            if self._stage is not None:
+                self._save(None)
                 keep_config(self.backend, SAVED, None)
         except DatapathError as error:
             raise P4Error(int(error.code), str(error)) from None
@@ -376,12 +382,14 @@ class Device:
         """Load a config without a controller (the program named on the command line)."""
         pipelines.verify(config, self.backend)
         with self._write_lock:
-            self._commit(config, reconcile=False)
+            self._commit(config, lambda old: pipelines.activate(config, self.backend))
 
     def has_pipeline(self) -> bool:
         return self._pipeline is not None
 
     def _keep_names(self, running: Pipeline) -> None:
+        if running is not self._pipeline:
+            return
         translations = running.schema.translations
         if not translations.changed:
             return
@@ -407,3 +415,9 @@ class Device:
         except DatapathError as error:
             running.extras.dirty = True
             log.warning("the data plane did not keep the server's state: %s", error)
+
+
+def _existing(pipeline: Pipeline | None) -> Pipeline:
+    if pipeline is None:
+        raise P4Error(Rpc.FAILED_PRECONDITION, NO_PIPELINE)
+    return pipeline

@@ -22,7 +22,7 @@ import grpc
 from google.protobuf import text_format
 
 from engine.dataplane import Client
-from engine.library import compile_program
+from engine.library import Switch, compile_program
 from engine.p4rt.backend import ProcessBackend, parse_json
 from engine.p4rt.stubs import gnmi, p4i, p4r
 from engine.process import executable, spawn
@@ -49,6 +49,10 @@ class _Sanitized(ProcessBackend):
         if self._compiled is None or self._compiled[0] != config:
             self._compiled = (config, compile_program(parse_json(config), flags=PIPELINE_FLAGS))
         return self._compiled[1]
+
+    def in_memory(self, config: bytes) -> Any:
+        """Without the sanitizers, which would have to be in this process from its start."""
+        return Switch(compile_program(parse_json(config)))
 
 
 class _Target:
@@ -237,7 +241,13 @@ def _one(target: _Target) -> str:
             return target.stream(P4RT + "StreamChannel", several)
         case kind if kind < 87:
             return target.unary(P4RT + "SetForwardingPipelineConfig", bent(target.damaged_pipeline()))
-        case kind if kind < 89:
+        case 87:
+            action = chance.choice(("VERIFY_AND_SAVE", "VERIFY_AND_COMMIT"))
+            request = target.set_pipeline(action, target.config, target.p4info)
+            return target.unary(P4RT + "SetForwardingPipelineConfig", bent(request))
+        case 88:
+            return target.unary(P4RT + "SetForwardingPipelineConfig", bent(target.set_pipeline("COMMIT", b"", None)))
+        case kind if kind < 90:
             request = messages.anything(p4r.GetForwardingPipelineConfigRequest()).SerializeToString()
             return target.unary(P4RT + "GetForwardingPipelineConfig", bent(request))
         case kind if kind < 93:

@@ -365,6 +365,11 @@ class FakeBackend:
         self.loads += 1
         return program
 
+    def in_memory(self, config: bytes) -> FakeSwitch:
+        switch = FakeSwitch()
+        switch.load(self.compile(config))
+        return switch
+
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         self.callbacks.append(callback)
 

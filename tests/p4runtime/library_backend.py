@@ -40,6 +40,9 @@ class LibraryBackend:
             self.switch.subscribe(callback)
         return compiled.info
 
+    def in_memory(self, config: bytes) -> Switch:
+        return Switch(self._compile(config))
+
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         self._callbacks.append(callback)
 

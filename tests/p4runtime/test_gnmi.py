@@ -180,7 +180,26 @@ def _item(interval: int) -> dict[str, Any]:
 def test_json_ietf_is_honoured(subscribe: Subscribe) -> None:
     call = subscribe(POWER, mode=gnmi.SubscriptionList.ONCE, encoding=gnmi.JSON_IETF)
     (update,) = call.next().update.update
-    assert json.loads(update.val.json_ietf_val) == -8.25
+    assert json.loads(update.val.json_ietf_val) == "-8.25"
+
+
+def test_json_ietf_writes_numbers_as_rfc_7951_wants_them(raw: RawClient) -> None:
+    """64 bits and decimals are strings, whatever their value; 32 bits and less are numbers."""
+    interface, component = "interfaces/interface[name=1]/state", "components/component[name=1]/transceiver"
+    wanted = {
+        f"{interface}/ifindex": 1,
+        f"{interface}/enabled": True,
+        f"{interface}/oper-status": "UP",
+        f"{interface}/counters/in-pkts": "10",
+        f"{component}/physical-channels/channel[index=0]/state/input-power/instant": "-8.25",
+        f"{component}/state/pre-fec-ber/instant": "0.00000001",
+        f"{component}/state/fec-corrected-bits": "4",
+        "system/cpus/cpu[index=ALL]/state/total/instant": 25.0,
+        "system/memory/state/physical": str(1 << 30),
+    }
+    assert get(raw, *wanted, encoding=gnmi.JSON_IETF) == wanted
+    plain = get(raw, f"{interface}/counters/in-pkts", POWER, encoding=gnmi.JSON)
+    assert set(plain.values()) == {10, -8.25}
 
 
 def test_on_change_tells_the_state_and_then_changes_only(subscribe: Subscribe, backend: FakeBackend) -> None:
