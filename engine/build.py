@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.api import CompilerMissing, EngineError
+from engine.priority import ordinary
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INCLUDE = NATIVE / "include"
@@ -177,9 +178,9 @@ def _run_all(commands: Sequence[list[str]], jobs: int) -> None:
         while pending or running:
             while pending and len(running) < jobs:
                 cmd = pending.pop()
-                running.append(
-                    (cmd, subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-                )
+                process = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                ordinary(process.pid)
+                running.append((cmd, process))
             cmd, process = running.pop(0)
             output, _ = process.communicate()
             if process.returncode:

@@ -35,6 +35,7 @@ from engine.p4rt.fastpath import ShortWay, available
 from engine.p4rt.service import WRITE, P4RuntimeService
 from engine.p4rt.streams import MAX_STREAMS
 from engine.p4rt.stubs import p4i, p4r
+from engine.priority import raise_priority
 from engine.process import spawn
 
 log = logging.getLogger("engine")
@@ -284,6 +285,7 @@ def run(settings: Settings) -> int:
     _configure_logging(settings)
     _check_interfaces(settings)
     _check_captures(settings)
+    raise_priority()  # before there are threads, which inherit it
     listener = Listener(settings.address, settings.tls)
     plane = _DataPlane(settings)
     serving: Serving | None = None

@@ -267,6 +267,14 @@ def test_no_compiler_is_said_in_one_line(switch: Switch, tmp_path: Path) -> None
     assert "compiler" in line
 
 
+def test_the_server_is_as_urgent_as_it_may_be(switch: Switch) -> None:
+    code = "import os; from engine.priority import raise_priority; raise_priority(); print(os.getpriority(0, 0))"
+    possible = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)
+    switch.start("--no-p4")
+    assert switch.process is not None
+    assert os.getpriority(os.PRIO_PROCESS, switch.process.pid) == possible
+
+
 def test_the_server_imports_little() -> None:
     script = "import engine.server, json, sys; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
