@@ -77,13 +77,16 @@ def show_feeds(
     except InputError as error:
         fail(error)
     status = manager.status(_now())
+    weather = _weather_rows(manager) if any(item["kind"] == "weather" for item in status["feeds"]) else []
     if output is Output.JSON:
-        show(status, output)
+        show(status | {"weather": weather}, output)
     else:
         show(status["feeds"], output, title="feeds", keys=("name", "kind", "state", "failures", "problem"))
         keys = ("provider", "id", "element", "start", "end", "status", "impact", "drains", "summary")
         rows = [item | {"start": _time(item["start"]), "end": _time(item["end"])} for item in status["notices"]]
         show(rows, output, title="notices", keys=keys)
+        if weather:
+            show([{key: _cell(value) for key, value in row.items()} for row in weather], output, title="weather")
         _tell([text for _, text in manager.reports()])
     raise typer.Exit(0 if all(item["state"] == "ok" for item in status["feeds"]) else 1)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from control.feeds.cli import app
 from control.feeds.errors import FeedError
 from control.feeds.weather.geo import along, distance_km, inside
 from control.feeds.weather.rain import coefficients, specific_attenuation_db_per_km
@@ -164,3 +167,21 @@ def test_links_keep_medium_and_circuits_through_a_file() -> None:
     assert loads(dumps(TOPOLOGY)).links == TOPOLOGY.links
     with pytest.raises(ValueError, match="medium"):
         loads("switches: [s1, s2]\nlinks: [{a: s1, b: s2, medium: rope}]\n")
+
+
+def test_the_command_line_shows_the_weather_on_each_link(tmp_path: Path) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    times = [(hour + timedelta(hours=step)).strftime("%Y-%m-%dT%H:%M") for step in (0, 1, 2)]
+    document = json.loads(forecast([8, 8, 8]))
+    document["hourly"]["time"] = times
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "forecast.json").write_text(json.dumps(document))
+    (tmp_path / "net.yaml").write_text(dumps(TOPOLOGY))
+    (tmp_path / "feeds.yaml").write_text("feeds: [{name: sky, kind: weather, folder: in}]\n")
+    command = ["show", str(tmp_path / "feeds.yaml"), "-t", str(tmp_path / "net.yaml")]
+    result = CliRunner().invoke(app, [*command, "-o", "json"])
+    assert result.exit_code == 0, result.stderr
+    radio, _, placeless = json.loads(result.stdout)["weather"]
+    assert radio["rain_mm_per_h"] == 8.0 and radio["rain_fade_db"] > 10
+    assert placeless["rain_mm_per_h"] is None and "no position" in placeless["gaps"][0]
+    assert "no position" in CliRunner().invoke(app, command).stdout
