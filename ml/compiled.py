@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ml.estimators.base import Flags, Floats, Rows, Value, fixed
 from ml.estimators.trend import Line
-from ml.kernels import Call, Kernels, address
+from ml.kernels import SHARED, Call, Kernels, address
 from ml.physics import BEST_BER, WORST_BER, q_factor
 
 if TYPE_CHECKING:
@@ -353,13 +353,14 @@ class Hazards:
 
     def __call__(self, each: Floats) -> Floats:
         """Probabilities (models, rows), in place of the first of ``each`` (intervals and models, rows)."""
-        self._packed.rows, self._packed.each = each.shape[1], address(each)
-        self._odds()
-        np.exp(each, out=each)
-        self._any()
         found = each[: self._models]
-        np.log(found, out=found)
-        self._calibrate()
-        np.exp(found, out=found)
-        self._finish()
+        with SHARED:
+            self._packed.rows, self._packed.each = each.shape[1], address(each)
+            self._odds()
+            np.exp(each, out=each)
+            self._any()
+            np.log(found, out=found)
+            self._calibrate()
+            np.exp(found, out=found)
+            self._finish()
         return found

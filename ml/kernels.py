@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ SOURCES = Path(__file__).parent / "native"
 # Operations are neither fused nor reordered: results are those of numpy.
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno")
 Call = Callable[[], int]
+SHARED = threading.Lock()  # held while scratch arrays of a model are in use: models are shared, banks are not
 _SCALARS: dict[str, Any] = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
 _ARRAYS = {"int64_t": (np.int64,), "double": (np.float64,), "uint8_t": (np.uint8, np.bool_), "float": (np.float32,)}
 

@@ -132,6 +132,10 @@ class Forest:
         self._simple = max(len(part) for part in sums) <= MOST_TREES
         self._compiled: tuple[kernels.Kernels, Callable[[Floats], Floats]] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this process."""
+        return {**self.__dict__, "_compiled": None}
+
     def __call__(self, x: Floats) -> Floats:
         """Sums for rows ``x`` (rows, features): shape (sums, rows)."""
         if len(x) > MOST_ROWS:
@@ -163,9 +167,10 @@ class Forest:
         run = library.bind("forest", packed)
 
         def sums(x: Floats) -> Floats:
-            packed.rows = count = len(x)
-            room[:, :count] = x.T
-            run()
-            return found[:, :count].copy()
+            with kernels.SHARED:
+                packed.rows = count = len(x)
+                room[:, :count] = x.T
+                run()
+                return found[:, :count].copy()
 
         return sums

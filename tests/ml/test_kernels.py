@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +216,24 @@ def test_sums_of_trees_are_the_same(library: Path, mode: Mode, rows: int) -> Non
     kernels.use(library)
     np.testing.assert_array_equal(forest(x), plain)
     np.testing.assert_array_equal(forest(np.asfortranarray(x)), plain)
+
+
+def test_a_model_that_was_asked_can_be_copied_and_shared_by_threads(library: Path) -> None:
+    kernels.use(library)
+    model: Any = packaged("operations").models[Mode.CONGESTION]
+    x = np.random.default_rng(1).random((400, len(model.features)))
+    expected = model._forest(x)
+    np.testing.assert_array_equal(copy.deepcopy(model._forest)(x), expected)
+    parts = [slice(k, k + 1 + k % 60) for k in range(300)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda part: model._forest(x[part]), parts))
+    finally:
+        sys.setswitchinterval(before)
+    for part, sums in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(sums, expected[:, part])
 
 
 @pytest.mark.parametrize("rows", [1, 4, 90])
