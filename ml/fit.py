@@ -38,6 +38,7 @@ MISSED = 0.005  # share of probable rows that the screen may lose
 PROBABLE = 0.6
 TREES, LEAVES = 60, 8
 SETTLED = 0.5  # units before an event within which a flip is right to come
+DAYS_SEEDS, TEMPTING_SEEDS, MINUTES_SEEDS = 10, 30, 110  # where each kind of them begins among the flip's seeds
 CALM_KINDS = ("healthy", "cycle")  # hardly ever look unwell
 HARDER = 3.0  # what all rows that nothing follows weigh beside all others: a false flip costs more than a late one
 
@@ -124,7 +125,8 @@ class _Collector:
         keep = able[rows]
         if keep.any():
             none = np.empty((int(keep.sum()), 0))
-            self.add(i, rows[keep], judged.x[keep], none, np.ones(len(run.event)))
+            x = judged.x[keep].astype(np.float32)  # there are millions of them
+            self.add(i, rows[keep], x, none, np.ones(len(run.event)))
 
     def rows(self) -> Rows:
         return Rows(*(np.concatenate([part[k] for part in self.parts]) for k in range(7)))
@@ -215,7 +217,8 @@ def boost(
 
 def tempting(profile: Profile, cascade: Cascade, ports: sim.PortRuns, devices: sim.Runs | None) -> dict[Mode, Rows]:
     """Rows that the flip's ensemble has to tell apart: all whose failure within the last horizon is at least
-    :data:`~ml.boosted.FLIP_FROM` probable. Shape and meaning as of :func:`collect`, each row stands for itself."""
+    :data:`~ml.boosted.FLIP_FROM` probable. Shape and meaning as of :func:`collect`, each row stands for itself;
+    features are rounded to float32."""
     found: dict[Mode, Rows] = {}
     count = len(ports.link.event)
     bank = PortBank(count, profile.unit_s, taus=profile.taus)
@@ -258,7 +261,7 @@ def flip(rows: Rows, mode: Mode, horizon: float, *, seed: int, trees: int = TREE
     weight *= np.where(late, 0.5 / weight[late].sum(), HARDER * 0.5 / weight[sound].sum())
     keep = late | sound
     data = lightgbm.Dataset(
-        rows.x[keep],
+        rows.x[keep].astype(np.float64),
         late[keep].astype(np.float64),
         weight=weight[keep] * keep.sum(),
         feature_name=[f.name for f in features],
@@ -348,21 +351,19 @@ def temptations(profile: Profile, cascade: Cascade, seed: int, count: int) -> It
     """:func:`tempting` rows of familiar populations of ``count`` ports; of half as many that only look unwell, in
     trouble that stops later (:data:`~ml.sim.world.TEMPTING`); and of days of two thirds as many of these, twice: of
     familiar trouble, and of such that stops later. What is hardest to tell from a failure is rare elsewhere."""
-    number = 0
-    for first in range(0, count, PART):
+    for number, first in enumerate(range(0, count, PART)):
         for ports, devices in heldout.worlds(profile, FAMILIAR, seed + number, min(PART, count - first)):
             yield tempting(profile, cascade, ports, devices)
-            number += 1
     shares = {name: sim.LINK_KINDS[name] for name in sim.SOUND if name not in CALM_KINDS}
     busy = {name: sim.DEVICE_KINDS[name] for name in sim.SOUND_DEVICES if name not in CALM_KINDS}
-    for first in range(0, count // 2, PART):
+    for number, first in enumerate(range(0, count // 2, PART // 2)):
+        part = max(min(PART // 2, count // 2 - first) // len(SCALES), sim.GROUP)
         for scale in SCALES:
-            part = max(min(PART, count // 2 - first) // len(SCALES), sim.GROUP)
-            decoys = sim.devices(TEMPTING, scale, seed + number, max(part // 2, sim.GROUP), busy)
-            yield tempting(profile, cascade, sim.ports(TEMPTING, scale, seed + number, part, shares), decoys)
-            number += 1
-    for world in (FAMILIAR, TEMPTING):
-        for first in range(0, 2 * count // 3, PART // 3):
+            own = seed + MINUTES_SEEDS + number
+            decoys = sim.devices(TEMPTING, scale, own, max(part // 2, sim.GROUP), busy)
+            yield tempting(profile, cascade, sim.ports(TEMPTING, scale, own, part, shares), decoys)
+    for world, offset in ((FAMILIAR, DAYS_SEEDS), (TEMPTING, TEMPTING_SEEDS)):
+        for number, first in enumerate(range(0, 2 * count // 3, PART // 3)):
             ends = max(min(PART // 3, 2 * count // 3 - first), sim.GROUP)
-            yield tempting(profile, cascade, sim.ports(world, heldout.DAY, seed + number, ends, shares), None)
-            number += 1
+            days = sim.ports(world, heldout.DAY, seed + offset + number, ends, shares)
+            yield tempting(profile, cascade, days, None)
