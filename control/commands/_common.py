@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 DEFAULT_API = "http://127.0.0.1:8080"
+LONGEST_WORD = 16  # in a table, that is never divided
 
 
 class Output(StrEnum):
@@ -92,13 +93,23 @@ def show(data: Any, output: Output, *, title: str = "", keys: Sequence[str] | No
         print(f"{title}: none" if title else "none")
         return
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    for name in names:
+    cells = [[_text(row.get(name)) for name in names] for row in rows]
+    console = Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False)
+    heads = [name.replace("_", " ") for name in names]
+    least = [_longest_word([head, *column]) for head, column in zip(heads, zip(*cells, strict=True), strict=True)]
+    roomy = sum(least) + 3 * len(names) + 1 <= console.width
+    for name, head, width in zip(names, heads, least, strict=True):
         number = isinstance(rows[0].get(name), int | float) and not isinstance(rows[0].get(name), bool)
-        table.add_column(name.replace("_", " "), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row.get(name)) for name in names))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, soft_wrap=False).print(table)
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(head, justify=justify, overflow="fold", min_width=width if roomy else None)
+    for texts in cells:
+        table.add_row(*texts)
+    console.print(table)
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    """Letters of the longest word that a narrow terminal should not divide."""
+    return max((len(word) for text in texts for word in text.split() if len(word) <= LONGEST_WORD), default=1)
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ SWITCHES = ("name", "address", "state", "transport", "telemetry", "entries", "er
 SECTIONS = (
     (
         "recommendations",
-        ("flow", "priority", "element", "mode", "probability", "horizon_s", "expected_loss", "shadow", "state", "why"),
+        ("flow", "prio", "element", "mode", "prob", "horizon_s", "expected_loss", "shadow", "state"),
     ),
     ("maintenance", ("id", "element", "state", "start", "end", "summary")),
     ("threats", ("element", "cause", "mode", "probability", "active")),
@@ -37,6 +37,8 @@ def show_status(found: dict[str, Any], output: Output) -> None:
     for name, keys in SECTIONS:
         if told.get(name):
             show(told[name], output, title=name, keys=keys)
+        if name == "recommendations":
+            _show_reasons(told[name])
     for text in found["notice_errors"].values():
         print(f"notice not used: {text}")
     if found["unjudged"]:
@@ -49,10 +51,17 @@ def show_status(found: dict[str, Any], output: Output) -> None:
 
 
 def _recommendation(item: dict[str, Any]) -> dict[str, Any]:
-    """``expected_loss`` in packets where their size is known; ``why``: the strongest reasons."""
+    """Short names for narrow terminals; ``expected_loss`` in packets where their size is known."""
     packets = item["expected_loss_packets"]
     loss = f"{item['expected_loss_bytes'] / 1000:,.1f} kB" if packets is None else f"{packets:,.0f} packets"
-    return item | {"expected_loss": loss, "why": "; ".join(item["reasons"][:2])}
+    return item | {"expected_loss": loss, "prio": item["priority"], "prob": item["probability"]}
+
+
+def _show_reasons(items: list[dict[str, Any]]) -> None:
+    """Once per element and mode: the flows of one threat have the same."""
+    told = {(item["element"], item["mode"]): item["reasons"] for item in items}
+    for (element, mode), reasons in told.items():
+        print(f"why {element} ({mode.replace('_', ' ')}): {'; '.join(reasons)}")
 
 
 def _work(item: dict[str, Any]) -> dict[str, Any]:

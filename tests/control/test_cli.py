@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from control.commands._common import Output, show
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = ("serve", "lab", "switch", "paths", "flip", "revert", "status", "ledger", "history", "train", "evaluate")
 
@@ -163,3 +165,15 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         assert started.stdout is not None and started.stderr is not None
         started.stdout.close()
         assert started.stderr.read() == ""
+
+
+def test_a_narrow_terminal_divides_long_texts_and_no_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    text = "receive power falls " * 20
+    show([{"element": "s1-s2", "mode": "link_failure", "probability": 0.999958, "explanation": text}], Output.TABLE)
+    shown = capsys.readouterr().out
+    assert "probability" in shown and "link_failure" in shown and "0.99996" in shown
+    assert shown.count("receive") == 20 and max(map(len, shown.splitlines())) <= 60
