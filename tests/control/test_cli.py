@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -174,6 +175,6 @@ def test_a_narrow_terminal_divides_long_texts_and_no_names(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     text = "receive power falls " * 20
     show([{"element": "s1-s2", "mode": "link_failure", "probability": 0.999958, "explanation": text}], Output.TABLE)
-    shown = capsys.readouterr().out
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert "probability" in shown and "link_failure" in shown and "0.99996" in shown
     assert shown.count("receive") == 20 and max(map(len, shown.splitlines())) <= 60
