@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import struct
+import threading
 from contextlib import suppress
 
 NICE = -10  # as the lab's switches and traffic generators, which a flip must not wait for either
@@ -25,12 +26,18 @@ def raise_priority(nice: int = NICE) -> bool:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     had = os.getpriority(os.PRIO_PROCESS, 0)
-    _shorten(had)
+    shorten(had)
     return had <= nice
 
 
-def _shorten(nice: int) -> None:
-    """Ask for the short slice; kernels that know none ignore it."""
+def favour() -> None:
+    """The same for a thread that a real-time one starts, which would be an ordinary one (:mod:`control.realtime`)."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
+def shorten(nice: int) -> None:
+    """An ordinary thread of this nice value with the short slice; kernels that know none ignore it."""
     number = _NUMBERS.get(platform.machine())
     if number is None or platform.system() != "Linux":
         return

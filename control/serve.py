@@ -18,6 +18,7 @@ import structlog
 
 from control.errors import ControlError, InputError, PathError
 from control.priority import raise_priority
+from control.realtime import RealTime
 from control.service import Service
 from control.settings import Settings, parse_address
 from topo import userns
@@ -106,7 +107,7 @@ async def serve(settings: Settings, address: str, *, favoured: bool = True) -> N
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(), name="service")
             group.create_task(_answer(service, sockets), name="api")
-            group.create_task(_announce(service, address), name="announce")
+            group.create_task(_announce(service, address, favoured=favoured), name="announce")
     except asyncio.CancelledError:
         LOG.info("stopped")
     finally:
@@ -128,7 +129,8 @@ def _server(service: Service) -> Server:
     return Server(create(service))
 
 
-async def _announce(service: Service, address: str) -> None:
+async def _announce(service: Service, address: str, *, favoured: bool) -> None:
+    """Task: say how the start goes; then everything that lasts is there, and the thread may run in real time."""
     LOG.info("serving", api=f"http://{address}", topology=service.topology.name, strategy=service.strategy.value)
     while not await service.wait_ready(10.0):
         waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
@@ -138,6 +140,8 @@ async def _announce(service: Service, address: str) -> None:
     gc.set_threshold(50_000, 20, 50)  # ... and there are fewer of them
     service.lag.reset()
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
+    if favoured:
+        await RealTime().run()
 
 
 def run(settings: Settings, address: str) -> int:
