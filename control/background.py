@@ -12,9 +12,10 @@ from control.plan import Plan
 
 LOG = structlog.get_logger("shadowplane.steering")
 SLICE_S = 0.0005  # planning leaves the event loop to others after so long
+URGENT_S = 0.002  # ... where flips wait for it
 
 
-async def in_slices(steps: Generator[None, None, Plan]) -> Plan:
+async def in_slices(steps: Generator[None, None, Plan], slice_s: float = SLICE_S) -> Plan:
     """A plan, computed a little at a time: samples that arrive meanwhile are judged, and flips leave, in between."""
     began = time.perf_counter()
     while True:
@@ -23,7 +24,7 @@ async def in_slices(steps: Generator[None, None, Plan]) -> Plan:
         except StopIteration as done:
             plan: Plan = done.value
             return plan
-        if time.perf_counter() - began >= SLICE_S:
+        if time.perf_counter() - began >= slice_s:
             await asyncio.sleep(0)
             began = time.perf_counter()
 

@@ -23,7 +23,7 @@ class News:
 
     ``arrived``: the oldest sample that was judged for the first time in this round was handed to the process;
     ``woken``: the round began; ``learned``: its samples are in the models' state; ``scored``: probabilities are known;
-    ``decided``: so are the flips.
+    ``decided``: so are the flips. ``since``: the news was here by then, but no shadow to flip to; None where there was.
     """
 
     arrived: float
@@ -31,12 +31,20 @@ class News:
     learned: float
     scored: float
     decided: float
+    since: float | None = None
+
+    @property
+    def began(self) -> float:
+        """From when a flip counts: what it waited for a shadow included."""
+        return self.arrived if self.since is None else self.since
 
     def timings_ms(self, result: FlipResult, stop: float) -> dict[str, float]:
-        """The parts of the time from the arrival to ``stop``, in ms; they add up to all of it."""
+        """The parts of the time from the arrival to ``stop``, in ms; they add up to all of it. Under ``shadow`` what a
+        flip waited for one to be planned and installed, until the round that then flipped; 0 where it was ready."""
         sent = self.decided + result.queued_s
         parts = {
-            "wait": self.woken - self.arrived,
+            "shadow": 0.0 if self.since is None else self.woken - self.since,
+            "wait": self.woken - self.arrived if self.since is None else 0.0,
             "decode": self.learned - self.woken,
             "score": self.scored - self.learned,
             "decide": self.decided - self.scored,
@@ -100,7 +108,7 @@ def enter_result(record: FlipRecord, result: FlipResult | ControlError, news: Ne
     record.transport = result.transport
     if news is not None:
         stop = result.confirmed or stop
-        record.telemetry_ms = round((stop - news.arrived) * 1000, 4)
+        record.telemetry_ms = round((stop - news.began) * 1000, 4)
         record.timings_ms = news.timings_ms(result, stop)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 LOG = structlog.get_logger("shadowplane.steering")
 PATIENCE_S = 0.03  # all wait so long for a switch's confirmation; then it is followed by a task of its own
 LOSS_WINDOW_S = 2.0  # loss this long before a flip is counted towards it
+NOBODY: Mapping[GroupKey, float] = MappingProxyType({})
 
 
 class Execution:
-    """Of one service's decisions. ``waiting``: flips that wait for a new shadow, and since which arrival."""
+    """Of one service's decisions."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.waiting: dict[GroupKey, float] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self._following: dict[str, asyncio.Task[None]] = {}  # by slow switch: who waits for its answer
 
@@ -49,14 +50,23 @@ class Execution:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def carry_out(
-        self, decisions: Sequence[Decision], now: Moment, news: News | None = None, *, fresh: bool = False
+        self,
+        decisions: Sequence[Decision],
+        now: Moment,
+        news: News | None = None,
+        *,
+        fresh: bool = False,
+        waited: Mapping[GroupKey, float] = NOBODY,
+        explain: Callable[[], None] = lambda: None,
     ) -> None:
         """All bits of a switch in one request, all switches at once; they were decided ``now``.
 
         ``news``: the samples that brought the decisions about; None for what an operator ordered. ``fresh``: the round
-        judged new samples; without, only flips that waited for a new shadow have news.
+        judged new samples; without, only flips that waited for a new shadow have news. ``waited``: these flips, and
+        since which arrival (``time.perf_counter``). ``explain``: finds the threats' reasons, once the flips have left.
         """
         if not decisions:
+            explain()
             return
         bits: dict[str, dict[int, int]] = {}
         groups = self.service.plan.groups
@@ -64,17 +74,20 @@ class Execution:
             if decision.moves:
                 group = groups[decision.group]
                 bits.setdefault(decision.group.switch, {})[group.id] = int(decision.kind is Kind.FLIP)
+        telling = {item.group: _news(news, fresh, waited.get(item.group)) for item in decisions}
         results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
         stop = time.perf_counter()
+        explain()
+        decisions = [item.explained() for item in decisions]
         done = [item for item in decisions if not item.moves or item.group.switch in results]
-        self._enter(done, now, results, news, stop, fresh=fresh)
+        self._enter(done, now, results, telling, stop)
         for name, task in list(self.service.fleet.late.items()):
             if name in results:  # entered already; what is late is an earlier flip, and followed
                 continue
             behind = [item for item in decisions if item.moves and item.group.switch == name]
             if behind:
                 LOG.warning("a switch is slow to confirm", switch=name, flips=len(behind))
-                self._following[name] = self._background(self._follow(name, task, behind, now, news, fresh))
+                self._following[name] = self._background(self._follow(name, task, behind, now, telling))
 
     async def _follow(
         self,
@@ -82,8 +95,7 @@ class Execution:
         task: asyncio.Task[FlipResult | ControlError],
         decisions: Sequence[Decision],
         now: Moment,
-        news: News | None,
-        fresh: bool,
+        telling: Mapping[GroupKey, News | None],
     ) -> None:
         """Enter flips whose confirmation took longer than everybody waited."""
         try:
@@ -92,7 +104,7 @@ class Execution:
             if not task.cancelled():
                 raise
             result = SwitchUnavailable(f"{name}: the session ended")
-        self._enter(decisions, now, {name: result}, news, time.perf_counter(), fresh=fresh)
+        self._enter(decisions, now, {name: result}, telling, time.perf_counter())
         if self._following.get(name) is asyncio.current_task():  # it may be late a second time meanwhile
             del self._following[name]
         self.service.inbox.wake()
@@ -102,12 +114,10 @@ class Execution:
         decisions: Sequence[Decision],
         decided: Moment,
         results: Mapping[str, FlipResult | ControlError],
-        news: News | None,
+        telling: Mapping[GroupKey, News | None],
         stop: float,
-        *,
-        fresh: bool,
     ) -> None:
-        """Book what was decided and what the switches answered."""
+        """Book what was decided and what the switches answered. ``telling``: what brought each decision about."""
         service, now = self.service, Moment.of(self.service.clock)
         records = []
         wanted: dict[str, dict[int, int]] = {}
@@ -116,11 +126,7 @@ class Execution:
             if decision.moves:
                 result = results[decision.group.switch]
                 service.tse.done(decision, now.steady_s, isinstance(result, FlipResult))
-                since = self.waiting.pop(decision.group, None)
-                mine = news if fresh or since is not None else None
-                if mine is not None and since is not None and since < mine.arrived:
-                    mine = replace(mine, arrived=since)
-                bookkeeping.enter_result(record, result, mine, stop)
+                bookkeeping.enter_result(record, result, telling[decision.group], stop)
                 lossy = bookkeeping.ports_of(service.network, decision.element)
                 record.lost = service.detector.lost(lossy, now.time_s - LOSS_WINDOW_S) if lossy else None
                 if record.outcome == "done":
@@ -157,3 +163,10 @@ class Execution:
         task.add_done_callback(self.tasks.discard)
         task.add_done_callback(report)
         return task
+
+
+def _news(news: News | None, fresh: bool, since: float | None) -> News | None:
+    """Of one decision. ``since``: when the news arrived for which there was no shadow then."""
+    if news is None or since is None:
+        return news if fresh else None
+    return replace(news, since=min(since, news.arrived))

@@ -18,7 +18,7 @@ from control.errors import ControlError, SwitchUnavailable, WriteRejected
 from control.flip import Begun, FlipResult
 from control.plan import Entries, NetworkEntries, Op, Stage, Table, Update
 from control.session import State, SwitchSession
-from control.shortway import harvest
+from control.shortway import Call, harvest
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.fleet")
@@ -231,19 +231,33 @@ class Fleet:
         return Stage(stage.name, kept) if kept else None
 
     async def _stage(self, stage: Stage, outcome: Outcome) -> None:
+        """Small batches go the short way, as flips: on a busy loop each turn costs more than a switch needs for one."""
+
         async def one(name: str, updates: Sequence[Update]) -> None:
             session = self.sessions[name]
-            if not session.ready:
+            if name not in begun and not session.ready:
                 return  # its restore will do it
+            ended.add(name)
             try:
-                await session.write(updates, timeout_s=WRITE_TIMEOUT_S + len(updates) * WRITE_EACH_S)
+                timeout_s = WRITE_TIMEOUT_S + len(updates) * WRITE_EACH_S
+                await session.write(updates, timeout_s=timeout_s, begun=begun.get(name))
                 outcome.updates += len(updates)
             except ControlError as error:
                 outcome.failed[name] = str(error)
                 outcome.rejected |= isinstance(error, WriteRejected)
                 LOG.warning("update refused", switch=name, stage=stage.name, reason=str(error))
 
-        await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))
+        begun: dict[str, Call] = {}
+        ended: set[str] = set()
+        try:
+            for name, updates in stage.updates.items():
+                if (call := self.sessions[name].begin_write(updates)) is not None:
+                    begun[name] = call
+            harvest(begun.values(), HARVEST_S)
+            await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))
+        finally:
+            for name in begun.keys() - ended:  # cut short
+                self.sessions[name].abandon_write()
 
 
 def _new_labels(before: Entries, wanted: Entries) -> bool:

@@ -18,7 +18,7 @@ import itertools
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from finsy.proto import p4r
 from control import refusals
 from control.entries import failover_update
 from control.errors import FlipTimeout, FlipUnavailable, NotPrimary, SwitchUnavailable, WriteRejected
+from control.priority import favour
 from control.shortway import Call, ShortWay
 
 SET_FAILOVER = 1
@@ -183,9 +184,7 @@ class RegisterTransport:
             else grpc.secure_channel(address, credentials.to_client_credentials(), options=options)
         )
         self._write: Any = self._channel.unary_unary(WRITE, None, None)  # bytes in, bytes out
-        self._thread = ThreadPoolExecutor(
-            1, thread_name_prefix="flip"
-        )  # a call's own thread is warm, a future's is not
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flip", initializer=favour)  # warm, a future's is not
         self._short = ShortWay(address, WRITE, timeout_s=timeout_s) if credentials is None else None
         self._opening: asyncio.Task[bool] | None = None
         self._closed = False
@@ -244,6 +243,12 @@ class RegisterTransport:
             if begun is None:
                 self.turn.release()
         return begun
+
+    def begin_write(self, updates: Sequence[p4r.Update]) -> Call | None:
+        """Send any other updates at once and by the short way; None where there is none, or they are too many."""
+        if self._short is None or not self._short.ready:
+            return None
+        return self._short.send(self._head + p4r.WriteRequest(updates=updates).SerializeToString())
 
     async def flip(self, bits: Mapping[int, int]) -> FlipResult:
         begun = self.begin(bits)

@@ -231,13 +231,14 @@ class HealthAnalyzer:
             found += [self._forecast(mode, int(key), now_s) for key in shown]
         return sorted(found, key=lambda item: -item.probability)
 
-    def alarms(self, now_s: float) -> list[Forecast]:
+    def alarms(self, now_s: float, *, explained: bool = True) -> list[Forecast]:
         """The forecasts whose flip score stands above its threshold, hysteresis applied: what steering acts on. The
-        others of :meth:`forecasts` are there to be prepared for."""
+        others of :meth:`forecasts` are there to be prepared for. Not ``explained``, they come without the models'
+        reasons: a flip needs none, and asking again with them costs only the words."""
         self._evaluate(now_s)
         found = self._planned(now_s)
         for mode, watch in self._watches.items():
-            found += [self._forecast(mode, int(key), now_s) for key in np.flatnonzero(watch.raised)]
+            found += [self._forecast(mode, int(key), now_s, explained) for key in np.flatnonzero(watch.raised)]
         return sorted(found, key=lambda item: -item.probability)
 
     def unjudged(self, now_s: float) -> dict[str, str]:
@@ -412,7 +413,7 @@ class HealthAnalyzer:
         """The scores that flips are decided on; None where the probability is it."""
         return self._judged[mode].flip if isinstance(self.models[mode], BoostedModel) else None
 
-    def _forecast(self, mode: Mode, key: int, now_s: float) -> Forecast:
+    def _forecast(self, mode: Mode, key: int, now_s: float, explained: bool = True) -> Forecast:
         """The forecast of one key, with its reasons; an unjudged one keeps its alarm at the threshold."""
         probability = float(self._watches[mode].probability[key])
         if mode is Mode.LINK_FAILURE:
@@ -429,7 +430,7 @@ class HealthAnalyzer:
         elif x is None:
             why = (Reason("calm", probability, where + "looks well again, the alarm has yet to clear", 0.0),)
         else:
-            why = self._reasons(mode, key, row, x, where)
+            why = self._reasons(mode, key, row, x, where) if explained else ()
         return Forecast(element, mode, probability, self.models[mode].horizon * self.unit_s, now_s, why)
 
     def _reasons(self, mode: Mode, key: int, row: int, x: Floats, where: str) -> tuple[Reason, ...]:

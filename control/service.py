@@ -357,7 +357,7 @@ class Service:
     def save(self) -> None:
         """Hand the present state to the writer thread."""
         rows = rows_of(self.plan, self.tse, Moment.of(self.clock))
-        if not self.steering.planning:
+        if not self.steering.replanner.busy:
             self.spm.labels.release_all_but(self.spm.labels_in_use(self.plan))
         numbers = {"group": dict(self.spm.group_ids.taken), "label": dict(self.spm.labels.taken)}
         self.ledger.submit(remember, self.ledger.store, self.topology, rows, numbers)

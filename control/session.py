@@ -42,14 +42,16 @@ from control.errors import (
     VerifyError,
     WriteRejected,
 )
-from control.flip import Begun, FlipResult, PacketOutTransport, RegisterTransport, Transport, choose
+from control.flip import Begun, FlipResult, PacketOutTransport, RegisterTransport, Transport, Turn, choose
 from control.heartbeats import Heartbeats
-from control.plan import Entries, EntryKey, Stage, Table, Update
+from control.plan import Entries, EntryKey, Op, Stage, Table, Update
 from control.program import Program
+from control.shortway import Call
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
 FEW = 8  # updates that are encoded on the event loop
+FEW_AT_ONCE = 32  # ... where flips wait for them
 _BACKOFF_S = (0.1, 0.1, 0.2, 0.25)
 
 
@@ -115,7 +117,7 @@ class SwitchSession:
         self._transport: Transport | None = None
         self._packets: PacketOutTransport | None = None
         self._given_up = asyncio.Event()
-        self._write_lock = asyncio.Lock()
+        self._writing = Turn()
         self._stream_lock = asyncio.Lock()  # gRPC allows one write on a stream at a time ("Internal error from Core")
 
     @property
@@ -172,21 +174,56 @@ class SwitchSession:
         if task is not None and task.cancelling():
             raise asyncio.CancelledError
 
-    async def write(self, updates: Sequence[Update], *, timeout_s: float | None = None) -> None:
+    def begin_write(self, updates: Sequence[Update]) -> Call | None:
+        """Send one small batch without waiting for anything, where the switch takes it that way; to be ended by
+        :meth:`write`."""
+        if not self.ready or not isinstance(self._transport, RegisterTransport) or len(updates) > FEW_AT_ONCE:
+            return None
+        if not self._writing.take():
+            return None
+        call: Call | None = None
+        try:
+            call = self._transport.begin_write(wire.encode_updates(self._program.schema, updates))
+        finally:
+            if call is None:
+                self._writing.release()
+        return call
+
+    def abandon_write(self) -> None:
+        """Nobody will wait for what :meth:`begin_write` began, so what the switch holds is not known any more."""
+        self._writing.release()
+        self.leave("a change was cut short")
+
+    async def write(
+        self, updates: Sequence[Update], *, timeout_s: float | None = None, begun: Call | None = None
+    ) -> None:
         """Write one batch and mirror it; raises :class:`WriteRejected`, :class:`NotPrimary`,
-        :class:`SwitchUnavailable`.
+        :class:`SwitchUnavailable`. ``begun``: what :meth:`begin_write` made of the batch.
 
         A switch that takes longer than ``timeout_s`` is left: whether it wrote anything is unknown, so the session
         starts anew and restores it.
         """
         if not updates:
             return
+        mine = begun is not None
         try:
-            async with asyncio.timeout(timeout_s), self._write_lock:
+            async with asyncio.timeout(timeout_s):
+                if begun is not None and await begun.wait():
+                    self._mirror(updates)
+                    return
+                if begun is None:
+                    await self._writing.wait()
+                    mine = True
+                else:  # refused, at least in part, or nobody knows: the usual way says what, of what is not there
+                    self.installed = await self.read_entries()
+                    updates = [update for update in updates if not self._holds(update)]
                 await self._write(updates)
         except TimeoutError:
             self.leave(f"{self.name} did not answer a write within {timeout_s or 0:g} s")
             raise SwitchUnavailable(self.last_error) from None
+        finally:
+            if mine:
+                self._writing.release()
 
     def leave(self, reason: str) -> None:
         """End the connection and start anew: the switch hangs, and what it holds is not known any more."""
@@ -350,6 +387,8 @@ class SwitchSession:
         return len(updates)
 
     async def _write(self, updates: Sequence[Update]) -> None:
+        if not updates:
+            return
         switch = self._live()
         try:
             with border(self.name):
@@ -363,11 +402,21 @@ class SwitchSession:
             if isinstance(failure, WriteRejected):
                 self.installed = await self.read_entries()  # part of the batch may have been applied
             raise failure from error
+        self._mirror(updates)
+
+    def _mirror(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            if update.op.name == "DELETE":
+            if update.op is Op.DELETE:
                 self.installed.pop(update.entry.key, None)
             else:
                 self.installed[update.entry.key] = update.entry
+
+    def _holds(self, update: Update) -> bool:
+        """Whether the switch is as the update would make it."""
+        found = self.installed.get(update.entry.key)
+        if update.op is Op.DELETE:
+            return found is None
+        return found == wire.canonical(self._program.schema, update.entry)
 
     def _translated(self, error: P4ClientError, updates: Sequence[Update]) -> ControlError:
         code = error.code.name

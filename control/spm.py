@@ -163,11 +163,13 @@ class ShadowManager:
         moved: Container[GroupKey] = (),
         loads: Loads | None = None,
         wanted: Iterable[GroupKey] = (),
+        alone: bool = False,
     ) -> Generator[None, None, Plan]:
-        """As :meth:`replan`, in small steps (see :func:`finish`)."""
-        forced = set(wanted)
+        """As :meth:`replan`, in small steps (see :func:`finish`); ``alone``: of no groups but the ``wanted`` ones."""
+        forced = dict.fromkeys(wanted)
         groups = dict(plan.groups)
-        for key, group in plan.groups.items():
+        for key in forced if alone else plan.groups:
+            group = plan.groups[key]
             if group.primary is None:
                 continue
             hit = group.shadow is None or threatened.hits(group.shadow.path)

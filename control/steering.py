@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
-from control.background import in_slices, report
 from control.bookkeeping import News
 from control.clock import Moment
 from control.errors import ControlError, PathError, SwitchUnavailable
 from control.execution import Execution
 from control.outcomes import SEEN_AFTER_FLIP
-from control.plan import GroupKey
+from control.replanning import REFUSED_S, Replanner
 from control.settings import Strategy
 from control.spm import depths
 from control.telemetry import Item, PortEvent, endpoint
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 LOG = structlog.get_logger("shadowplane.steering")
 T = TypeVar("T")
 MAX_GAP_S = 0.004  # rest between two rounds: half as long as the round took, at most this
-REPLAN_PAUSE_S = 0.1
 NEWCOMER_S = 1.0  # a link whose switches have been in service for less may just be coming up
 MOST_COMMANDS = 32  # people and scripts; more means that something is stuck
 
@@ -57,6 +55,7 @@ class Steering:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.execution = Execution(service)
+        self.replanner = Replanner(service)
         self.ignore_before_s = 0.0  # since the epoch, as the times of samples
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
@@ -64,10 +63,6 @@ class Steering:
         self._later: list[PortSample | DeviceSample] = []  # samples of this round, to be worked off after it
         self._commands: deque[_Command] = deque()
         self._seen_up: set[tuple[Endpoint, str]] = set()
-        self._replanned_s = -1e9  # as all times here on the monotonic clock
-        self._wanted_replan = False
-        self._replanning: asyncio.Task[None] | None = None
-        self._changing: set[GroupKey] = set()
         self._arrived: float | None = None  # of the oldest sample that no judgement has seen yet
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -92,6 +87,7 @@ class Steering:
                     raise
                 LOG.exception("a round of steering was cut short by a cancelled call")
             self._work_off()
+            self.replanner.settle()
             self.rounds += 1
             # At most two thirds of the loop's time: on a crowded machine or a large network fewer, larger rounds.
             await asyncio.sleep(min(MAX_GAP_S, (time.perf_counter() - began) / 2))
@@ -108,7 +104,8 @@ class Steering:
 
     async def close(self) -> None:
         """End what goes on in the background; each such task enters its lines when it ends."""
-        tasks = [*self.execution.tasks, *([self._replanning] if self._replanning is not None else [])]
+        await self.replanner.close()
+        tasks = list(self.execution.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,17 +123,10 @@ class Steering:
 
     async def quiet(self) -> None:
         """Wait until no flip and no change of shadows is under way; called by commands that change everything."""
-        if self._replanning is not None:
-            await asyncio.gather(self._replanning, return_exceptions=True)
+        await self.replanner.quiet()
         late = list(self.service.fleet.late.values())
         if late:
             await asyncio.gather(*late, return_exceptions=True)
-        self.execution.waiting.clear()
-
-    @property
-    def planning(self) -> bool:
-        """Whether new shadows are being computed or installed: their labels are taken, and in no plan yet."""
-        return self._replanning is not None
 
     def forget_ports(self, switch: str) -> None:
         """What a switch's heartbeats said before it went away means nothing any more."""
@@ -210,7 +200,7 @@ class Steering:
             with suppress(PathError):  # a host port: nothing can be steered around it
                 service.outcomes.struck(display(service.network, evidence.element), evidence.mode, now.steady_s)
                 if service.book.degradation(now.steady_s, evidence.element, evidence.mode, evidence.text):
-                    self._wanted_replan = True
+                    self.replanner.changed()
                     LOG.warning("loss observed", element=evidence.element, mode=evidence.mode, what=evidence.text)
 
     def drop_reports(self, now: Moment) -> None:
@@ -273,7 +263,7 @@ class Steering:
     async def _predict(self, moment: Moment, began: float) -> None:
         service, now = self.service, moment.steady_s
         learned = time.perf_counter()
-        raised = service.book.predictions(now, service.analyzer.alarms(moment.time_s))
+        raised = service.book.predictions(now, service.analyzer.alarms(moment.time_s, explained=False))
         scored = time.perf_counter()
         arrived, self._arrived = self._arrived, None
         changed = service.book.tick(now)
@@ -281,73 +271,32 @@ class Steering:
             service.ledger.relabel(record)
             if record.struck is not None and (record.kind == Kind.WITHHOLD.value or record.mode in SEEN_AFTER_FLIP):
                 service.analyzer.outcome(Mode(record.mode), record.probability, record.struck)
-        self._wanted_replan |= raised or changed
-        if not service.book.threats and not service.tse.states and not self._wanted_replan:
+        if raised or changed:
+            self.replanner.changed()
+        if not service.book.threats and not service.tse.states and not self.replanner.stale:
             return
-        decisions = service.tse.decide(now, service.plan, self._away(), self._changing)
-        news = None
-        if arrived is not None or self.execution.waiting:
-            decided = time.perf_counter()
-            first = arrived if arrived is not None else began
-            news = News(first, max(began, first), max(learned, first), scored, decided)
-        await self.execution.carry_out(decisions, moment, news, fresh=arrived is not None)
-        if self._replanning is None:
-            self.execution.waiting.clear()  # the change they waited for is done, and they were decided upon
-            due = now - self._replanned_s >= REPLAN_PAUSE_S
-            if self._wanted_replan or (service.tse.wanting and due):
-                self._start_replan(now, arrived)
+        decisions = service.tse.decide(now, service.plan, self._away(), self.replanner.changing)
+        first = arrived if arrived is not None else began
+        news = News(first, max(began, first), max(learned, first), scored, time.perf_counter())
+        waited = self.replanner.served(decisions)
+
+        def explain() -> None:
+            service.book.explain(service.analyzer.alarms(moment.time_s))
+
+        fresh = arrived is not None
+        await self.execution.carry_out(decisions, moment, news, fresh=fresh, waited=waited, explain=explain)
+        self.replanner.look(now, first)
 
     def _away(self) -> set[str]:
         """Switches about which nothing is decided now: not connected, or with a flip that they have not answered."""
         return self.service.fleet.away | self.service.fleet.late.keys()
-
-    def _start_replan(self, now: float, arrived: float | None) -> None:
-        """New shadows where the present ones are threatened or full, computed and installed in the background."""
-        service = self.service
-        self._replanned_s, self._wanted_replan = now, False
-        if service.book.threats or service.book.suspects or service.tse.flipped():
-            avoid, wanted = service.book.avoid(), frozenset(service.tse.wanting)
-            steps = service.spm.replanning(
-                service.plan,
-                avoid,
-                broken=service.book.broken(),
-                moved=frozenset(service.tse.flipped()),
-                loads=service.loads,
-                wanted=wanted,
-            )
-        else:
-            steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
-
-        async def replan() -> None:
-            try:
-                plan = await in_slices(steps)
-                self._changing = {key for key, group in plan.groups.items() if group != service.plan.groups[key]}
-                if not self._changing:
-                    return
-                if arrived is not None:
-                    self.execution.waiting = dict.fromkeys(self._changing, arrived)
-                outcome = await service.fleet.apply(plan.entries(), strict=True)
-                if outcome.undone:
-                    self._replanned_s = now + 1.0  # asking again at once would be refused again
-                    LOG.warning("shadows not replanned, all taken back", failed=outcome.failed)
-                    return
-                service.plan = plan
-                LOG.info("shadows replanned", updates=outcome.updates, failed=len(outcome.failed))
-                service.save()
-            finally:
-                self._changing = set()
-                self._replanning = None
-                service.inbox.wake()
-
-        self._replanning = asyncio.create_task(replan(), name="replan")
-        self._replanning.add_done_callback(report)
 
     # -- reactive -----------------------------------------------------------------------------------------
 
     async def _react(self, now: float) -> None:
         service = self.service
         avoid = service.rerouter.due(now)
-        if avoid is None or now < self._replanned_s:
+        if avoid is None or now < self.replanner.not_before_s:
             return
         start = time.perf_counter()
         before, worse = service.rerouter.applied, bool(avoid.links - service.rerouter.applied.links)
@@ -356,7 +305,7 @@ class Steering:
         outcome = await service.fleet.apply(plan.entries(), depth=None if worse else depths(plan))
         if outcome.undone:
             service.rerouter.applied = before
-            self._replanned_s = now + 1.0
+            self.replanner.not_before_s = now + REFUSED_S
             LOG.error("not rerouted, all taken back", failed=outcome.failed)
             return
         service.plan = plan

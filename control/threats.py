@@ -136,6 +136,7 @@ class ThreatBook:
     confirmed: set[Endpoint] = field(default_factory=set)  # those that stayed dead
     _broken: Avoid = NOTHING  # at the last tick
     unknown: dict[str, str] = field(default_factory=dict)  # element -> why a forecast of it was not used
+    _known: dict[str, tuple[str, Avoid]] = field(default_factory=dict)  # element -> its name and what it stands for
 
     def predictions(self, now: float, alarms: Iterable[Forecast]) -> bool:
         """Replace the set of standing predictions; returns whether a new one was raised."""
@@ -153,6 +154,16 @@ class ThreatBook:
             if threat.cause in (Cause.PREDICTION, Cause.MAINTENANCE) and key not in standing:
                 threat.active = False
         return raised
+
+    def explain(self, alarms: Iterable[Forecast]) -> None:
+        """Enter the reasons of predictions that stand, for those that were raised without."""
+        for forecast in alarms:
+            try:
+                threat = self.threats.get(self._key(forecast))
+            except PathError:
+                continue
+            if threat is not None:
+                threat.reasons = tuple(reason.text for reason in forecast.reasons)
 
     def degradation(self, now: float, element: str, mode: str, reason: str, share: float = PARTIAL) -> bool:
         """Loss observed at an element, of about that ``share`` of the packets; returns whether that is news.
@@ -279,7 +290,8 @@ class ThreatBook:
             return True
         was_active = known.active
         known.active, known.seen_s = True, threat.seen_s
-        known.probability, known.reasons, known.horizon_s = threat.probability, threat.reasons, threat.horizon_s
+        known.probability, known.horizon_s = threat.probability, threat.horizon_s
+        known.reasons = threat.reasons or known.reasons
         known.peak = max(known.peak, threat.probability)
         if not was_active:
             known.since_s = threat.since_s
@@ -289,19 +301,29 @@ class ThreatBook:
         """What a forecast threatens; raises :class:`PathError` for unknown elements."""
         return self._from_forecast(now, forecast)[1]
 
-    def _from_forecast(self, now: float, forecast: Forecast) -> tuple[tuple[str, str, str], Threat]:
-        name = display(self.network, forecast.element)
-        mode = forecast.mode.value
+    def _place(self, element: str) -> tuple[str, Avoid]:
+        """The name of an element, and what it stands for; raises :class:`PathError` for unknown ones."""
+        known = self._known.get(element)
+        if known is None:
+            known = display(self.network, element), self.network.elements([element])
+            self._known[element] = known
+        return known
+
+    def _key(self, forecast: Forecast) -> tuple[str, str, str]:
+        name, mode = self._place(forecast.element)[0], forecast.mode.value
         cause = Cause.MAINTENANCE if mode == "maintenance" else Cause.PREDICTION
         port = _port(forecast.element)
-        hop = port if forecast.mode is Mode.CONGESTION else None
-        key = (str(hop) if hop else name, mode, cause.value)
+        return (str(port) if port and forecast.mode is Mode.CONGESTION else name, mode, cause.value)
+
+    def _from_forecast(self, now: float, forecast: Forecast) -> tuple[tuple[str, str, str], Threat]:
+        name, avoid = self._place(forecast.element)
+        key, port = self._key(forecast), _port(forecast.element)
         threat = Threat(
             name,
-            cause,
-            mode,
-            self.network.elements([forecast.element]),
-            hop,
+            Cause(key[2]),
+            key[1],
+            avoid,
+            port if forecast.mode is Mode.CONGESTION else None,
             forecast.probability,
             forecast.horizon_s,
             tuple(reason.text for reason in forecast.reasons),

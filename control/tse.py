@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from control.capacity import Loads
@@ -50,7 +50,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with one group, and why. ``element`` is the threatened one."""
+    """What to do with one group, and why. ``element`` is the threatened one. With a ``threat``, ``what`` is the
+    explanation without it."""
 
     kind: Kind
     group: GroupKey
@@ -61,11 +62,20 @@ class Decision:
     reasons: tuple[str, ...]
     explanation: str
     horizon_s: float = 0.0
+    what: str = ""
+    threat: Threat | None = field(default=None, compare=False, repr=False)
 
     @property
     def moves(self) -> bool:
         """Whether it changes a group's side."""
         return self.kind in (Kind.FLIP, Kind.REVERT)
+
+    def explained(self) -> Decision:
+        """With the reasons that are known by now (:meth:`control.threats.ThreatBook.explain`)."""
+        if self.threat is None:
+            return self
+        why = self.threat.reasons
+        return replace(self, reasons=why, explanation=f"{self.what}: {self.threat.describe()}", threat=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +306,7 @@ class SteeringEngine:
         if threat.hop is not None:
             self._relieved_s[threat.hop] = now
             self.loads.relieved(threat.hop)
-        text = f"{group.key} moved to its shadow {shadow.path}: {threat.describe()}"
-        return self._make(Kind.FLIP, group, threat, text)
+        return self._because(Kind.FLIP, group, threat, f"{group.key} moved to its shadow {shadow.path}")
 
     def _obstacle(
         self, plan: Plan, group: Group, extra: dict[Endpoint, float], *, risk: float = 0.0
@@ -382,13 +391,17 @@ class SteeringEngine:
         if state.refusal == kind:
             return None
         state.refusal = kind
-        text = f"{group.key} stays on its primary for comparison (control share): {threat.describe()}"
-        return self._make(Kind.WITHHOLD, group, threat, text)
+        what = f"{group.key} stays on its primary for comparison (control share)"
+        return self._because(Kind.WITHHOLD, group, threat, what)
 
     def _refuse(self, key: GroupKey, threat: Threat, text: str) -> Decision:
         return Decision(
             Kind.REFUSE, key, threat.element, threat.cause, threat.mode, threat.probability, threat.reasons, text
         )
+
+    def _because(self, kind: Kind, group: Group, threat: Threat, what: str) -> Decision:
+        made = self._make(kind, group, threat, f"{what}: {threat.describe()}")
+        return replace(made, what=what, threat=threat)
 
     def _make(self, kind: Kind, group: Group, threat: Threat, text: str) -> Decision:
         return Decision(

@@ -8,12 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from pha_lab import Lab, ramp
 
 from control import background, priority
 from control.background import in_slices
+from control.bookkeeping import News, enter_result, of_reset
 from control.capacity import Loads
+from control.flip import FlipResult
 from control.paths import NOTHING, Network
 from control.pha import HealthAnalyzer
 from control.plan import Monitor, Plan, Table
@@ -24,7 +28,7 @@ from control.spm import ShadowManager, changes
 from control.store import Store
 from control.threats import Cause, Threat, ThreatBook
 from control.tse import SteeringEngine
-from ml.schema import DeviceSample, PortSample
+from ml.schema import DeviceSample, Forecast, Mode, PortSample, Reason
 from topo.load import load
 
 MONITOR = Monitor(30_000, 100_000, 1000)
@@ -147,7 +151,7 @@ def test_labels_of_shadows_that_are_being_planned_are_not_given_away(
         plan = service.spm.replan(service.plan, service.network.elements(["s5"]))
         new = service.spm.labels_in_use(plan) - service.spm.labels_in_use(service.plan)
         assert new
-        monkeypatch.setattr(type(service.steering), "planning", property(lambda _: True))
+        monkeypatch.setattr(type(service.steering.replanner), "busy", property(lambda _: True))
         service.save()
         assert new <= service.spm.labels.taken.keys()
         monkeypatch.undo()
@@ -170,3 +174,50 @@ def test_priority_is_raised_where_permitted_and_never_lowered() -> None:
         before, told, after = done.stdout.split()
         assert int(after) <= int(before)
         assert (told == "True") == (int(after) <= wanted)
+
+
+def test_the_parts_of_a_flips_time_add_up_with_and_without_a_wait_for_its_shadow() -> None:
+    news = News(arrived=10.0, woken=10.001, learned=10.002, scored=10.004, decided=10.005)
+    result = FlipResult(0.002, "register", 0.0005, confirmed=10.008)
+    for mine, shadow, whole in ((news, 0.0, 8.0), (replace(news, since=9.9), 101.0, 108.0)):
+        record = of_reset(0.0, next(iter(ShadowManager(Network(load("diamond"))).build(MONITOR).groups.values())))
+        enter_result(record, result, mine, 11.0)
+        assert record.timings_ms["shadow"] == pytest.approx(shadow)
+        assert record.telemetry_ms == pytest.approx(whole)
+        assert sum(record.timings_ms.values()) == pytest.approx(whole)
+
+
+def test_a_flip_is_decided_without_reasons_and_explained_with_them(network: Network) -> None:
+    manager = ShadowManager(network)
+    plan = manager.build(MONITOR)
+    book = ThreatBook(network)
+    engine = SteeringEngine(book, Loads(network), manager.carrying)
+    end = network.topology.links[3].a
+    bare = Forecast(str(end), Mode.LINK_FAILURE, 0.93, 1.5, 0.0)
+    assert book.predictions(0.0, [bare])
+    decisions = engine.decide(0.0, plan)
+    assert decisions and all(item.reasons == () and "0.93" in item.explanation for item in decisions)
+    book.explain([replace(bare, reasons=(Reason("rx_power_dbm", -17.0, "receive power -17.0 dBm", 2.0),))])
+    for item in (decision.explained() for decision in decisions):
+        assert item.reasons == ("receive power -17.0 dBm",) and item.explanation.endswith("(receive power -17.0 dBm)")
+    assert not book.predictions(0.1, [replace(bare, probability=0.97)])
+    (threat,) = book.active()
+    assert threat.probability == 0.97 and threat.reasons, "known reasons stay until there are others"
+
+
+def test_alarms_without_words_are_the_same_alarms(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    asked: list[int] = []
+    inner = lab.analyzer._reasons
+
+    def noted(mode: Mode, key: int, *rest: Any) -> tuple[Reason, ...]:
+        asked.append(key)
+        return inner(mode, key, *rest)
+
+    lab.play(6.0, attenuation=ramp("s1:3", 4.0, 2.0, 6.0))
+    monkeypatch.setattr(lab.analyzer, "_reasons", noted)
+    bare = lab.analyzer.alarms(lab.now, explained=False)
+    assert bare and not asked and not any(item.reasons for item in bare)
+    told = lab.analyzer.alarms(lab.now)
+    assert asked and all(item.reasons for item in told)
+    assert [replace(item, reasons=()) for item in told] == bare

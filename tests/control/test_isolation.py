@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from fake_switch import FakeSwitch
 from test_service import KEY, bits, running, until
 
+from control.entries import encode_entry
 from control.errors import WriteRejected
-from control.plan import GroupKey
+from control.fleet import Outcome
+from control.plan import Entry, GroupKey, Op, Stage, Table, Update
 from control.program import Program
 from control.session import State
 from control.settings import Strategy
@@ -122,5 +124,73 @@ def test_a_refused_reroute_is_taken_back_and_tried_again(fakes: dict[str, FakeSw
             fakes["s1"].refuse = ""
             await until(lambda: service.plan.groups[KEY].primary != primary)
             await until(lambda: service.fleet.sessions["s1"].installed == service.fleet.desired["s1"])
+
+    asyncio.run(scenario())
+
+
+def label(number: int) -> Update:
+    return Update(Op.INSERT, Entry(Table.LABEL, number, "label_pop"))
+
+
+def test_a_batch_that_went_the_short_way_and_was_refused_in_part_says_why(
+    fakes: dict[str, FakeSwitch], program: Program
+) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            session = service.fleet.sessions["s1"]
+            shadow = next(entry for entry in session.installed.values() if entry.table is Table.SHADOW)
+            fakes["s1"].refuse = "shadow_nexthop"
+            updates = [label(7001), Update(Op.MODIFY, shadow)]
+            begun = session.begin_write(updates)
+            assert begun is not None and session.begin_write(updates) is None, "one after the other"
+            del session.installed[shadow.key]  # so that its state tells that it was not written
+            fakes["s1"].tables = {k: v for k, v in fakes["s1"].tables.items() if not is_shadow(program, k, shadow)}
+            with pytest.raises(WriteRejected, match=r"^s1: .*MODIFY shadow_nexthop.*RESOURCE_EXHAUSTED"):
+                await session.write(updates, begun=begun)
+            assert (Table.LABEL, 7001) in session.installed and shadow.key not in session.installed
+            assert await service.fleet.verify(["s1"]) == {}, "the mirror is what the switch holds"
+            fakes["s1"].refuse = ""
+            await service.fleet.resync("s1")
+            assert session.installed == service.fleet.desired["s1"]
+
+    asyncio.run(scenario())
+
+
+def is_shadow(program: Program, key: tuple[int, bytes], entry: Entry) -> bool:
+    found = encode_entry(program.schema, entry).encode(program.schema).table_entry
+    return key == (found.table_id, b"".join(match.SerializeToString() for match in found.match))
+
+
+def test_a_batch_whose_answer_was_lost_is_not_written_twice(fakes: dict[str, FakeSwitch], program: Program) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            session, updates = service.fleet.sessions["s1"], [label(7001), label(7002)]
+            before = len(fakes["s1"].tables)
+            begun = session.begin_write(updates)
+            assert begun is not None
+            await until(lambda: len(fakes["s1"].tables) == before + 2)
+            begun.way.close()  # whether or not the answer was here already
+            begun.done, begun.ok = True, False
+            await session.write(updates, begun=begun)
+            assert {update.entry.key for update in updates} <= session.installed.keys()
+            assert await service.fleet.verify(["s1"]) == {}
+            await session.write([label(7003)])
+            assert await service.fleet.verify(["s1"]) == {}, "and the next one goes the usual way"
+
+    asyncio.run(scenario())
+
+
+def test_a_change_that_is_cut_short_leaves_the_switches_to_their_restore(
+    fakes: dict[str, FakeSwitch], program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            monkeypatch.setattr("control.fleet.harvest", Mock(side_effect=RuntimeError("cut short")))
+            with pytest.raises(RuntimeError, match="cut short"):
+                await service.fleet._stage(Stage("labels", {"s1": (label(7001),)}), Outcome())
+            monkeypatch.undo()
+            await until(lambda: service.fleet.ready and service.fleet.sessions["s1"].restores == 2)
+            assert await service.fleet.verify() == {}
+            assert service.fleet.sessions["s1"].installed == service.fleet.desired["s1"]
 
     asyncio.run(scenario())

@@ -1,0 +1,149 @@
+"""New shadows where the present ones are threatened or full, computed and installed in the background.
+
+What flips wait for comes first: the groups that want another shadow now are planned and installed by themselves, a few
+dozen at a time; all others whose shadows a change of threats concerns follow. Installing is make-before-break
+(:mod:`control.spm`), and nothing moves on to a shadow that is being changed. What nobody waits for, the log and the
+database, comes when both are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from control.background import SLICE_S, URGENT_S, in_slices, report
+from control.fleet import Outcome
+from control.plan import GroupKey, Plan
+from control.tse import Decision, Kind
+
+if TYPE_CHECKING:
+    from control.service import Service
+
+LOG = structlog.get_logger("shadowplane.steering")
+AGAIN_S = 0.1  # a group for which there was no way around is looked at again after so long, loads may have changed
+REFUSED_S = 1.0  # what a switch refused would be refused again at once
+MOST_URGENT = 32  # groups planned and installed at a time while flips wait for them
+
+
+class Replanner:
+    """Of one service. ``changing``: groups whose shadow is being replaced; nothing is decided about them. ``waiting``:
+    groups that want another shadow, and when the news arrived that made them (``time.perf_counter``)."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.changing: set[GroupKey] = set()
+        self.waiting: dict[GroupKey, float] = {}
+        self.not_before_s = -1e9  # monotonic, as all times here but those of arrivals
+        self.task: asyncio.Task[None] | None = None
+        self._tried: dict[GroupKey, float] = {}
+        self._stale = False  # the threats are others than those that the shadows were planned for
+        self._untold: list[Outcome] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether new shadows are being computed or installed: their labels are taken, and in no plan yet."""
+        return self.task is not None
+
+    @property
+    def stale(self) -> bool:
+        """Whether there are shadows to look at."""
+        return self._stale
+
+    def changed(self) -> None:
+        """Threats came or went: all shadows are to be looked at."""
+        self._stale = True
+        self._tried.clear()
+
+    def forget(self) -> None:
+        """Everything was reset."""
+        self.waiting.clear()
+        self._tried.clear()
+
+    def served(self, decisions: Iterable[Decision]) -> dict[GroupKey, float]:
+        """Those of the decided flips that waited for a shadow, and since which arrival; they wait no more."""
+        flips = [item.group for item in decisions if item.kind is Kind.FLIP and item.group in self.waiting]
+        return {key: self.waiting.pop(key) for key in flips}
+
+    def look(self, now: float, arrived: float) -> None:
+        """After each round of decisions: begin what is due. ``arrived``: the news of this round."""
+        wanting = self.service.tse.wanting
+        for key in [key for key in self.waiting if key not in wanting and key not in self.changing]:
+            del self.waiting[key]
+        for key in wanting:
+            self.waiting.setdefault(key, arrived)
+        if self.busy or now < self.not_before_s:
+            return
+        due = [key for key in wanting if now - self._tried.get(key, -1e9) >= AGAIN_S]
+        if due:
+            loads = self.service.loads
+            self._start(now, sorted(due, key=lambda key: (-loads.group_rate(key), key))[:MOST_URGENT])
+        elif self._stale:
+            self._stale = False
+            self._start(now, [])
+
+    def settle(self) -> None:
+        """Say and remember what was done, once nobody waits for more."""
+        if self._untold and not self.busy and not self._stale:
+            updates, failed = (sum(item.updates for item in self._untold), sum(len(i.failed) for i in self._untold))
+            self._untold.clear()
+            LOG.info("shadows replanned", updates=updates, failed=failed)
+            self.service.save()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        self._stale = False
+        self.settle()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way."""
+        if self.task is not None:
+            await asyncio.gather(self.task, return_exceptions=True)
+        self.forget()
+
+    def _start(self, now: float, wanted: list[GroupKey]) -> None:
+        """``wanted``: plan for these alone; empty: for all that the threats concern."""
+        service = self.service
+        self._tried.update(dict.fromkeys(wanted, now))
+        if wanted or service.book.threats or service.book.suspects or service.tse.flipped():
+            steps = service.spm.replanning(
+                service.plan,
+                service.book.avoid(),
+                broken=service.book.broken(),
+                moved=frozenset(service.tse.flipped()),
+                loads=service.loads,
+                wanted=wanted,
+                alone=bool(wanted),
+            )
+        else:
+            steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
+        self.task = asyncio.create_task(self._replan(steps, wanted, now), name="replan")
+        self.task.add_done_callback(report)
+
+    async def _replan(self, steps: Generator[None, None, Plan], wanted: list[GroupKey], now: float) -> None:
+        service = self.service
+        try:
+            plan = await in_slices(steps, URGENT_S if wanted else SLICE_S)
+            before = service.plan.groups
+            self.changing = {key for key, group in plan.groups.items() if group != before[key]}
+            for key in wanted:
+                if key not in self.changing:  # no better way as things are: what helps it later is news since then
+                    self.waiting.pop(key, None)
+            if not self.changing:
+                return
+            outcome = await service.fleet.apply(plan.entries(), strict=True)
+            if outcome.undone:
+                self.not_before_s = now + REFUSED_S
+                LOG.warning("shadows not replanned, all taken back", failed=outcome.failed)
+                return
+            service.plan = plan
+            self._untold.append(outcome)
+        finally:
+            self.changing = set()
+            self.task = None
+            service.inbox.wake()
