@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench._common import Result, quantile, write
+from bench._common import Result, write
+from bench._flips import predicted_flips, timings
 from control.scoreboard.experiment import Experiment, session
 from control.settings import Strategy
 from topo import userns
@@ -29,7 +30,6 @@ FADE_DB = 9.0  # 8 dB are the limit of error correction; nothing is lost before
 FADE_S = 2.5
 PATIENCE_S = 4.0
 WARM_UP_S = 0.8  # of samples, before the fade begins
-PARTS = ("wait", "decode", "score", "decide", "write", "ack")
 BEFORE = "13 / 49.7 ms with a judgement each 8 ms"
 
 
@@ -47,11 +47,7 @@ def fade(experiment: Experiment, number: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while time.monotonic() < deadline and not found:
         time.sleep(0.1)  # seldom: asking costs the service time, too
-        found = [
-            line
-            for line in experiment.service.get("/ledger", since_id=last, kind="flip")
-            if line["outcome"] == "done" and line["cause"] == "prediction" and line["telemetry_ms"] is not None
-        ]
+        found = predicted_flips(experiment.service.get("/ledger", since_id=last, kind="flip"))
     for end in (link.a, link.b):
         experiment.lab.impair(end, {"attenuation_db": [(0.0, 0.0)]})
     return found
@@ -84,19 +80,8 @@ def main() -> None:
             flips += found
         took, after = time.monotonic() - began, spent(experiment.service.pid)
         lag = experiment.service.text("/metrics")
-    total = [line["telemetry_ms"] for line in flips]
-    where = f"{TOPOLOGY}; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    figures = [Result("fades without a flip", "runs", missed, "== 0", "", REPETITIONS)]
-    if total:
-        figures += [
-            Result("telemetry to flip, p50", "ms", quantile(total, 0.5), "<= 5", BEFORE, len(total), where),
-            Result("telemetry to flip, p99", "ms", quantile(total, 0.99), "<= 20", BEFORE, len(total), where),
-        ]
-    for part in PARTS:
-        values = [line["timings_ms"][part] for line in flips if line["timings_ms"]]
-        if values:
-            note = f"p99 {quantile(values, 0.99):.2f} ms"
-            figures.append(Result(f"of which {part}, p50", "ms", quantile(values, 0.5), "", "", len(values), note))
+    figures = [Result("fades without a flip", "runs", missed, "== 0", "", REPETITIONS, TOPOLOGY)]
+    figures += timings("", flips, BEFORE)
     cores = (after[0] - before[0]) / took
     figures.append(Result("control plane's processor time", "cores", cores, "", "", 1, "resets between fades included"))
     figures.append(Result("control plane's changes of threads", "1/s", (after[1] - before[1]) / took))
