@@ -33,7 +33,7 @@ SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
 FLIP_SEEDS = 300  # of those for fitting, the flip's begin here
 PRECISE = 0.97  # share of alarms that have to be right, where two fifths of the elements fail ...
 FALSE_FLIPS = 0.25  # ... and each mode flips at most this often per 1,000 days of a link that never fails
-GIVEN = 0.01  # share of foreseeable failures that is given for a stricter threshold: other devices tempt more
+GIVEN = 0.0075  # share of foreseeable failures that is given for a stricter threshold: other devices tempt more
 DAYS_PER_ELEMENT = 0.5  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
