@@ -11,10 +11,10 @@ import hashlib
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -194,8 +194,10 @@ class HttpSource:
         except (OSError, ssl.SSLError) as error:
             raise FeedError(f"{self.ca_file}: {error}") from error
         try:
-            return asyncio.run(self._bounded(self._verify))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            return _run(self._bounded(self._verify))
+        except httpx.TimeoutException as error:  # says nothing of its own
+            raise FeedError(f"{self.url}: {type(error).__name__}: nothing within {self.timeout_s:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:  # OSError: no file descriptors left
             raise FeedError(f"{self.url}: {type(error).__name__}: {_reason(error)}") from error
 
     def forget(self) -> None:
@@ -247,6 +249,19 @@ class HttpSource:
         if old.scheme == "https" and new.scheme != "https":
             raise FeedError(f"{self.url}: redirect from https to http")
         return target
+
+
+def _run(waiting: Coroutine[Any, Any, Delta]) -> Delta:
+    """``asyncio.run`` that does not wait for a resolver: its thread, which nothing can end, is left to itself."""
+    try:
+        loop = asyncio.new_event_loop()
+    except OSError:
+        waiting.close()
+        raise
+    try:
+        return loop.run_until_complete(waiting)
+    finally:
+        loop.close()
 
 
 def _authorities(file: Path | None) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import mailbox
 import os
@@ -111,6 +112,29 @@ def test_http_bounds_size_and_time(server: ThreadingHTTPServer) -> None:
         taken.bind(("127.0.0.1", 0))  # nobody listens
         with pytest.raises(FeedError, match="Connection refused"):
             HttpSource(f"http://127.0.0.1:{taken.getsockname()[1]}/").poll()
+
+
+def test_a_slow_resolver_and_a_full_file_table_are_errors_of_the_feed(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = threading.Event(), threading.Event()
+
+    def slow(*_arguments: object, **_more: object) -> None:
+        asked.set()
+        answer.wait(20)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", slow)
+        with pytest.raises(FeedError, match=r"ConnectTimeout: nothing within 0\.1 s"):
+            HttpSource("http://feeds.example/x", timeout_s=0.1).poll()
+        assert asked.is_set() and not answer.is_set()  # nobody waited for the resolver
+        answer.set()
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "new_event_loop", refuse)
+        with pytest.raises(FeedError, match="PermissionError: not now"):
+            HttpSource(url(server, "/data")).poll()
+    assert list(HttpSource(url(server, "/data")).poll().fresh.values()) == [b"hello"]
 
 
 def test_a_folder_tells_what_is_new_and_gone(tmp_path: Path) -> None:
