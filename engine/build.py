@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.api import CompilerMissing, EngineError
-from engine.priority import ordinary
+from engine.priority import ordinary_children
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INCLUDE = NATIVE / "include"
@@ -178,8 +178,8 @@ def _run_all(commands: Sequence[list[str]], jobs: int) -> None:
         while pending or running:
             while pending and len(running) < jobs:
                 cmd = pending.pop()
-                process = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                ordinary(process.pid)
+                with ordinary_children():
+                    process = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                 running.append((cmd, process))
             cmd, process = running.pop(0)
             output, _ = process.communicate()

@@ -11,36 +11,49 @@ import ctypes
 import os
 import platform
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 NICE = -10  # as the data plane and the lab's traffic generators, which nobody must wait for either
 SLICE_NS = 100_000
-_SCHED_OTHER = 0
+_RESET_ON_FORK, _KEEP_PARAMS = 0x01, 0x10  # sched_flags; the latter keeps nice value, slice or real-time priority
 _NUMBERS = {"x86_64": 314, "aarch64": 274}  # of sched_setattr: linux/arch/*/.../syscall tables
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")  # linux/sched/types.h: struct sched_attr, version 0
 
 
 def raise_priority(nice: int = NICE) -> bool:
-    """Take priority over ordinary processes; whether that is permitted. One that has more already keeps it."""
+    """Take priority over ordinary processes; whether that is permitted.
+
+    One that has more already keeps it, and so does one to which somebody gave another policy than the usual one
+    (``chrt``, systemd's ``CPUSchedulingPolicy=``).
+    """
+    if _policy() != os.SCHED_OTHER:
+        return os.sched_getparam(0).sched_priority > 0
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, min(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     had = os.getpriority(os.PRIO_PROCESS, 0)
-    _slice(0, had, SLICE_NS)
+    _set_attributes(0, nice=had, slice_ns=SLICE_NS)
     return had <= nice
 
 
-def ordinary(pid: int) -> None:
-    """Take from a child what it has inherited of :func:`raise_priority`: compilers are not urgent."""
-    with suppress(OSError):  # it has ended already
-        if os.getpriority(os.PRIO_PROCESS, pid) < 0:
-            os.setpriority(os.PRIO_PROCESS, pid, 0)
-            _slice(pid, 0, 0)
+@contextmanager
+def ordinary_children() -> Iterator[None]:
+    """Meanwhile children of the calling thread inherit nothing of :func:`raise_priority`: compilers are not urgent."""
+    _set_attributes(_RESET_ON_FORK | _KEEP_PARAMS)
+    try:
+        yield
+    finally:
+        _set_attributes(_KEEP_PARAMS)
 
 
-def _slice(pid: int, nice: int, slice_ns: int) -> None:
-    """Ask for slices of this length, 0: the usual one; kernels that know none ignore it."""
+def _policy() -> int:
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+
+
+def _set_attributes(flags: int, *, nice: int = 0, slice_ns: int = 0) -> None:
+    """For the calling thread, which keeps its policy; what the kernel does not know or permit is left."""
     number = _NUMBERS.get(platform.machine())
     if number is None or platform.system() != "Linux":
         return
-    attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, _SCHED_OTHER, 0, nice, 0, slice_ns, 0, 0)
-    ctypes.CDLL(None, use_errno=True).syscall(number, pid, attributes, 0)
+    attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, _policy(), flags, nice, 0, slice_ns, 0, 0)
+    ctypes.CDLL(None, use_errno=True).syscall(number, 0, attributes, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from engine.p4rt.errors import P4Error, Rpc
@@ -82,7 +82,7 @@ class Budget:
     def admit(self, peer: str, cancel: Callable[[], None]) -> Iterator[Hold]:
         """A new read of ``peer``, which ``cancel`` breaks off; RESOURCE_EXHAUSTED beyond the number of reads."""
         hold = Hold(self, peer, cancel)
-        self._make_room(lambda: self._place(hold))
+        self._make_room(lambda others: self._no_place(peer, others), lambda: self._holds.add(hold))
         try:
             yield hold
         finally:
@@ -91,56 +91,62 @@ class Budget:
 
     def grow(self, hold: Hold, size: int) -> None:
         """:meth:`Hold.take`."""
-        self._make_room(lambda: self._grown(hold, size))
+        self._make_room(lambda others: self._no_room(hold, size, others), lambda: hold.give(-size))
 
     def sweep(self) -> None:
         """End the reads that have stood still for :data:`STALLED_S`; to be called now and then."""
         with self._lock:
             ended = self._still(STALLED_S)
+            self._holds.difference_update(ended)
         for hold in ended:
             hold.end()
 
-    def _make_room(self, attempt: Callable[[], None]) -> None:
-        """``attempt``, and once more without the reads that stand still if it fails with :class:`P4Error`."""
+    def _make_room(self, refusal: Callable[[Collection[Hold]], str], enter: Callable[[], object]) -> None:
+        """``enter``, if need be in place of reads that stand still: of no more than it needs, the longest still first.
+
+        ``refusal`` says what is in the way beside these others; empty: nothing. RESOURCE_EXHAUSTED when something is
+        even beside those that move.
+        """
+        ended: list[Hold] = []
         with self._lock:
-            try:
-                attempt()
-                return
-            except P4Error:
-                ended = self._still(PATIENCE_S)
-                if not ended:
-                    raise
+            why = refusal(self._holds)
+            left = set(self._holds)
+            for still in self._still(PATIENCE_S) if why else ():
+                left.discard(still)
+                ended.append(still)
+                if not refusal(left):
+                    break
+            if why and refusal(left):
+                raise P4Error(Rpc.RESOURCE_EXHAUSTED, why)
+            for one in tuple(ended):
+                if not refusal(left | {one}):
+                    left.add(one)
+                    ended.remove(one)
+            self._holds = left
+            enter()
         for hold in ended:
             hold.end()
-        with self._lock:
-            attempt()
 
     def _still(self, seconds: float) -> list[Hold]:
-        """Forget, and return, the reads whose clients have taken nothing for so long."""
+        """The reads whose clients have taken nothing for so long, the longest first."""
         before = self.clock() - seconds
-        found = [hold for hold in self._holds if hold.waits_since is not None and hold.waits_since <= before]
-        self._holds.difference_update(found)
-        return found
+        waiting = [(hold.waits_since, hold) for hold in self._holds if hold.waits_since is not None]
+        return [hold for since, hold in sorted(waiting, key=lambda item: item[0]) if since <= before]
 
-    def _place(self, hold: Hold) -> None:
-        own = sum(other.peer == hold.peer for other in self._holds)
-        if len(self._holds) >= self.reads:
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {self.reads} reads at a time")
-        if own >= self.reads // SHARE:
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"more than {self.reads // SHARE} reads at a time of one client")
-        self._holds.add(hold)
+    def _no_place(self, peer: str, others: Collection[Hold]) -> str:
+        if sum(other.peer == peer for other in others) >= self.reads // SHARE:
+            return f"more than {self.reads // SHARE} reads at a time of one client"
+        return f"more than {self.reads} reads at a time" if len(others) >= self.reads else ""
 
-    def _grown(self, hold: Hold, size: int) -> None:
+    def _no_room(self, hold: Hold, size: int, others: Collection[Hold]) -> str:
         share = self.most // SHARE
         by_peer: dict[str, int] = {}
-        for other in self._holds:
+        for other in others:
             if other is not hold:
                 by_peer[other.peer] = by_peer.get(other.peer, 0) + other.size
         own = by_peer.pop(hold.peer, 0)
-        others = sum(min(kept, share) for kept in by_peer.values())
+        kept = own + sum(min(bytes_, share) for bytes_ in by_peer.values())
         wanted = hold.size + size
         if own and own + wanted > share:
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"{own >> 20} MiB wait for other reads of this client")
-        if own + others and own + others + wanted > self.most:
-            raise P4Error(Rpc.RESOURCE_EXHAUSTED, f"{own + others >> 20} MiB wait for clients that read slowly")
-        hold.size = wanted
+            return f"{own >> 20} MiB wait for other reads of this client"
+        return f"{kept >> 20} MiB wait for clients that read slowly" if kept and kept + wanted > self.most else ""

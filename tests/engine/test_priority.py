@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
+import pytest
+
 from engine.priority import NICE
 
-CODE = """
+CHILDREN = """
 import os, subprocess
-from engine.priority import ordinary, raise_priority
+from engine.priority import ordinary_children, raise_priority
+def nice_of_a_child():
+    return subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout.strip()
 permitted = raise_priority()
-child = subprocess.Popen(["sleep", "60"])
-inherited = os.getpriority(os.PRIO_PROCESS, child.pid)
-ordinary(child.pid)
-print(permitted, os.getpriority(os.PRIO_PROCESS, 0), inherited, os.getpriority(os.PRIO_PROCESS, child.pid))
-child.kill()
-child.wait()
-ordinary(child.pid)
+before = nice_of_a_child()
+with ordinary_children():
+    meanwhile = nice_of_a_child()
+print(permitted, os.getpriority(os.PRIO_PROCESS, 0), before, meanwhile, nice_of_a_child())
+"""
+POLICY = """
+import os
+from engine.priority import raise_priority
+before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+told = raise_priority()
+print(told, before == (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)))
 """
 
 
-def test_children_that_compile_are_ordinary_again() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    permitted, own, inherited, after = done.stdout.split()
-    assert inherited == own, "what ordinary() is there for"
+def run(code: str, *prefix: str) -> list[str]:
+    done = subprocess.run([*prefix, sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("nice") is None, reason="needs coreutils")
+def test_children_that_compile_are_ordinary() -> None:
+    permitted, own, before, meanwhile, after = run(CHILDREN)
+    assert before == after == own, "what ordinary_children() is there for"
     if permitted == "True":
-        assert int(own) <= NICE and int(after) == 0
+        assert int(own) <= NICE and meanwhile == "0"
     else:
-        assert after == own
+        assert meanwhile == str(max(0, int(own)))
+
+
+@pytest.mark.skipif(shutil.which("chrt") is None, reason="needs util-linux")
+@pytest.mark.parametrize(("policy", "urgent"), [("--batch", False), ("--idle", False), ("--rr", True)])
+def test_a_policy_that_somebody_chose_stays(policy: str, urgent: bool) -> None:
+    prefix = ["chrt", policy, str(int(urgent))]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip(f"chrt {policy} is not permitted here")
+    assert run(POLICY, *prefix) == [str(urgent), "True"]
+
+
+def test_a_nice_process_becomes_urgent_only_if_that_is_permitted() -> None:
+    told, same = run(POLICY, "nice", "-n", "5")
+    assert (told == "True") != (same == "True")

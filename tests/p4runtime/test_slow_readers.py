@@ -226,8 +226,32 @@ def test_places_are_made_like_room(table: Table) -> None:
     for name in ("a1", "a2", "b1", "b2"):
         table.read(name)
     table.now += PATIENCE_S
+    table.read("c1")
+    assert len(table.ended) == 1
     table.read("a3")
-    assert sorted(table.ended) == ["a1", "a2", "b1", "b2"]
+    assert (len(table.ended) == 2 and table.ended[1][0] == "a") or table.ended[0][0] == "a"
+
+
+def test_nobody_is_ended_for_what_that_does_not_help(table: Table) -> None:
+    """Neither others for a client's own share, nor anybody while those that move leave too little."""
+    table.read("b1", 10)
+    table.now += PATIENCE_S
+    for name in ("a1", "a2"):
+        table.read(name, 20)
+    refused(lambda: table.read("a3"), "2 reads at a time of one client")
+    refused(lambda: table.read("c1", 90), "read slowly")
+    assert not table.ended
+    table.read("c1", 55)
+    assert table.ended == ["b1"]
+
+
+def test_no_more_are_ended_than_need_be(table: Table) -> None:
+    for name, size in (("a1", 10), ("b1", 30), ("a2", 40)):
+        table.read(name, size)
+        table.now += 1
+    table.now += PATIENCE_S
+    table.read("c1", 45)
+    assert table.ended == ["b1"], "a1, longer still, would not have been enough"
 
 
 def test_a_sweep_ends_what_stands_still_though_nobody_needs_it(table: Table) -> None:
