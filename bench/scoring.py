@@ -25,11 +25,11 @@ from ml import kernels, wide
 from ml.boosted import BoostedModel
 from ml.cascade import PORTS, Cascade, Judgement
 from ml.features import PortBank
+from ml.neighbours import Neighbours
 from ml.profiles import PROFILES
 from ml.schema import Mode, PortSample
 from ml.screen import screen_ports
 from ml.store import packaged
-from ml.wide import Neighbours
 from topo.builtin import abilene
 
 WARM_UP = 60  # samples that every link has behind it

@@ -35,12 +35,12 @@ from ml.drift import Drift
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel
+from ml.neighbours import Neighbours
 from ml.physics import FEC_LIMIT_BER
 from ml.profiles import LAB, WARM_UP
 from ml.reasons import reasons
 from ml.schema import Conditions, DeviceSample, Forecast, Mode, PortSample, Reason
 from ml.store import ModelSet, packaged
-from ml.wide import Neighbours
 from topo.spec import Endpoint, Link, Topology
 
 IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is

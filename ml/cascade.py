@@ -21,6 +21,7 @@ from ml.boosted import BoostedModel
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel, ModelError, Together
+from ml.neighbours import Neighbours
 from ml.schema import Mode
 from ml.screen import SCREEN, screen_devices, screen_ports
 
@@ -94,7 +95,7 @@ class Cascade:
 
     models: Mapping[Mode, Model]
     screens: Mapping[Mode, Screen] = field(default_factory=dict)
-    neighbours: wide.Neighbours | None = None
+    neighbours: Neighbours | None = None
 
     def ports(
         self, bank: PortBank, before: tuple[Judgement, Judgement] | None = None, changed: Rows | None = None

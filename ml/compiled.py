@@ -305,7 +305,7 @@ class Further:
 
 
 class Near:
-    """:meth:`ml.wide.Neighbours.near` of what a bank knows."""
+    """:meth:`ml.neighbours.Neighbours.near` of what a bank knows."""
 
     def __init__(self, kernels: Kernels, bank: Bank, member: NDArray[np.intp], group: NDArray[np.intp]) -> None:
         rows, groups = len(bank.newest), int(group[-1]) + 1 if len(group) else 0

@@ -18,6 +18,7 @@ from ml.boosted import expit
 from ml.cascade import Cascade
 from ml.estimators.base import Flags, Floats
 from ml.features import DeviceBank, PortBank
+from ml.neighbours import Neighbours
 from ml.profiles import LAB, PROFILES, WARM_UP, Profile
 from ml.schema import Mode
 from ml.sim import runs as sim
@@ -158,8 +159,8 @@ class Step:
     bank: PortBank | DeviceBank
 
 
-def neighbours(groups: NDArray[np.intp]) -> wide.Neighbours:
-    return wide.Neighbours(len(groups), [np.flatnonzero(groups == g).tolist() for g in np.unique(groups)])
+def neighbours(groups: NDArray[np.intp]) -> Neighbours:
+    return Neighbours(len(groups), [np.flatnonzero(groups == g).tolist() for g in np.unique(groups)])
 
 
 def stream(bank: PortBank | DeviceBank, run: sim.Runs) -> Iterator[int]:

@@ -132,7 +132,7 @@ struct wide {
   double pace, ahead, horizon;                   /* phases per unit; units ahead, of seasons and of the longest line */
 };
 
-/* What others of a shared risk do: ml/wide.py, Neighbours. */
+/* What others of a shared risk do: ml/neighbours.py. */
 struct near {
   int64_t rows, signals, count;
   const int64_t *which;                          /* (count) */

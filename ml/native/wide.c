@@ -1,4 +1,4 @@
-/* Features of suspicious elements: twins of link_ports, congestion_ports and devices (ml/wide.py) and Neighbours.near. */
+/* Features of suspicious elements: twins of link_ports, congestion_ports and devices (ml/wide.py) and Neighbours.near (ml/neighbours.py). */
 #include "kernels.h"
 
 static const double SOON = 2.0, MARGIN_MOST = 11.0, HUGE_VALUE_OF_TIME = 1e100;

@@ -18,13 +18,13 @@ from ml.cascade import Cascade
 from ml.features import PortBank
 from ml.hazard import ModelError
 from ml.metrics import average_precision
+from ml.neighbours import Neighbours
 from ml.profiles import OPERATIONS
 from ml.reasons import reasons
 from ml.schema import Mode, PortSample
 from ml.sim import runs
 from ml.sim.world import FAMILIAR, Scale
 from ml.store import PACKAGED, ModelSet, Store, load, packaged, save
-from ml.wide import Neighbours
 
 SHORT = Scale("short", (300.0, 1500.0), (6.0, 12.0), 500)
 EDGES = (1.0, 4.0, 10.0)

@@ -21,6 +21,7 @@ from ml.cascade import PORTS, Cascade
 from ml.estimators.base import Floats
 from ml.features import DeviceBank, PortBank
 from ml.hazard import HazardModel, Together, load_all
+from ml.neighbours import Neighbours
 from ml.profiles import PROFILES
 from ml.schema import Mode
 from ml.screen import screen_ports
@@ -157,7 +158,7 @@ def test_wide_features_and_judgements_are_the_same(library: Path, seed: int) -> 
         bank = mixed(seed)
         bank.told(3, np.array([20.0, 3.0, 10.0, 1.0, 1.0]))
         days(bank, seed)
-        cascade = Cascade(models.models, models.screens, wide.Neighbours(ROWS, groups))
+        cascade = Cascade(models.models, models.screens, Neighbours(ROWS, groups))
         found = list(wide.ports(bank, np.arange(0, ROWS, 2), cascade.neighbours))
         found += screen_ports(bank)
         found += screen_ports(bank, np.array([9, 4, 77]))
