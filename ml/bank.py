@@ -167,6 +167,8 @@ class Bank:
             rows = np.ascontiguousarray(rows, dtype=np.int64)
         count = len(values)
         time, faults, skipped = np.empty(count), np.zeros(count, dtype=np.int64), None
+        if not count:
+            return faults
         np.divide(time_s, self.unit_s, out=time)
         if self._arrivals is None or self._arrivals.look(rows, time):
             skipped = self._sort_out(rows, time, faults)

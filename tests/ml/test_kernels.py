@@ -125,6 +125,21 @@ def test_faults_are_the_same(library: Path, kind: type[Bank]) -> None:
     assert len({bits for row in plain for bits in row}) >= 4
 
 
+@pytest.mark.parametrize("kind", [PortBank, DeviceBank])
+def test_no_rows_and_rows_that_cannot_be_written_to(library: Path, kind: type[Bank]) -> None:
+    none, some = np.array([], dtype=np.intp), np.array([1, 2])
+    some.flags.writeable = False
+
+    def tried() -> list[Floats]:
+        bank = kind(4)
+        found = [bank.learn_many(none, 1.0, np.zeros((0, len(kind.INPUTS)))), bank.narrow(none), bank.state.copy()]
+        bank.learn_many(some, np.broadcast_to(1.0, (2,)), np.ones((2, len(kind.INPUTS))))
+        return [*found, bank.narrow(some).copy(), bank.state]
+
+    for one, other in zip(*both(library, tried), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_row_that_does_not_exist_is_refused(library: Path) -> None:
     kernels.use(library)
     bank = PortBank(3)
