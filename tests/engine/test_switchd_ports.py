@@ -9,11 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from scapy.utils import RawPcapReader
 
 from engine.api import Digest, PortStatus
+from engine.dataplane import Client
 from tests.engine.switchd_support import (
     Rig,
     eventually,
+    frame,
     hello_port,
     ip,
     needs_interfaces,
@@ -126,6 +129,50 @@ def test_heartbeats_keep_their_interval(switch: Rig) -> None:
     assert steps.count(10_000) + steps.count(10_001) + steps.count(9_999) >= 20
     switch.host[1].receive(100, kind=HEARTBEAT, seconds=0.2)
     assert not switch.host[1].receive(1, kind=HEARTBEAT, seconds=0.1)
+
+
+def answer(number: int) -> bytes:
+    """An answer to a heartbeat (version 1, operation 2), with a number behind it."""
+    return frame(b"\x12" + number.to_bytes(4, "big"), kind=HEARTBEAT)
+
+
+def received(client: Client, port: int) -> int:
+    return next(state.rx_packets for state in client.device_state().ports if state.port == port)
+
+
+def test_answers_to_heartbeats_wake_nobody(switch: Rig) -> None:
+    """They are seen with the next tick; without heartbeats of our own they are frames like others."""
+    client = switch.start()
+    client.pktgen(20_000)
+    told: dict[str, tuple[int, int]] = {}
+    for kind, data in (("answers", answer(0)), ("requests", frame(b"\x11", kind=HEARTBEAT))):
+        before = client.hello()
+        for _ in range(60):
+            switch.host[3].send(data)
+            time.sleep(0.002)
+        after = client.hello()
+        ticks = after["pktgen"]["ticks"] - before["pktgen"]["ticks"]
+        told[kind] = after["statistics"]["sleeps"] - before["statistics"]["sleeps"], ticks
+        assert received(client, 3) == 60 * len(told)
+    sleeps, ticks = told["answers"]
+    assert sleeps <= 2 * ticks + 4
+    sleeps, ticks = told["requests"]
+    assert sleeps >= ticks + 30
+
+
+def test_answers_keep_their_place_among_other_frames(tmp_path: Path) -> None:
+    """Two rings or one: the order is that of arrival, and nothing comes twice."""
+    with rig(tmp_path) as switch:
+        client = switch.start(pcap=tmp_path)
+        for done, interval_us in enumerate((0, 20_000, 0), 1):
+            client.pktgen(interval_us)
+            for number in range(0, 40, 2):
+                switch.host[3].send(answer(number))
+                switch.host[3].send(frame(b"\0" + (number + 1).to_bytes(4, "big")))
+            eventually(lambda done=done: received(client, 3) == 40 * done, "all frames")
+        name = switch.port[3]
+    frames = [data for data, _ in RawPcapReader(str(tmp_path / f"{name}_in.pcap"))]
+    assert [int.from_bytes(data[15:19], "big") for data in frames] == [*range(40)] * 3
 
 
 def test_ticks_missed_in_a_stall_are_not_made_up_for(switch: Rig) -> None:

@@ -26,6 +26,8 @@ enum {
     EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
 };
 
+static const uint64_t SLEPT = 50 * NS_PER_US; /* a sleep that long ago has told whether there is something to read */
+
 struct header {
     uint32_t len, id;
     uint16_t op, code;
@@ -43,6 +45,7 @@ struct control {
     int epoll, listener;
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
     struct client clients[CLIENTS];
+    uint32_t used; /* clients from there on are free: an idle switch need not look at them */
     uint32_t next, generation;
     uint32_t masks; /* union of the clients' masks */
 };
@@ -200,7 +203,7 @@ void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t h
     struct control *c = sw->control;
     if (!control_has_subscribers(c, kind))
         return;
-    for (int i = 0; i < CLIENTS; i++) {
+    for (uint32_t i = 0; i < c->used; i++) {
         struct client *k = &c->clients[i];
         if (k->fd < 0 || !(k->mask & 1u << (kind - EVENT_DIGEST)))
             continue;
@@ -239,6 +242,8 @@ static void accept_clients(struct control *c)
         for (int i = 0; i < CLIENTS && !k; i++)
             if (c->clients[i].fd < 0)
                 k = &c->clients[i];
+        if (k && (uint32_t)(k - c->clients) >= c->used)
+            c->used = (uint32_t)(k - c->clients) + 1;
         if (!k) {
             log_warn("more than %d control clients", CLIENTS);
             close(fd);
@@ -304,7 +309,7 @@ static void client_request(struct switchd *sw, struct client *k)
 
 bool control_pending(const struct control *c)
 {
-    for (int i = 0; i < CLIENTS; i++)
+    for (uint32_t i = 0; i < c->used; i++)
         if (client_has_request(&c->clients[i]))
             return true;
     return false;
@@ -337,11 +342,10 @@ static void control_poll(struct switchd *sw)
 void control_run(struct switchd *sw, uint64_t deadline)
 {
     struct control *c = sw->control;
-    if (!sw->control_quiet)
+    if (sw->now - sw->control_looked >= SLEPT)
         control_poll(sw);
-    sw->control_quiet = false;
-    for (uint32_t i = 0; i < CLIENTS; i++) {
-        struct client *k = &c->clients[(c->next + i) % CLIENTS];
+    for (uint32_t i = 0; i < c->used; i++) {
+        struct client *k = &c->clients[(c->next + i) % c->used];
         if (k->fd < 0)
             continue;
         if (k->readable)
@@ -354,7 +358,7 @@ void control_run(struct switchd *sw, uint64_t deadline)
                 break;
         }
         if (mono_ns() >= deadline) {
-            c->next = (c->next + i + 1) % CLIENTS; /* the next one first, next time */
+            c->next = (c->next + i + 1) % c->used; /* the next one first, next time */
             break;
         }
     }
@@ -362,7 +366,7 @@ void control_run(struct switchd *sw, uint64_t deadline)
 
 bool control_unsent(const struct control *c)
 {
-    for (int i = 0; i < CLIENTS; i++)
+    for (uint32_t i = 0; i < c->used; i++)
         if (c->clients[i].fd >= 0 && c->clients[i].dirty)
             return true;
     return false;

@@ -3,9 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/timerfd.h>
 
 #include "switchd.h"
 
@@ -20,6 +18,8 @@ static const uint64_t SPIN_WINDOW = NS_PER_MS;
 static const uint32_t AHEAD = 4; /* frames: a lookup in memory takes less than processing so many */
 /* Under such load the packet that a command concerns is about to come: it goes first, then the reply. */
 static const uint64_t REPLY_HOLD = 20 * NS_PER_US;
+
+enum { TAG_CONTROL = MAX_PORTS, TAG_TIMER }; /* in the epoll set, beside port numbers */
 
 bool loop_watch(struct switchd *sw, struct port *port)
 {
@@ -151,39 +151,40 @@ static uint64_t next_due(struct switchd *sw, uint64_t now)
         due = earlier(due, queue_due(p));
         if (p->delayed.head)
             due = earlier(due, p->delayed.head->time);
-        if (port_rx_time(sw, p, now) != NEVER)
+        if (port_rx_waits(p))
             return now;
     }
     return due;
 }
 
-static int wait_for(int epoll, struct epoll_event *events, int count, uint64_t ns)
+/* A timer that stays set over many sleeps: a time-out of each sleep would be set and taken back for each frame. */
+static void set_timer(struct switchd *sw, uint64_t due)
 {
-    static bool coarse;
-    if (!coarse && ns != NEVER) {
-        struct timespec t = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
-        int n = (int)syscall(SYS_epoll_pwait2, epoll, events, count, &t, NULL, 0);
-        if (n >= 0 || errno != ENOSYS)
-            return n;
-        coarse = true; /* Linux before 5.11 */
-    }
-    return epoll_wait(epoll, events, count, ns == NEVER ? -1 : (int)((ns + NS_PER_MS - 1) / NS_PER_MS));
+    if (due == sw->timer_due)
+        return;
+    uint64_t at = due == NEVER ? 0 : due; /* 0 takes it back */
+    struct itimerspec when = {.it_value = {(time_t)(at / NS_PER_S), (long)(at % NS_PER_S)}};
+    if (timerfd_settime(sw->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+        sw->timer_due = due;
 }
 
-static void sleep_until(struct switchd *sw, uint64_t due, uint64_t now)
+static void sleep_until(struct switchd *sw, uint64_t due)
 {
     struct epoll_event events[64];
     sw->stats.sleeps++;
-    int n = wait_for(sw->epoll, events, 64, due == NEVER ? NEVER : due > now ? due - now : 0);
-    sw->control_quiet = n >= 0 && n < 64;
+    set_timer(sw, due);
+    int n = epoll_wait(sw->epoll, events, 64, -1);
+    bool quiet = n >= 0 && n < 64;
     for (int i = 0; i < n; i++)
-        sw->control_quiet &= events[i].data.u64 != MAX_PORTS;
+        quiet &= events[i].data.u64 != TAG_CONTROL;
     for (int i = 0; i < n; i++)
         if ((events[i].events & (EPOLLERR | EPOLLHUP)) && events[i].data.u64 < MAX_PORTS) {
             struct port *port = sw->by_number[events[i].data.u64];
             if (port)
                 port_rx_error(sw, port);
         }
+    sw->looked = mono_ns();
+    sw->control_looked = quiet ? sw->looked : 0;
 }
 
 static void transmit_due(struct switchd *sw)
@@ -227,8 +228,11 @@ void loop_breathe(struct switchd *sw)
 
 void loop_run(struct switchd *sw)
 {
-    struct epoll_event control = {.events = EPOLLIN, .data.u64 = MAX_PORTS};
+    struct epoll_event control = {.events = EPOLLIN, .data.u64 = TAG_CONTROL};
+    struct epoll_event timer = {.events = EPOLLIN, .data.u64 = TAG_TIMER};
     epoll_ctl(sw->epoll, EPOLL_CTL_ADD, control_epoll(sw->control), &control);
+    epoll_ctl(sw->epoll, EPOLL_CTL_ADD, sw->timer, &timer);
+    sw->timer_due = NEVER;
     uint64_t window = 0, last_packet = 0, hold = 0;
     uint32_t in_window = 0, rate = 0;
     sw->looked = mono_ns();
@@ -273,8 +277,7 @@ void loop_run(struct switchd *sw)
         bool spin = fast && now - last_packet < SPIN && !priority_realtime();
         if (due <= now || spin)
             continue;
-        sleep_until(sw, due, now);
-        sw->looked = mono_ns();
+        sleep_until(sw, due);
     }
     control_flush(sw);
 }

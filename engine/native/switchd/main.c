@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "switchd.h"
@@ -147,8 +148,9 @@ int main(int argc, char **argv)
     clock_update(sw, sw->now);
     sw->tx_arena = malloc(TX_ARENA + MAX_FRAME);
     sw->epoll = epoll_create1(EPOLL_CLOEXEC);
+    sw->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     sw->link = link_open();
-    if (!sw->tx_arena || sw->epoll < 0 || sw->link < 0 || signal_fd < 0) {
+    if (!sw->tx_arena || sw->epoll < 0 || sw->timer < 0 || sw->link < 0 || signal_fd < 0) {
         log_error("cannot start: %s", strerror(errno));
         return 1;
     }
@@ -190,6 +192,7 @@ int main(int argc, char **argv)
     pipeline_unload(sw);
     free(sw->tx_arena);
     close(sw->epoll);
+    close(sw->timer);
     close(sw->link);
     close(signal_fd);
     return 0;

@@ -8,6 +8,8 @@
 
 enum { COMMAND_LEN = 18 };
 
+static const uint64_t DEFER_MOST = 20 * NS_PER_MS; /* reports of answers are that late at the most */
+
 static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port)
 {
     memset(frame, 0, COMMAND_LEN);
@@ -22,7 +24,11 @@ void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down)
     g->port_down = port_down;
     g->interval = interval_ns;
     g->due = interval_ns ? mono_ns() + interval_ns : NEVER;
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        port_rx_aside(sw->ports[i], pktgen_defers(g));
 }
+
+bool pktgen_defers(const struct pktgen *g) { return g->interval && g->interval <= DEFER_MOST; }
 
 /* Frames that the port received before now are processed first: none of them may revive it. */
 void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time)

@@ -1,9 +1,4 @@
-/* Interfaces: AF_PACKET sockets with a TPACKET_V2 receive ring and sendmmsg for sending.
- *
- * Version 2 of the ring and not 3: a frame is visible as soon as it is there, where version 3 hands over
- * blocks that fill up or time out after a millisecond at best. Each frame carries the time at which the
- * kernel got it, which is what the program sees as its arrival time.
- */
+/* Interfaces: AF_PACKET sockets, with receive rings (ring.c) and sendmmsg for sending. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -13,7 +8,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "switchd.h"
@@ -21,8 +15,6 @@
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
 #endif
-
-enum { BLOCK = 64 * 1024, HEADROOM = 128 /* ring header, address, VLAN tag */ };
 
 /* Counters that senders write, too. */
 static void add(uint64_t *counter, uint64_t n) { __atomic_fetch_add(counter, n, __ATOMIC_RELAXED); }
@@ -57,7 +49,7 @@ struct port *port_add(struct switchd *sw, uint16_t number, const char *name, cha
     }
     port->number = number;
     snprintf(port->name, sizeof port->name, "%s", name);
-    port->fd = -1;
+    port->fd = port->aside.fd = -1;
     fifo_init(&port->delayed);
     for (int b = 0; b < QUEUE_BANDS; b++)
         fifo_init(&port->bands[b].packets);
@@ -98,36 +90,6 @@ void port_remove(struct switchd *sw, struct port *port)
     free(port);
 }
 
-static bool ring_open(struct switchd *sw, struct port *port)
-{
-    struct rx_ring *r = &port->ring;
-    uint32_t mtu = port->mtu > MAX_FRAME - HEADROOM ? MAX_FRAME - HEADROOM : port->mtu;
-    uint32_t frame = (mtu + ETH_HLEN + HEADROOM + 63) & ~63u;
-    uint32_t block = BLOCK;
-    while (block < frame)
-        block *= 2;
-    size_t bytes = sw->ring_bytes < 4 * block ? 4 * block : sw->ring_bytes;
-    *r = (struct rx_ring){.block_size = block, .frame_size = frame, .frames_per_block = block / frame};
-    uint32_t blocks = (uint32_t)(bytes / block);
-    r->frames = blocks * r->frames_per_block;
-    struct tpacket_req request = {
-        .tp_block_size = block, .tp_block_nr = blocks, .tp_frame_size = frame, .tp_frame_nr = r->frames};
-    int version = TPACKET_V2;
-    if (setsockopt(port->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version) < 0 ||
-        setsockopt(port->fd, SOL_PACKET, PACKET_RX_RING, &request, sizeof request) < 0) {
-        log_error("port %u: no receive ring: %s", port->number, strerror(errno));
-        return false;
-    }
-    r->map_len = (size_t)block * blocks;
-    r->map = mmap(NULL, r->map_len, PROT_READ | PROT_WRITE, MAP_SHARED, port->fd, 0);
-    if (r->map == MAP_FAILED) {
-        r->map = NULL;
-        log_error("port %u: receive ring: %s", port->number, strerror(errno));
-        return false;
-    }
-    return true;
-}
-
 bool port_open(struct switchd *sw, struct port *port)
 {
     struct ifreq request = {0};
@@ -155,12 +117,13 @@ bool port_open(struct switchd *sw, struct port *port)
     setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous);
     struct sockaddr_ll address = {
         .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = port->ifindex};
-    if (!ring_open(sw, port) || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || !loop_watch(sw, port)) {
+    if (!port_rx_open(sw, port) || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || !loop_watch(sw, port)) {
         log_error("port %u (%s): %s", port->number, port->name, strerror(errno));
         port_close(sw, port);
         return false;
     }
     log_info("port %u is %s (mtu %u)", port->number, port->name, port->mtu);
+    port_rx_aside(port, pktgen_defers(&sw->pktgen));
     port_check_carrier(sw, port);
     return true;
 }
@@ -169,10 +132,7 @@ void port_close(struct switchd *sw, struct port *port)
 {
     if (port->fd < 0)
         return;
-    port_rx_statistics(port);
-    if (port->ring.map)
-        munmap(port->ring.map, port->ring.map_len);
-    port->ring = (struct rx_ring){0};
+    port_rx_close(port);
     sender_drain(port);
     add(&port->count.tx_failed, port->batch.count);
     port->batch.count = 0;
@@ -229,121 +189,6 @@ void port_rx_error(struct switchd *sw, struct port *port)
     getsockopt(port->fd, SOL_SOCKET, SO_ERROR, &error, &len); /* clears it */
     log_debug("port %u: %s", port->number, strerror(error));
     port_check_carrier(sw, port);
-}
-
-static inline struct tpacket2_hdr *ring_frame(const struct rx_ring *r, uint32_t number)
-{
-    size_t block = number / r->frames_per_block, frame = number % r->frames_per_block;
-    return (struct tpacket2_hdr *)(r->map + block * r->block_size + frame * r->frame_size);
-}
-
-static inline struct tpacket2_hdr *ring_head(const struct rx_ring *r) { return ring_frame(r, r->head); }
-
-uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now)
-{
-    if (!port->ring.map)
-        return NEVER;
-    const struct tpacket2_hdr *h = ring_head(&port->ring);
-    if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
-        return NEVER;
-    uint64_t time = (uint64_t)h->tp_sec * NS_PER_S + h->tp_nsec - sw->clock_offset;
-    /* Later than now: it came after the turn's clock reading. Far off: the wall clock was set. */
-    return time > now || now - time > 10 * NS_PER_S ? now : time;
-}
-
-/* The sender left the TCP or UDP checksum to its network card, which a veth does not have: finish it.
- * The checksum field already holds the pseudo header's sum. */
-static void finish_checksum(uint8_t *frame, uint32_t len)
-{
-    uint32_t at = 12;
-    uint16_t type = (uint16_t)(frame[at] << 8 | frame[at + 1]);
-    while ((type == ETH_P_8021Q || type == ETH_P_8021AD) && at + 6 <= len) {
-        at += 4;
-        type = (uint16_t)(frame[at] << 8 | frame[at + 1]);
-    }
-    at += 2;
-    uint32_t transport;
-    uint8_t protocol;
-    if (type == ETH_P_IP && at + 20 <= len) {
-        transport = at + (frame[at] & 15u) * 4;
-        protocol = frame[at + 9];
-    } else if (type == ETH_P_IPV6 && at + 40 <= len) {
-        transport = at + 40;
-        protocol = frame[at + 6];
-    } else {
-        return;
-    }
-    uint32_t field = transport + (protocol == IPPROTO_TCP ? 16 : 6);
-    if ((protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) || field + 2 > len)
-        return;
-    uint64_t sum = 0;
-    uint32_t i = transport;
-    for (; i + 1 < len; i += 2)
-        sum += (uint64_t)(frame[i] << 8 | frame[i + 1]);
-    if (i < len)
-        sum += (uint64_t)frame[i] << 8;
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    uint16_t result = (uint16_t)~sum;
-    if (result == 0 && protocol == IPPROTO_UDP)
-        result = 0xffff;
-    frame[field] = (uint8_t)(result >> 8);
-    frame[field + 1] = (uint8_t)result;
-}
-
-uint8_t *port_rx_take(struct port *port, uint32_t *len)
-{
-    struct tpacket2_hdr *h = ring_head(&port->ring);
-    uint8_t *frame = (uint8_t *)h + h->tp_mac;
-    uint32_t n = h->tp_snaplen;
-    if (h->tp_len > n || n < ETH_HLEN) {
-        if (port->count.rx_errors++ == 0)
-            log_warn("port %u: frame of %u bytes does not fit (segmentation offload of the sender?)", port->number,
-                     h->tp_len);
-        return NULL;
-    }
-    if (h->tp_status & TP_STATUS_VLAN_VALID) { /* the kernel took the tag off; there is room before the frame */
-        uint16_t tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->tp_vlan_tpid : ETH_P_8021Q;
-        memmove(frame - 4, frame, 12);
-        frame -= 4;
-        n += 4;
-        frame[12] = (uint8_t)(tpid >> 8);
-        frame[13] = (uint8_t)tpid;
-        frame[14] = (uint8_t)(h->tp_vlan_tci >> 8);
-        frame[15] = (uint8_t)h->tp_vlan_tci;
-    }
-    if (h->tp_status & TP_STATUS_CSUMNOTREADY)
-        finish_checksum(frame, n);
-    port->count.rx_packets++;
-    port->count.rx_bytes += n;
-    *len = n;
-    return frame;
-}
-
-const uint8_t *port_rx_peek(const struct port *port, uint32_t ahead, uint32_t *len)
-{
-    const struct rx_ring *r = &port->ring;
-    uint32_t at = (r->head + ahead) % r->frames;
-    const struct tpacket2_hdr *h = ring_frame(r, at);
-    if (!(__atomic_load_n(&h->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
-        return NULL;
-    *len = h->tp_snaplen;
-    return (const uint8_t *)h + h->tp_mac;
-}
-
-void port_rx_release(struct port *port)
-{
-    struct rx_ring *r = &port->ring;
-    __atomic_store_n(&ring_head(r)->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-    r->head = r->head + 1 == r->frames ? 0 : r->head + 1;
-}
-
-void port_rx_statistics(struct port *port)
-{
-    struct tpacket_stats stats;
-    socklen_t len = sizeof stats;
-    if (port->fd >= 0 && getsockopt(port->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == 0)
-        port->count.rx_dropped += stats.tp_drops; /* reading resets them */
 }
 
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len)

@@ -87,7 +87,8 @@ void fifo_clear(struct fifo *f);
 /* ---- port.c: interfaces ---- */
 
 struct rx_ring {
-    uint8_t *map;
+    int fd;
+    uint8_t *map; /* NULL: not open */
     size_t map_len;
     uint32_t block_size, frame_size, frames_per_block, frames;
     uint32_t head; /* next frame to read */
@@ -125,6 +126,8 @@ struct port {
     bool up, recheck; /* recheck: a send failed, look at the carrier */
     bool disabled;    /* by an operator: down whatever its carrier, frames are ignored */
     struct rx_ring ring;
+    struct rx_ring aside; /* answers to heartbeats, which nobody waits for; fd -1 unless it is used */
+    struct rx_ring *next; /* of these two, the one whose head is looked at */
     struct tx_batch batch;
     struct tx_queue *queue; /* NULL unless senders have been at work */
     struct port_counters count;
@@ -155,20 +158,28 @@ void port_close(struct switchd *sw, struct port *port);
 void port_reopen(struct switchd *sw, struct port *port); /* without a change of state in between */
 void port_check_carrier(struct switchd *sw, struct port *port);
 void port_enable(struct switchd *sw, struct port *port, bool enabled); /* the administrative state */
-/* Kernel receive time (mono ns) of the ring's head; NEVER when the ring is empty. */
-uint64_t port_rx_time(const struct switchd *sw, const struct port *port, uint64_t now);
-/* The ring's head, valid until port_rx_release; NULL when it is damaged (counted). Call once per frame. */
-uint8_t *port_rx_take(struct port *port, uint32_t *len);
-void port_rx_release(struct port *port);
-/* The frame so many behind the ring's head, as the kernel left it; NULL when so many do not wait. */
-const uint8_t *port_rx_peek(const struct port *port, uint32_t ahead, uint32_t *len);
 void port_rx_error(struct switchd *sw, struct port *port); /* its socket reported an error */
-void port_rx_statistics(struct port *port); /* adds the kernel's drops to the counters */
 void port_send(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len);
 /* Sends; may be called by the port's sender while the loop's thread does other things. */
 void port_transmit(struct switchd *sw, struct port *port, struct mmsghdr *messages, uint32_t count);
 void ports_flush(struct switchd *sw);
 void port_flush(struct switchd *sw, struct port *port);
+
+/* ---- ring.c: receive rings ---- */
+
+bool port_rx_open(struct switchd *sw, struct port *port); /* before the socket is bound */
+void port_rx_close(struct port *port);
+/* Whether answers to heartbeats are kept apart: they do not wake us up, and are seen with what comes next. */
+void port_rx_aside(struct port *port, bool on);
+bool port_rx_waits(const struct port *port); /* a frame that may not wait any longer */
+/* Kernel receive time (mono ns) of the next frame; NEVER when there is none. Chooses what the next two refer to. */
+uint64_t port_rx_time(const struct switchd *sw, struct port *port, uint64_t now);
+/* That frame, valid until port_rx_release; NULL when it is damaged (counted). Call once per frame. */
+uint8_t *port_rx_take(struct port *port, uint32_t *len);
+void port_rx_release(struct port *port);
+/* The frame so many behind the ring's head, as the kernel left it; NULL when so many do not wait. */
+const uint8_t *port_rx_peek(const struct port *port, uint32_t ahead, uint32_t *len);
+void port_rx_statistics(struct port *port); /* adds the kernel's drops to the counters */
 
 /* ---- sender.c: sending on other cores ---- */
 
@@ -243,6 +254,7 @@ void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down);
 void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time);
 uint64_t pktgen_due(const struct pktgen *g);
 void pktgen_run(struct switchd *sw, uint64_t now);
+bool pktgen_defers(const struct pktgen *g); /* answers to heartbeats may wait for the next tick */
 
 /* ---- pipeline.c: the loaded program ---- */
 
@@ -342,7 +354,8 @@ struct switchd {
     struct port *by_number[MAX_PORTS];
     struct port *ports[MAX_PORTS]; /* dense, for the loop */
     uint32_t port_count;
-    int epoll, link;
+    int epoll, timer, link;
+    uint64_t timer_due; /* mono ns that the timer is set to, or NEVER */
     struct control *control;
     struct pipeline *pipeline;
     struct senders *senders;
@@ -363,7 +376,7 @@ struct switchd {
     uint64_t pcap_due;   /* when what waits in captures' buffers is to be written at the latest, unless we never rest */
     bool pcap_dirty, recheck, stop;
     bool announce;      /* frames to the program while others are before them */
-    bool control_quiet; /* we have just slept, and nothing of the control sockets woke us */
+    uint64_t control_looked; /* mono ns of a sleep's end that had nothing of the control sockets; 0: look */
 };
 
 static inline uint64_t wall_ns(const struct switchd *sw, uint64_t mono) { return mono + sw->clock_offset; }
