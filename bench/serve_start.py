@@ -1,4 +1,5 @@
-"""How long ``shadowplane serve`` takes from its start to ``/readyz`` on a running lab with empty switches."""
+"""How long ``shadowplane serve`` takes from its start to ``/readyz`` on a running lab: with empty switches, with
+switches that hold everything already, and the same with the larger models of the operations profile."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import httpx
 
 from bench._common import Result, quantile, write
 from control.settings import Strategy
+from ml.profiles import LAB, OPERATIONS
 from topo import userns
 from topo.lab import Lab
 from topo.load import load
@@ -21,12 +23,14 @@ TOPOLOGIES = ("diamond", "abilene")
 REPETITIONS = int(os.environ.get("SHADOWPLANE_BENCH_REPETITIONS", "5"))
 API = "127.0.0.1:8080"
 PATIENCE_S = 60.0
+TARGET = "<= 3"
+CASES = {"empty switches": LAB.name, "switches that hold everything": LAB.name, "the same, operations": OPERATIONS.name}
 
 
-def start(name: str, folder: Path) -> tuple[float, float]:
+def start(name: str, profile: str, folder: Path) -> tuple[float, float]:
     """Seconds until ready, and seconds of processor time used for it; the process is ended afterwards."""
     command = [sys.executable, "-m", "control", "serve", "--topology", name, "--api", API, "--state", str(folder)]
-    command += ["--strategy", Strategy.PREDICTIVE.value]
+    command += ["--strategy", Strategy.PREDICTIVE.value, "--profile", profile]
     with (folder / "serve.log").open("ab") as log:
         began = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -56,25 +60,24 @@ def main() -> None:
     userns.ensure()
     figures = []
     for name in TOPOLOGIES:
-        took: dict[str, list[float]] = {"empty switches": [], "switches that hold everything": []}
+        took: dict[str, list[float]] = {what: [] for what in CASES}
         used: list[float] = []
         for number in range(REPETITIONS):
             with TemporaryDirectory(prefix="shadowplane-bench-") as directory:
                 folder = Path(directory)
                 with Lab(load(name), run_dir=folder / "lab"):
-                    for what in took:
-                        place = folder / f"{number}-{what.partition(' ')[0]}"
+                    for case, (what, profile) in enumerate(CASES.items()):
+                        place = folder / f"{number}-{case}"
                         place.mkdir()
-                        seconds, busy = start(name, place)
+                        seconds, busy = start(name, profile, place)
                         took[what].append(seconds)
                         used.append(busy)
         load_text = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
         for what, values in took.items():
-            target = "<= 3" if name == "diamond" else ""
             figures.append(
-                Result(f"{name}, {what}: to /readyz, worst", "s", max(values), target, "", len(values), load_text)
+                Result(f"{name}, {what}: to /readyz, worst", "s", max(values), TARGET, "", len(values), load_text)
             )
-            figures.append(Result(f"{name}, {what}: median", "s", quantile(values, 0.5), target, "", len(values)))
+            figures.append(Result(f"{name}, {what}: median", "s", quantile(values, 0.5), TARGET, "", len(values)))
         note = "of the control plane alone, up to /readyz"
         figures.append(Result(f"{name}: processor time, median", "s", quantile(used, 0.5), "", "", len(used), note))
     write("serve_start", figures)
