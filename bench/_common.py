@@ -17,6 +17,8 @@ from control.provenance import machine, versions
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 
+missed: list[str] = []  # "name: metric" of each figure that misses its target, in this process so far
+
 _TARGET = re.compile(r"^\s*(<=|>=|<|>|==)\s*(-?[0-9.]+(?:e-?[0-9]+)?)", re.IGNORECASE)
 
 
@@ -62,6 +64,11 @@ def meets(value: float, target: str) -> bool | None:
     }[found[1]]
 
 
+def say(text: str) -> None:
+    """A line about what is being measured, for whoever waits; not among the results."""
+    print(f"   {text}", file=sys.stderr, flush=True)
+
+
 def quantile(samples: Sequence[float], q: float) -> float:
     """Nearest-rank quantile, 0 <= q <= 1.
 
@@ -73,7 +80,7 @@ def quantile(samples: Sequence[float], q: float) -> float:
 
 
 def write(name: str, results: Sequence[Result]) -> Path:
-    """Print the table and write ``bench/results/<name>.json``; returns the file."""
+    """Print the table, note what missed its target, and write ``bench/results/<name>.json``; returns the file."""
     table = Table(title=name, title_justify="left")
     for column in ("metric", "value", "unit", "target", "holds", "anchor", "n", "notes"):
         table.add_column(column, justify="right" if column in ("value", "n") else "left", overflow="fold")
@@ -90,6 +97,7 @@ def write(name: str, results: Sequence[Result]) -> Path:
             item.notes,
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    missed.extend(f"{name}: {item.metric}" for item in results if item.holds is False)
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     document = {

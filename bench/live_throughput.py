@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench._bmv2 import available, bmv2_switch, version
-from bench._common import Result, write
+from bench._common import Result, say, write
 from bench._program import L3, STEERING, Subject, updates
 from bench._wire import PRIMARY, SHADOW, Cables, blast, cables, engine_switch, udp_frame, unusable
 
@@ -55,6 +55,7 @@ def search(try_rate: Callable[[float], tuple[bool, float]], start: float) -> flo
     rate = start
     while high / max(low, 1) > STEP and rate > 500:
         holds, sent = try_rate(rate)
+        say(f"{rate:,.0f} packets/s: {'nothing lost' if holds else 'losses'}")
         if holds:
             best = max(best, sent)
             low = rate
@@ -72,6 +73,7 @@ def measure(made: Cables, start: float) -> dict[int, tuple[float, float]]:
     for size in SIZES:
         time.sleep(0.5)  # what the size before left in queues is gone
         stream = Stream(made, size)
+        say(f"{size} bytes; first what is delivered when too much is offered")
         for rate in OFFERED:
             stream.lossless(rate)
         rates[size] = (search(stream.lossless, start), stream.delivered)
@@ -103,9 +105,11 @@ def of_program(subject: Subject) -> list[Result]:
     theirs: dict[int, tuple[float, float]] = {}
     with cables(PORTS) as made:
         rows = partial(updates, rows=subject.rows)
+        say(f"{subject.name}, embedded switch")
         with engine_switch(made, subject.shared_object(), "--ring-kib", "8192", rows=rows):
             ours = measure(made, 200_000)
         if available():
+            say(f"{subject.name}, simple_switch_grpc")
             with bmv2_switch(made, subject):
                 theirs = measure(made, 10_000)
     notes = f"{subject.name}; 8 MiB rings, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
