@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.api import CompilerMissing, EngineError
-from engine.priority import ordinary_children
+from engine.priority import ordinarily
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INCLUDE = NATIVE / "include"
@@ -171,6 +171,10 @@ def _touch(path: Path) -> None:
         return
 
 
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def _run_all(commands: Sequence[list[str]], jobs: int) -> None:
     pending = list(reversed(commands))
     running: list[tuple[list[str], subprocess.Popen[str]]] = []
@@ -178,9 +182,7 @@ def _run_all(commands: Sequence[list[str]], jobs: int) -> None:
         while pending or running:
             while pending and len(running) < jobs:
                 cmd = pending.pop()
-                with ordinary_children():
-                    process = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                running.append((cmd, process))
+                running.append((cmd, ordinarily(functools.partial(_start, cmd))))
             cmd, process = running.pop(0)
             output, _ = process.communicate()
             if process.returncode:

@@ -11,8 +11,12 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+Started = TypeVar("Started")
 
 NICE = -10  # as the data plane and the lab's traffic generators, which nobody must wait for either
 SLICE_NS = 100_000
@@ -36,14 +40,19 @@ def raise_priority(nice: int = NICE) -> bool:
     return had <= nice
 
 
-@contextmanager
-def ordinary_children() -> Iterator[None]:
-    """Meanwhile children of the calling thread inherit nothing of :func:`raise_priority`: compilers are not urgent."""
-    _set_attributes(_RESET_ON_FORK | _KEEP_PARAMS)
-    try:
-        yield
-    finally:
-        _set_attributes(_KEEP_PARAMS)
+def ordinarily(start: Callable[[], Started]) -> Started:
+    """What ``start`` returns; children that it starts inherit nothing of :func:`raise_priority`.
+
+    It runs in a thread that tells the kernel so and then ends: nobody else's children are touched, and nothing has to
+    be taken back, which needs a privilege.
+    """
+
+    def told() -> Started:
+        _set_attributes(_RESET_ON_FORK | _KEEP_PARAMS)
+        return start()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(told).result()
 
 
 def _policy() -> int:

@@ -12,13 +12,12 @@ from engine.priority import NICE
 
 CHILDREN = """
 import os, subprocess
-from engine.priority import ordinary_children, raise_priority
+from engine.priority import ordinarily, raise_priority
 def nice_of_a_child():
     return subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout.strip()
 permitted = raise_priority()
 before = nice_of_a_child()
-with ordinary_children():
-    meanwhile = nice_of_a_child()
+meanwhile = ordinarily(nice_of_a_child)
 print(permitted, os.getpriority(os.PRIO_PROCESS, 0), before, meanwhile, nice_of_a_child())
 """
 POLICY = """
@@ -38,7 +37,7 @@ def run(code: str, *prefix: str) -> list[str]:
 @pytest.mark.skipif(shutil.which("nice") is None, reason="needs coreutils")
 def test_children_that_compile_are_ordinary() -> None:
     permitted, own, before, meanwhile, after = run(CHILDREN)
-    assert before == after == own, "what ordinary_children() is there for"
+    assert before == after == own, "what ordinarily() is there for"
     if permitted == "True":
         assert int(own) <= NICE and meanwhile == "0"
     else:
