@@ -131,9 +131,9 @@ class _Loader:
         target = item.get("target")
         if match == "valid":
             header = target if isinstance(target, str) else self.names.pair(target, "key")[0]
-            ref = ir.FieldRef(self.names.lookup(self.names.header, header, "header"), ir.VALID)
+            ref = ir.FieldRef(self.names.lookup(self.names.header, header, "header", source), ir.VALID)
         else:
-            ref = self.names.field(target)
+            ref = self.names.field(target, source)
         width = 1
         if ref.field != ir.VALID:
             declared = self.names.types[self.names.headers[ref.header].type].fields[ref.field]

@@ -84,9 +84,10 @@ class Names:
         self.signed: frozenset[int] = frozenset()  # parameters of the action being read that are signed
         self.arrays: dict[str, dict[str, int]] = {"register": {}, "counter": {}, "meter": {}, "calculation": {}}
 
-    def lookup(self, table: dict[str, int], name: object, what: str) -> int:
+    def lookup(self, table: dict[str, int], name: object, what: str, source: ir.Source | None = None) -> int:
+        """Index of a name; ``source``: where it stands, for what cannot be a name."""
         if isinstance(name, dict):
-            refuse(f"a {what} that is picked at run time", source_of(name))
+            refuse(f"a {what} that is picked at run time", source_of(name) or source)
         if not isinstance(name, str) or name not in table:
             malformed(f"unknown {what} {name!r}")
         return table[name]
@@ -99,13 +100,13 @@ class Names:
                 return i
         malformed(f"unknown field {where}.{name}")
 
-    def field(self, value: object) -> ir.FieldRef:
+    def field(self, value: object, source: ir.Source | None = None) -> ir.FieldRef:
         """``[header, field]``."""
         if isinstance(value, dict):
-            refuse("a field that is picked at run time", source_of(value))
+            refuse("a field that is picked at run time", source_of(value) or source)
         if not isinstance(value, list) or len(value) != 2:
             malformed(f"{value!r} is no field")
-        header = self.lookup(self.header, value[0], "header")
+        header = self.lookup(self.header, value[0], "header", source)
         return ir.FieldRef(header, self.field_index(self.headers[header].type, value[1], str(value[0])))
 
     def pair(self, value: object, what: str) -> tuple[Any, Any]:
@@ -123,7 +124,7 @@ class Names:
         if kind == "expression":
             return self._expression_body(value, params, source)
         if kind == "field":
-            return self.field(value)
+            return self.field(value, source)
         if kind == "hexstr":
             return ir.Const(number(value, "expression"))
         if kind == "bool":
@@ -133,7 +134,7 @@ class Names:
                 malformed(f"runtime data {value!r} of an action with {len(params)} parameters")
             return ir.Param(value, params[value][1], value in self.signed)
         if kind == "header":
-            return ir.HeaderRef(self.lookup(self.header, value, "header"))
+            return ir.HeaderRef(self.lookup(self.header, value, "header", source))
         if kind == "header_stack":
             return ir.StackRef(self.lookup(self.stack, value, "header stack"))
         if kind == "header_union":

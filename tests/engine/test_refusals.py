@@ -39,6 +39,28 @@ def test_long_keys_are_refused_with_their_line() -> None:
     assert "a key of more than 256 bytes" in str(caught.value)
 
 
+def test_what_is_picked_at_run_time_is_refused_with_its_line() -> None:
+    """p4c gives such a key and such a validity no place of their own: that of the table and of the condition counts."""
+    picked = {"op": "dereference_header_stack", "left": {"type": "header_stack", "value": "s"}}
+    data = source("tables")
+    table = next(t for p in data["pipelines"] for t in p["tables"] if t["key"])
+    table["key"][0]["target"] = {"type": "expression", "value": picked}
+    place = table["source_info"]
+    with pytest.raises(
+        Unsupported, match=rf"{place['filename']}:{place['line']}: .*a field that is picked at run time"
+    ):
+        translate(data)
+    data = source("tables")
+    pipeline = data["pipelines"][0]
+    body = {"op": "d2b", "left": None, "right": {"type": "field", "value": [picked, "$valid$"]}}
+    info = {"filename": "x.p4", "line": 17, "source_fragment": "h.s[i].isValid()"}
+    pipeline["conditionals"].append(
+        {"name": "c", "id": 99, "source_info": info, "expression": {"type": "expression", "value": body}}
+    )
+    with pytest.raises(Unsupported, match=r"x\.p4:17: .*a header that is picked at run time"):
+        translate(data)
+
+
 def rename_primitive(data: Json) -> None:
     first_primitive(data, "assign")["op"] = "teleport"
 
