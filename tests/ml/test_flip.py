@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from control.hysteresis import Threshold, Watch
-from ml import fit, heldout, retrain
+from ml import fit, heldout, retrain, wide
 from ml.boosted import FLIP_FROM
 from ml.profiles import OPERATIONS
 from ml.schema import Mode
 from ml.sim import runs
 from ml.sim.world import FAMILIAR, SCALES, Scale
 from ml.store import packaged
+from ml.trees import Forest, parse
 
 
 def test_a_flip_comes_after_the_forecast_and_spares_what_stops() -> None:
@@ -50,6 +53,30 @@ def test_what_a_flip_learns_from_is_possible_judged_and_not_failing() -> None:
     assert fit.flip(rows.pick(rows.left > fit.SETTLED), Mode.LINK_FAILURE, 60.0, seed=1) == ""  # nothing to tell apart
 
 
+def test_a_false_flip_counts_once_however_long_it_tempts() -> None:
+    """At one level 300 runs fail and 30 do not: what is learned of it is the same, whether these stay for one row or a
+    hundred."""
+    rng = np.random.default_rng(8)
+    features = [f.name for f in wide.WIDE[Mode.DEVICE_OVERLOAD]]
+
+    def rows(first_run: int, runs_: int, each: int, level: float, left: float) -> fit.Rows:
+        many = np.ones(runs_ * each)
+        x = np.zeros((len(many), len(features)))
+        x[:, 0] = level + rng.normal(0.0, 0.01, len(x))
+        run = (first_run + np.repeat(np.arange(runs_), each)).astype(np.intp)
+        return fit.Rows(x, x[:, :0], left * many, 600.0 * many, many, many, run)
+
+    failing, calm = rows(0, 300, 1, 0.8, 0.2), rows(330, 270, 5, 0.2, np.inf)
+    odds = []
+    for each in (1, 100):
+        parts = (failing, rows(300, 30, each, 0.8, np.inf), calm)
+        names = [field.name for field in fields(fit.Rows)]
+        joined = fit.Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        text = fit.flip(joined, Mode.DEVICE_OVERLOAD, 60.0, seed=1, trees=20)
+        odds.append(float(Forest([parse(text, features)])(failing.x[:20]).mean()))
+    assert odds[0] == pytest.approx(odds[1], abs=0.3)  # row by row it would be the log of seven
+
+
 def test_the_strongest_threshold_is_the_one_that_would_have_raised() -> None:
     rng = np.random.default_rng(4)
     time = np.cumsum(rng.uniform(5.0, 12.0, (300, 40)), axis=0)
@@ -81,11 +108,21 @@ def test_an_alarm_is_raised_on_the_flip_and_cleared_on_the_probability() -> None
     assert not feed(float("nan"), 0.9, 330.0) and not feed(float("nan"), 0.9, 340.0)  # what is not judged
 
 
+def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
+    return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
+
+
+def test_thresholds_are_as_strict_as_costs_hardly_anything() -> None:
+    most = 0.96
+    tried = [tally(0.5, most + 0.02, 0.9), tally(0.6, most, 0.975), tally(0.7, most - retrain.GIVEN, 0.98)]
+    tried += [tally(0.8, most - 2 * retrain.GIVEN, 0.99)]
+    assert retrain.best(tried) == 0.7
+    assert retrain.best(tried[:2]) == 0.6  # what is not precise is no measure
+    assert retrain.best(tried[:1]) == 0.5  # but better than nothing
+
+
 @pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.6), (0.7, 0.8), (0.85, 0.9)])
 def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: float) -> None:
-    def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
-        return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
-
     tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.98), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
     assert retrain.best(tried, floor) == expected
 
