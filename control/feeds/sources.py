@@ -261,6 +261,7 @@ def _run(waiting: Coroutine[Any, Any, Delta]) -> Delta:
     try:
         return loop.run_until_complete(waiting)
     finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())  # of an answer that was not read to its end
         loop.close()
 
 

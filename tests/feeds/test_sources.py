@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import mailbox
 import os
 import socket
@@ -97,7 +98,7 @@ def test_http_redirects_within_the_host_only(server: ThreadingHTTPServer) -> Non
             HttpSource(url(server, path)).poll()
 
 
-def test_http_bounds_size_and_time(server: ThreadingHTTPServer) -> None:
+def test_http_bounds_size_and_time(server: ThreadingHTTPServer, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(FeedError, match="more than 1000 bytes"):
         HttpSource(url(server, "/big"), most_bytes=1000).poll()
     with pytest.raises(FeedError, match="Timeout"):
@@ -105,6 +106,10 @@ def test_http_bounds_size_and_time(server: ThreadingHTTPServer) -> None:
     for path in ("/drops", "/dripping-headers"):
         with pytest.raises(FeedError, match=r"longer than 0\.6 s"):
             HttpSource(url(server, path), timeout_s=0.2).poll()
+    with pytest.raises(FeedError, match="more than 3 bytes"):
+        HttpSource(url(server, "/drops"), most_bytes=3).poll()
+    gc.collect()
+    assert "Task was destroyed" not in caplog.text  # nothing of an answer that was left is still waiting
     port = server.server_address[1]
     with pytest.raises(FeedError, match="https://"):  # speaks no TLS
         HttpSource(f"https://127.0.0.1:{port}/data", timeout_s=1).poll()
