@@ -27,7 +27,7 @@ class Room:
 
 
 FITS = Room(True, "fits")
-LATE_S = 1.0  # a reading is never this late: a clock that far back was set
+LATE_S = 5.0  # a reading is never this late (control.telemetry): a clock that far back was set
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from math import isnan
 
 from ml.schema import DeviceSample, PortSample
 
-LATE_S = 1.0  # a sample is never this late: a clock that far back was set
+LATE_S = 5.0  # a sample is never this late (control.telemetry): a clock that far back was set
 
 
 @dataclass(frozen=True, slots=True)

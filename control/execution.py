@@ -77,8 +77,20 @@ class Execution:
         telling = {item.group: _news(news, fresh, waited.get(item.group)) for item in decisions}
         results = await self.service.fleet.flip(bits, patience_s=PATIENCE_S) if bits else {}
         stop = time.perf_counter()
-        explain()
-        decisions = [item.explained() for item in decisions]
+        try:
+            explain()
+        finally:  # what was done is entered, whatever else goes wrong
+            self._book([item.explained() for item in decisions], now, results, telling, stop)
+
+    def _book(
+        self,
+        decisions: Sequence[Decision],
+        now: Moment,
+        results: Mapping[str, FlipResult | ControlError],
+        telling: Mapping[GroupKey, News | None],
+        stop: float,
+    ) -> None:
+        """Enter what is done, and follow who has not confirmed."""
         done = [item for item in decisions if not item.moves or item.group.switch in results]
         self._enter(done, now, results, telling, stop)
         for name, task in list(self.service.fleet.late.items()):

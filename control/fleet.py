@@ -64,16 +64,22 @@ class Fleet:
         return any(session.state is State.BACKUP for session in self.sessions.values())
 
     async def apply(
-        self, wanted: NetworkEntries, *, depth: Mapping[tuple[str, int], int] | None = None, strict: bool = False
+        self,
+        wanted: NetworkEntries,
+        *,
+        depth: Mapping[tuple[str, int], int] | None = None,
+        strict: bool = False,
+        urgent: bool = False,
     ) -> Outcome:
         """Change the network, stage by stage, all of it or nothing; labels out of use are swept later.
 
         Where a switch refuses its part (a full table), what builds on it is not written, and what was written is
         taken back: nobody may push a label that was never installed. A switch that is away is no refusal, its own
-        restore brings it in line; with ``strict`` it is one where labels are to be installed on it.
+        restore brings it in line; with ``strict`` it is one where labels are to be installed on it. ``urgent``: flips
+        wait for it, so nothing else gets a turn while switches take small batches.
         """
         before, outcome = self.desired, Outcome()
-        await self._go(wanted, outcome, depth, stop=True, strict=strict)
+        await self._go(wanted, outcome, depth, stop=True, strict=strict, urgent=urgent)
         if outcome.rejected:
             outcome.undone = True
             await self._go(before, outcome)
@@ -89,6 +95,7 @@ class Fleet:
         *,
         stop: bool = False,
         strict: bool = False,
+        urgent: bool = False,
     ) -> None:
         installed = {
             name: dict(session.installed) if session.ready else dict(wanted.get(name, {}))
@@ -105,7 +112,7 @@ class Fleet:
         for stage in changes(installed, wanted, depth=depth, settle_s=0.0):
             now = self._without_lazy(stage)
             if now:
-                await self._stage(now, outcome)
+                await self._stage(now, outcome, urgent=urgent)
                 if stop and outcome.rejected:
                     return
 
@@ -230,8 +237,9 @@ class Fleet:
                 kept[name] = now
         return Stage(stage.name, kept) if kept else None
 
-    async def _stage(self, stage: Stage, outcome: Outcome) -> None:
-        """Small batches go the short way, as flips: on a busy loop each turn costs more than a switch needs for one."""
+    async def _stage(self, stage: Stage, outcome: Outcome, *, urgent: bool = False) -> None:
+        rest, begun = dict(stage.updates), dict[str, Call]()
+        ended: set[str] = set()
 
         async def one(name: str, updates: Sequence[Update]) -> None:
             session = self.sessions[name]
@@ -247,14 +255,18 @@ class Fleet:
                 outcome.rejected |= isinstance(error, WriteRejected)
                 LOG.warning("update refused", switch=name, stage=stage.name, reason=str(error))
 
-        begun: dict[str, Call] = {}
-        ended: set[str] = set()
         try:
-            for name, updates in stage.updates.items():
-                if (call := self.sessions[name].begin_write(updates)) is not None:
-                    begun[name] = call
-            harvest(begun.values(), HARVEST_S)
-            await asyncio.gather(*(one(name, updates) for name, updates in stage.updates.items()))
+            if urgent:
+                for name, updates in stage.updates.items():
+                    if (call := self.sessions[name].begin_write(updates)) is not None:
+                        begun[name] = call
+                harvest(begun.values(), HARVEST_S)
+                for name, call in begun.items():
+                    if self.sessions[name].end_write(stage.updates[name], call):
+                        ended.add(name)
+                        outcome.updates += len(rest.pop(name))
+            if rest:
+                await asyncio.gather(*(one(name, updates) for name, updates in rest.items()))
         finally:
             for name in begun.keys() - ended:  # cut short
                 self.sessions[name].abandon_write()

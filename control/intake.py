@@ -235,7 +235,8 @@ class Intake:
         was_dead = self._dead[rows]
         clock_s = table[:, place["time"]] / 1e6
         self._clock_s[rows] = clock_s
-        news = dead | was_dead | ~seen | (now_s - self._told_s[rows] >= ALIVE_AGAIN_S)
+        since = now_s - self._told_s[rows]  # below 0: the clock was set back
+        news = dead | was_dead | ~seen | (since >= ALIVE_AGAIN_S) | (since < 0.0)
         for index in np.flatnonzero(news).tolist():
             element = self.elements[rows[index]]
             taken.events.append(PortEvent(element, now_s, not dead[index], "heartbeat", float(clock_s[index])))

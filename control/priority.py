@@ -31,7 +31,7 @@ def raise_priority(nice: int = NICE) -> bool:
 
 
 def favour() -> None:
-    """The same for a thread that a real-time one starts, which would be an ordinary one (:mod:`control.realtime`)."""
+    """The nice value for a thread that a real-time one starts: else it has none (:mod:`control.realtime`)."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 

@@ -1,13 +1,15 @@
-"""Real-time priority of the thread that decides, for as long as it leaves its core something.
+"""Real-time priority of the controller's threads, for as long as they leave the machine something.
 
 A lab's switches, and whatever else forwards packets on the machine, run in real time; each packet takes the core from
 an ordinary thread, which then waits for another one, however negative its nice value. A round of steering was cut into
 dozens of pieces that way and took several times its computing time. As a round-robin real-time thread of the lowest
-priority it takes turns with the switches and is moved to a core that none of them uses.
+priority it takes turns with the switches and is moved to a core that none of them uses. All threads that run Python
+code do: one that has the interpreter and waits for a core holds up the one that decides.
 
-A real-time thread that never sleeps starves others, so it is given up when the thread fills most of a core for long
-(a large network), when it does not sleep at all for :data:`LONGEST_S` (``RLIMIT_RTTIME``), and not taken on a single
-core. Threads and processes started meanwhile are ordinary ones (``SCHED_RESET_ON_FORK``); see ``sched(7)``.
+Real-time threads that never sleep starve others, so this is given up when the process fills most of a core for long
+(a large network), when a thread does not sleep at all for :data:`LONGEST_S` (``RLIMIT_RTTIME``), and not begun on a
+single core. Processes started meanwhile are ordinary ones (``SCHED_RESET_ON_FORK``), and so are threads until the next
+look; see ``sched(7)``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import asyncio
 import os
 import resource
 import signal
+import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 import structlog
@@ -34,7 +38,7 @@ LONGEST_S = 1.0
 
 
 class Guard:
-    """Whether a thread may be a real-time one, by how much of a core it takes. Pure.
+    """Whether a process may have real-time threads, by how much of a core it takes. Pure.
 
     >>> guard = Guard(0.0, 0.0)
     >>> guard.turn(0.1, 0.05), any(not guard.turn(0.1 + i / 10, 0.05 + i / 10) for i in range(1, 60))
@@ -47,7 +51,7 @@ class Guard:
         self._not_before_s = now_s
 
     def turn(self, now_s: float, cpu_s: float) -> bool:
-        """Called about each :data:`PERIOD_S` with the time and the thread's processor time, both in seconds."""
+        """Called about each :data:`PERIOD_S` with the time and the process's processor time, both in seconds."""
         (before_s, spent_s), self._last = self._last, (now_s, cpu_s)
         if now_s > before_s:
             self._sustained += SMOOTH * ((cpu_s - spent_s) / (now_s - before_s) - self._sustained)
@@ -62,7 +66,7 @@ class Guard:
 
 
 class RealTime:
-    """Of the main thread. ``active``: it is a real-time one now."""
+    """Of this process. ``active``: its threads are real-time ones now."""
 
     def __init__(self) -> None:
         self.active = False
@@ -70,7 +74,7 @@ class RealTime:
         self._nice = os.getpriority(os.PRIO_PROCESS, 0)
 
     async def run(self) -> None:
-        """Task of the thread's event loop: until cancelled. Where it is not permitted, or there is one core only,
+        """Task of the main thread's event loop: until cancelled. Where it is not permitted, or there is one core only,
         nothing is done."""
         limits = resource.getrlimit(resource.RLIMIT_RTTIME)
         if limits[1] != resource.RLIM_INFINITY:  # who exceeds that one is killed
@@ -79,7 +83,7 @@ class RealTime:
             return
         before = signal.signal(signal.SIGXCPU, self._too_long)
         resource.setrlimit(resource.RLIMIT_RTTIME, (round(LONGEST_S * 1e6), limits[1]))
-        guard = Guard(time.monotonic(), time.thread_time())
+        guard = Guard(time.monotonic(), time.process_time())
         try:
             while True:
                 await asyncio.sleep(PERIOD_S)
@@ -87,21 +91,22 @@ class RealTime:
                     self._stuck = False
                     guard.hold(time.monotonic())
                     LOG.warning("no real-time priority for a while: something took too long", seconds=LONGEST_S)
-                if guard.turn(time.monotonic(), time.thread_time()) != self.active:
-                    if self.active:
-                        self._give_up()
-                        LOG.info("no real-time priority for a while: the controller fills a core")
-                    else:
-                        self._take()
+                if guard.turn(time.monotonic(), time.process_time()):
+                    self._take()  # threads that were started meanwhile
+                elif self.active:
+                    self._give_up()
+                    LOG.info("no real-time priority for a while: the controller fills a core")
         finally:
             self._give_up()
             resource.setrlimit(resource.RLIMIT_RTTIME, limits)
             signal.signal(signal.SIGXCPU, before)
 
     def _take(self) -> bool:
+        """False where it is not permitted, or this is not Linux."""
         try:
-            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
-        except (OSError, AttributeError):  # not permitted; not Linux
+            for thread in threading.enumerate():
+                self._set(thread, os.SCHED_RR, PRIORITY)
+        except (PermissionError, AttributeError):
             return False
         self.active = True
         return True
@@ -109,8 +114,14 @@ class RealTime:
     def _give_up(self) -> None:
         if self.active:
             self.active = False
-            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            for thread in threading.enumerate():
+                self._set(thread, os.SCHED_OTHER, 0)
             shorten(self._nice)
+
+    @staticmethod
+    def _set(thread: threading.Thread, policy: int, priority: int) -> None:
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setscheduler(thread.native_id or 0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
 
     def _too_long(self, _signal: int, _frame: FrameType | None) -> None:
         self._stuck = True

@@ -1,21 +1,24 @@
 """New shadows where the present ones are threatened or full, computed and installed in the background.
 
 What flips wait for comes first: the groups that want another shadow now are planned and installed by themselves, a few
-dozen at a time; all others whose shadows a change of threats concerns follow. Installing is make-before-break
+dozen at a time; all others whose shadows a change of threats concerns follow, a few at a time, so that neither a group
+that wants one meanwhile nor a flip at a switch has to wait for them. Installing is make-before-break
 (:mod:`control.spm`), and nothing moves on to a shadow that is being changed. What nobody waits for, the log and the
-database, comes when both are done.
+database, comes when all is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from control.background import SLICE_S, URGENT_S, in_slices, report
-from control.fleet import Outcome
 from control.plan import GroupKey, Plan
 from control.tse import Decision, Kind
 
@@ -26,6 +29,18 @@ LOG = structlog.get_logger("shadowplane.steering")
 AGAIN_S = 0.1  # a group for which there was no way around is looked at again after so long, loads may have changed
 REFUSED_S = 1.0  # what a switch refused would be refused again at once
 MOST_URGENT = 32  # groups planned and installed at a time while flips wait for them
+MOST_OTHERS = 64  # ... and while none does: each change costs several turns, and the next threat may hit all of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """``wanted``: groups that flips waited for, 0 when all were looked at; ``groups``: that have new shadows."""
+
+    wanted: int
+    groups: int
+    updates: int
+    planned_s: float
+    installed_s: float
 
 
 class Replanner:
@@ -40,7 +55,8 @@ class Replanner:
         self.task: asyncio.Task[None] | None = None
         self._tried: dict[GroupKey, float] = {}
         self._stale = False  # the threats are others than those that the shadows were planned for
-        self._untold: list[Outcome] = []
+        self._others: deque[GroupKey] = deque()  # whose shadows cross what is threatened, not yet looked at
+        self._untold: list[_Done] = []
 
     @property
     def busy(self) -> bool:
@@ -50,7 +66,7 @@ class Replanner:
     @property
     def stale(self) -> bool:
         """Whether there are shadows to look at."""
-        return self._stale
+        return self._stale or bool(self._others)
 
     def changed(self) -> None:
         """Threats came or went: all shadows are to be looked at."""
@@ -61,6 +77,7 @@ class Replanner:
         """Everything was reset."""
         self.waiting.clear()
         self._tried.clear()
+        self._others.clear()
 
     def served(self, decisions: Iterable[Decision]) -> dict[GroupKey, float]:
         """Those of the decided flips that waited for a shadow, and since which arrival; they wait no more."""
@@ -79,17 +96,21 @@ class Replanner:
         due = [key for key in wanting if now - self._tried.get(key, -1e9) >= AGAIN_S]
         if due:
             loads = self.service.loads
-            self._start(now, sorted(due, key=lambda key: (-loads.group_rate(key), key))[:MOST_URGENT])
+            first = sorted(due, key=lambda key: (-loads.group_rate(key), key))[:MOST_URGENT]
+            self._start(now, first, urgent=True)
         elif self._stale:
             self._stale = False
-            self._start(now, [])
+            self._look_at_all(now)
+        if not self.busy and self._others:
+            self._start(now, [self._others.popleft() for _ in range(min(MOST_OTHERS, len(self._others)))])
 
     def settle(self) -> None:
         """Say and remember what was done, once nobody waits for more."""
-        if self._untold and not self.busy and not self._stale:
-            updates, failed = (sum(item.updates for item in self._untold), sum(len(i.failed) for i in self._untold))
+        if self._untold and not self.busy and not self.stale:
+            for item in self._untold:
+                ms = {"planned_ms": round(item.planned_s * 1e3, 2), "installed_ms": round(item.installed_s * 1e3, 2)}
+                LOG.info("shadows replanned", wanted=item.wanted, groups=item.groups, updates=item.updates, **ms)
             self._untold.clear()
-            LOG.info("shadows replanned", updates=updates, failed=failed)
             self.service.save()
 
     async def close(self) -> None:
@@ -98,6 +119,7 @@ class Replanner:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
         self._stale = False
+        self._others.clear()
         self.settle()
 
     async def quiet(self) -> None:
@@ -106,27 +128,39 @@ class Replanner:
             await asyncio.gather(self.task, return_exceptions=True)
         self.forget()
 
-    def _start(self, now: float, wanted: list[GroupKey]) -> None:
-        """``wanted``: plan for these alone; empty: for all that the threats concern."""
+    def _look_at_all(self, now: float) -> None:
         service = self.service
-        self._tried.update(dict.fromkeys(wanted, now))
-        if wanted or service.book.threats or service.book.suspects or service.tse.flipped():
-            steps = service.spm.replanning(
-                service.plan,
-                service.book.avoid(),
-                broken=service.book.broken(),
-                moved=frozenset(service.tse.flipped()),
-                loads=service.loads,
-                wanted=wanted,
-                alone=bool(wanted),
-            )
-        else:
-            steps = service.spm.building(service.plan.monitor)  # all quiet: the best shadows again
+        self._others.clear()
+        if service.book.threats or service.book.suspects or service.tse.flipped():
+            avoid = service.book.avoid()
+            for key, group in service.plan.groups.items():
+                if group.primary is not None and (group.shadow is None or avoid.hits(group.shadow.path)):
+                    self._others.append(key)
+        else:  # all quiet: the best shadows again
+            self._run(service.spm.building(service.plan.monitor), [], now)
+
+    def _start(self, now: float, keys: list[GroupKey], *, urgent: bool = False) -> None:
+        """Plan for these."""
+        service = self.service
+        steps = service.spm.replanning(
+            service.plan,
+            service.book.avoid(),
+            broken=service.book.broken(),
+            moved=frozenset(service.tse.flipped()),
+            loads=service.loads,
+            wanted=keys,
+            alone=True,
+        )
+        if urgent:
+            self._tried.update(dict.fromkeys(keys, now))
+        self._run(steps, keys if urgent else [], now)
+
+    def _run(self, steps: Generator[None, None, Plan], wanted: list[GroupKey], now: float) -> None:
         self.task = asyncio.create_task(self._replan(steps, wanted, now), name="replan")
         self.task.add_done_callback(report)
 
     async def _replan(self, steps: Generator[None, None, Plan], wanted: list[GroupKey], now: float) -> None:
-        service = self.service
+        service, began = self.service, time.perf_counter()
         try:
             plan = await in_slices(steps, URGENT_S if wanted else SLICE_S)
             before = service.plan.groups
@@ -136,13 +170,15 @@ class Replanner:
                     self.waiting.pop(key, None)
             if not self.changing:
                 return
-            outcome = await service.fleet.apply(plan.entries(), strict=True)
+            planned = time.perf_counter()
+            outcome = await service.fleet.apply(plan.entries(), strict=True, urgent=bool(wanted))
             if outcome.undone:
                 self.not_before_s = now + REFUSED_S
                 LOG.warning("shadows not replanned, all taken back", failed=outcome.failed)
                 return
             service.plan = plan
-            self._untold.append(outcome)
+            took = planned - began, time.perf_counter() - planned
+            self._untold.append(_Done(len(wanted), len(self.changing), outcome.updates, *took))
         finally:
             self.changing = set()
             self.task = None

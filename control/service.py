@@ -335,7 +335,7 @@ class Service:
         plan = self.spm.build(self.settings.monitor(strategy))
         outcome = await self.fleet.apply(plan.entries(), depth=depths(plan))
         outcome.failed.update({name: str(r) for name, r in results.items() if isinstance(r, ControlError)})
-        self.steering.ignore_before_s = self.clock.time()
+        self.steering.ignore_before = Moment.of(self.clock)
         self.steering.drop_reports(Moment.of(self.clock))
         records = [
             bookkeeping.of_reset(now, group)

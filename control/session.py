@@ -50,7 +50,7 @@ from control.shortway import Call
 from control.spm import changes
 
 LOG = structlog.get_logger("shadowplane.session")
-FEW = 8  # updates that are encoded on the event loop
+FEW = 8  # updates that are encoded in one turn of the event loop
 FEW_AT_ONCE = 32  # ... where flips wait for them
 _BACKOFF_S = (0.1, 0.1, 0.2, 0.25)
 
@@ -176,7 +176,7 @@ class SwitchSession:
 
     def begin_write(self, updates: Sequence[Update]) -> Call | None:
         """Send one small batch without waiting for anything, where the switch takes it that way; to be ended by
-        :meth:`write`."""
+        :meth:`end_write` or :meth:`write`."""
         if not self.ready or not isinstance(self._transport, RegisterTransport) or len(updates) > FEW_AT_ONCE:
             return None
         if not self._writing.take():
@@ -188,6 +188,13 @@ class SwitchSession:
             if call is None:
                 self._writing.release()
         return call
+
+    def end_write(self, updates: Sequence[Update], begun: Call) -> bool:
+        """Mirror what :meth:`begin_write` sent if the switch has confirmed it already; else it is to be waited for."""
+        if begun.ok:
+            self._mirror(updates)
+            self._writing.release()
+        return begun.ok
 
     def abandon_write(self) -> None:
         """Nobody will wait for what :meth:`begin_write` began, so what the switch holds is not known any more."""
@@ -392,10 +399,11 @@ class SwitchSession:
         switch = self._live()
         try:
             with border(self.name):
-                if len(updates) > FEW:  # a tenth of a millisecond each, which flips on their way must not wait for
-                    encoded = await asyncio.to_thread(wire.encode_updates, self._program.schema, updates)
-                else:
-                    encoded = wire.encode_updates(self._program.schema, updates)
+                encoded = []
+                for at in range(0, len(updates), FEW):
+                    if at:  # a tenth of a millisecond each, which flips on their way must not wait for; nor for a
+                        await asyncio.sleep(0)  # thread that has the interpreter and no core
+                    encoded += wire.encode_updates(self._program.schema, updates[at : at + FEW])
                 await switch.write(encoded)
         except P4ClientError as error:
             failure = self._translated(error, updates)

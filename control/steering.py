@@ -20,6 +20,7 @@ import structlog
 
 from control.bookkeeping import News
 from control.clock import Moment
+from control.degradation import LATE_S
 from control.errors import ControlError, PathError, SwitchUnavailable
 from control.execution import Execution
 from control.outcomes import SEEN_AFTER_FLIP
@@ -56,7 +57,7 @@ class Steering:
         self.service = service
         self.execution = Execution(service)
         self.replanner = Replanner(service)
-        self.ignore_before_s = 0.0  # since the epoch, as the times of samples
+        self.ignore_before = Moment(0.0, -1e9)  # the last reset
         self.rounds = 0
         self.ready_s: dict[str, float] = {}  # when each switch was restored
         self._model_rows = service.analyzer.port_rows(service.intake.elements)
@@ -186,7 +187,8 @@ class Steering:
         if isinstance(item, PortEvent):
             self._port_event(item, now)
             return
-        if item.time_s < self.ignore_before_s:
+        reset_s, steady_s = self.ignore_before
+        if item.time_s < reset_s and now.steady_s < steady_s + LATE_S:
             return  # measured before the reset, arrived after it
         if not learned:
             service.analyzer.observe(item)

@@ -75,6 +75,11 @@ def test_life_is_told_when_it_changes_and_once_in_a_while(intake: Intake) -> Non
     assert feed(intake, 1.7, report(port=2, seq=8)).events
 
 
+def test_life_is_passed_on_after_the_clock_was_set_back(intake: Intake) -> None:
+    for number, (now_s, told) in enumerate(((3600.0, True), (3600.5, False), (10.0, True), (10.5, False)), 1):
+        assert bool(feed(intake, now_s, report(port=2, seq=number, time=number * 100_000)).events) is told, number
+
+
 def test_heartbeats_missed_during_a_reported_outage_are_no_news_when_it_ends(intake: Intake) -> None:
     numbers = iter(range(1, 100))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from unittest.mock import AsyncMock, Mock
 
 import pytest
@@ -187,10 +188,35 @@ def test_a_change_that_is_cut_short_leaves_the_switches_to_their_restore(
         async with running(fakes, program) as service:
             monkeypatch.setattr("control.fleet.harvest", Mock(side_effect=RuntimeError("cut short")))
             with pytest.raises(RuntimeError, match="cut short"):
-                await service.fleet._stage(Stage("labels", {"s1": (label(7001),)}), Outcome())
+                await service.fleet._stage(Stage("labels", {"s1": (label(7001),)}), Outcome(), urgent=True)
             monkeypatch.undo()
             await until(lambda: service.fleet.ready and service.fleet.sessions["s1"].restores == 2)
             assert await service.fleet.verify() == {}
             assert service.fleet.sessions["s1"].installed == service.fleet.desired["s1"]
+
+    asyncio.run(scenario())
+
+
+def test_an_urgent_change_goes_the_short_way_and_is_whole(
+    fakes: dict[str, FakeSwitch], program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with running(fakes, program) as service:
+            sessions = service.fleet.sessions
+            group = next(group for group in service.plan.groups.values() if group.shadow and group.shadow.label)
+            groups = {**service.plan.groups, group.key: replace(group, shadow=None)}
+            without = replace(service.plan, groups=groups, _by_switch={}).entries()
+            await service.fleet.apply(without)
+            await until(lambda: {name: session.installed for name, session in sessions.items()} == without)  # swept
+            usual = AsyncMock(side_effect=AssertionError("the usual way"))
+            for session in sessions.values():
+                monkeypatch.setattr(session, "_write", usual)
+            monkeypatch.setattr("control.fleet.HARVEST_S", 5.0)
+            outcome = await service.fleet.apply(service.plan.entries(), strict=True, urgent=True)
+            assert outcome.updates and not outcome.failed
+            monkeypatch.undo()
+            assert not usual.called
+            assert {name: session.installed for name, session in sessions.items()} == service.plan.entries()
+            assert await service.fleet.verify() == {}
 
     asyncio.run(scenario())

@@ -8,7 +8,7 @@ import sys
 from control.realtime import BACK_OFF_S, HOT, Guard
 
 SCRIPT = """
-import asyncio, os, sys, threading, time
+import asyncio, os, subprocess, sys, threading, time
 from control import realtime
 
 realtime.LONGEST_S, realtime.PERIOD_S = 0.05, 0.01
@@ -20,14 +20,23 @@ async def main():
     task = asyncio.create_task(mine.run())
     await asyncio.sleep(0.02)
     told = [NAMES[policy()], mine.active]
-    child = []
-    thread = threading.Thread(target=lambda: child.append(NAMES[policy()]))
+    ask = "import os; print(os.sched_getscheduler(0))"
+    grandchild = subprocess.run([sys.executable, "-c", ask], capture_output=True)
+    seen, go = [], threading.Event()
+    def work():
+        seen.append(NAMES[policy()])
+        go.wait(5)
+        seen.append(NAMES[policy()])
+    thread = threading.Thread(target=work)
     thread.start()
+    await asyncio.sleep(0.05)
+    go.set()
     thread.join()
+    child = [NAMES[int(grandchild.stdout)], *seen]
     stop = time.monotonic() + 2.0
     while policy() == os.SCHED_RR and time.monotonic() < stop:
         pass  # without ever sleeping
-    told += [child[0], NAMES[policy()], mine.active]
+    told += [*child, NAMES[policy()], mine.active]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     print(*told, NAMES[policy()], sep=";")
@@ -38,9 +47,9 @@ asyncio.run(main())
 
 def test_real_time_is_taken_where_permitted_and_given_up_by_who_never_sleeps() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    first, active, child, later, still, last = done.stdout.strip().split(";")
-    assert first == ("real time" if active == "True" else "ordinary")
-    assert (child, later, still, last) == ("ordinary", "ordinary", "False", "ordinary")
+    first, active, process, fresh, thread, later, still, last = done.stdout.strip().split(";")
+    assert first == thread == ("real time" if active == "True" else "ordinary")
+    assert (process, fresh, later, still, last) == ("ordinary", "ordinary", "ordinary", "False", "ordinary")
 
 
 def test_a_thread_that_fills_its_core_is_ordinary_for_a_while() -> None:

@@ -100,3 +100,23 @@ def test_losses_from_before_a_clock_was_set_back_count_no_more() -> None:
     assert not detector.observe(drops(0.2, 8.0)), "one burst since the clock was set"
     assert detector.observe(drops(0.3, 9.0)), "two of them"
     assert detector.lost({"s1:2"}, 0.0) == 5
+
+
+def test_samples_count_again_soon_after_a_reset_and_a_clock_that_was_set_back() -> None:
+    clock = VirtualClock(HOUR)
+    service = Service(diamond(), Settings(), clock=clock)
+    steering = service.steering
+
+    def taken(time_s: float) -> bool:
+        steering._take(PortSample("s1:2", time_s, rx_power_dbm=-8.0), Moment.of(clock))
+        found, steering._later[:] = bool(steering._later), []
+        return found
+
+    steering.ignore_before = Moment.of(clock)
+    clock.advance(1.0)
+    assert not taken(HOUR - 0.1), "measured before the reset"
+    assert taken(HOUR + 0.5)
+    clock.set(100.0)
+    clock.advance(5.0)
+    assert taken(104.0)
+    service.ledger.close()
