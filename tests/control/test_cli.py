@@ -65,7 +65,7 @@ def test_paths_offline_as_table_and_json() -> None:
     ("arguments", "words"),
     [
         (("paths", "-t", "nowhere"), "nowhere"),
-        (("serve", "--topology", "nowhere"), "nowhere"),
+        (("serve", "--topology", "nowhere", "--api", "127.0.0.1:0"), "nowhere"),
         (("serve", "--strategy", "hope"), "hope"),
         (("serve", "--api", "nonsense"), "HOST:PORT"),
         (("serve", "--heartbeat-ms", "-1"), "heartbeat"),
