@@ -1,8 +1,8 @@
 """New shadows where the present ones are threatened or full, computed and installed in the background.
 
 What flips wait for comes first: the groups that want another shadow now are planned and installed by themselves, a few
-dozen at a time; all others whose shadows a change of threats concerns follow, a few at a time, so that neither a group
-that wants one meanwhile nor a flip at a switch has to wait for them. Installing is make-before-break
+dozen at a time; all others whose shadows a change of threats concerns follow in larger portions. Where there are very
+many, a portion is a quarter of them: each costs a look at the whole plan. Installing is make-before-break
 (:mod:`control.spm`), and nothing moves on to a shadow that is being changed. What nobody waits for, the log and the
 database, comes when all is done.
 """
@@ -56,6 +56,7 @@ class Replanner:
         self._tried: dict[GroupKey, float] = {}
         self._stale = False  # the threats are others than those that the shadows were planned for
         self._others: deque[GroupKey] = deque()  # whose shadows cross what is threatened, not yet looked at
+        self._portion = MOST_OTHERS
         self._untold: list[_Done] = []
 
     @property
@@ -96,13 +97,13 @@ class Replanner:
         due = [key for key in wanting if now - self._tried.get(key, -1e9) >= AGAIN_S]
         if due:
             loads = self.service.loads
-            first = sorted(due, key=lambda key: (-loads.group_rate(key), key))[:MOST_URGENT]
-            self._start(now, first, urgent=True)
+            busiest = sorted(due, key=lambda key: (-loads.group_rate(key), key))
+            self._start(now, busiest[: max(MOST_URGENT, len(due) // 4)], urgent=True)
         elif self._stale:
             self._stale = False
             self._look_at_all(now)
         if not self.busy and self._others:
-            self._start(now, [self._others.popleft() for _ in range(min(MOST_OTHERS, len(self._others)))])
+            self._start(now, [self._others.popleft() for _ in range(min(self._portion, len(self._others)))])
 
     def settle(self) -> None:
         """Say and remember what was done, once nobody waits for more."""
@@ -136,6 +137,7 @@ class Replanner:
             for key, group in service.plan.groups.items():
                 if group.primary is not None and (group.shadow is None or avoid.hits(group.shadow.path)):
                     self._others.append(key)
+            self._portion = max(MOST_OTHERS, len(self._others) // 4)
         else:  # all quiet: the best shadows again
             self._run(service.spm.building(service.plan.monitor), [], now)
 
