@@ -13,6 +13,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,23 +33,43 @@ class BuildError(EngineError):
 
 
 def cache_dir() -> Path:
-    """The cache directory, created when missing (mode 0700); EngineError when that cannot be done."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    """The cache directory, created when missing (mode 0700).
+
+    EngineError when that cannot be done, and for one that somebody else may put code into: what is in it is run.
+    """
+    advice = "set XDG_CACHE_HOME to a directory of your own"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    except RuntimeError:  # a user whom the system does not know, without HOME
+        raise EngineError(f"no home directory to keep compiled code in; {advice}") from None
     path = Path(base) / "shadowplane"
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = path.stat()
     except OSError as error:
-        raise EngineError(
-            f"cache directory {path}: {error.strerror}; set XDG_CACHE_HOME to a directory that can be written to"
-        ) from None
+        raise EngineError(f"cache directory {path}: {error.strerror}; {advice}") from None
+    if status.st_uid not in _trusted():
+        raise EngineError(f"cache directory {path} belongs to somebody else (user {status.st_uid}); {advice}")
+    if status.st_mode & stat.S_IWOTH:
+        raise EngineError(f"cache directory {path} can be written to by everybody; {advice}, or `chmod o-w {path}`")
     return path
+
+
+def _trusted() -> set[int]:
+    """Whose compiled code is run: ours, root's, and that of whoever called us by sudo, whose program this is anyway."""
+    us = os.geteuid()
+    caller = os.environ.get("SUDO_UID", "")
+    return {us, 0, int(caller)} if us == 0 and caller.isdigit() else {us, 0}
 
 
 def compiler() -> list[str]:
     """The C compiler's command: ``$CC``, else cc, gcc or clang; :class:`CompilerMissing` when there is none."""
     wanted = os.environ.get("CC")
     if wanted:
-        command = shlex.split(wanted)
+        try:
+            command = shlex.split(wanted)
+        except ValueError as error:
+            raise CompilerMissing(f"CC={wanted!r}: {error}") from None
         if command and shutil.which(command[0]):
             return command
         raise CompilerMissing(f"CC={wanted!r} is not an executable; unset CC or install a C compiler")
@@ -75,8 +96,8 @@ def compiler_version() -> str:
     """First lines of ``cc --version``; part of every cache key."""
     command = compiler()
     found = Path(shutil.which(command[0]) or command[0])
-    stat = found.stat()
-    return _version(tuple(command), (stat.st_mtime, stat.st_size))
+    status = found.stat()
+    return _version(tuple(command), (status.st_mtime, status.st_size))
 
 
 def sources_key(files: Iterable[Path], extra: Iterable[str] = ()) -> str:
@@ -155,12 +176,22 @@ def _build(
             _run_all(commands, jobs)
             for obj in missing:
                 if obj in kept:
+                    _to_disk(obj)
                     obj.replace(kept[obj])
             objects = [kept.get(obj, obj) for obj in objects]
             out = work / ("out" + suffix)
             _run_all([[*command, *all_flags, *link, *map(str, objects), "-o", str(out), *libraries]], 1)
+            _to_disk(out)  # half a library after a power cut would end every process that loads it
             out.replace(target)
     return target
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _touch(path: Path) -> None:

@@ -29,6 +29,13 @@ FAR = 1e15  # units: no time is further from the epoch
 BACK = 2.0  # units: a sample that is this late may mean that the clock jumped
 
 
+def within(answer: int) -> int:
+    """What a function answered; ``IndexError`` where that is that there is no such row."""
+    if answer < 0:
+        raise IndexError("no such row")
+    return answer
+
+
 class Arrivals:
     """What :meth:`ml.bank.Bank.learn_many` does before and after a block learns."""
 
@@ -52,13 +59,13 @@ class Arrivals:
         packed = self._packed
         packed.which = None if isinstance(rows, slice) else address(rows)
         packed.count, packed.time = len(time), address(time)
-        return self._look() != 0
+        return within(self._look()) != 0
 
     def fetch(self, rows: NDArray[np.int64], block: Block) -> None:
         """Copy the state of ``rows`` into the first ones of a block."""
         packed = self._packed
         packed.count, packed.which, packed.room, packed.block = len(rows), address(rows), block.rows, block.places[0]
-        self._fetch()
+        within(self._fetch())
 
     def keep(self, rows: Rows, time: Floats, block: Block) -> tuple[Flags | None, Flags | None]:
         """As :meth:`ml.bank.Bank._keep`."""
@@ -234,7 +241,7 @@ class Screening:
         kept = self._look_at(rows)
         found = np.empty((self.COLUMNS, self._packed.count))
         self._packed.columns = address(found)
-        self._screen()
+        within(self._screen())
         del kept
         return found
 
@@ -243,7 +250,7 @@ class Screening:
         weights of the first, then of the other."""
         self._weights[:] = weights
         kept = self._look_at(rows)
-        self._suspect()
+        within(self._suspect())
         del kept
         link, congestion = self._found.tolist()
         return self._suspects[0, :link].astype(np.intp), self._suspects[1, :congestion].astype(np.intp)
@@ -328,7 +335,7 @@ class Near:
         """``power_lost`` or ``load`` of who shares a risk with each of ``rows``."""
         found = np.empty(len(rows))
         self._packed.count, self._packed.which, self._packed.found = len(rows), address(rows), address(found)
-        self._calls[what]()
+        within(self._calls[what]())
         return found
 
 

@@ -18,8 +18,9 @@ EXPORT int64_t arrive_look(const struct arrive *a) {
   return odd;
 }
 
-/* Fetches the state of rows into a block. */
+/* Fetches the state of rows into a block; -1: no such row. */
 EXPORT int64_t arrive_fetch(const struct arrive *a) {
+  if (!inside(a->which, a->count, a->rows)) return -1;
   for (int64_t k = 0; k < a->height; k++) {
     const double *from = a->state + k * a->rows;
     double *to = a->block + k * a->room;

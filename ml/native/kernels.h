@@ -21,6 +21,13 @@ enum { LINES = 3, LEVELS = 2, TREND = 8, COUNTER = 8, AT_ONCE = 128 };
 INLINE double most(double a, double b) { return a < b ? b : a; }
 INLINE double least(double a, double b) { return a > b ? b : a; }
 
+/* Whether all of these are rows. */
+INLINE int inside(const int64_t *which, int64_t count, int64_t rows) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < count; i++) wrong += which[i] < 0 || which[i] >= rows;
+  return !wrong;
+}
+
 /* A block of rows learns: ml/block.py, ml/estimators. */
 struct learn {
   int64_t rows, inputs, gauges, signals, counters;

@@ -39,8 +39,10 @@ INLINE void look(const struct screen *s, int64_t i, int64_t row, double *x, int6
   x[10 * m] = up_to(recent[3 * n], 1.0);
 }
 
+/* Columns of each row; -1: no such row. */
 EXPORT int64_t port_screen(const struct screen *s) {
   if (s->which) {
+    if (!inside(s->which, s->count, s->rows)) return -1;
     EACH(i, 0, s->count) look(s, i, s->which[i], s->columns + i, s->count);
   } else {
     EACH(i, 0, s->count) look(s, i, i, s->columns + i, s->count);
@@ -58,9 +60,10 @@ INLINE double score(const double *weights, const double *x, int64_t m, int count
   return sum;
 }
 
-/* Those whose score is not below 0. */
+/* Those whose score is not below 0; -1: no such row, or more than there are. */
 EXPORT int64_t port_suspects(const struct screen *s) {
   double x[(LINK + CONGESTION) * AT_ONCE], scores[MODES][AT_ONCE];
+  if (s->count > s->rows || (s->which && !inside(s->which, s->count, s->rows))) return -1;
   s->found[0] = s->found[1] = 0;
   for (int64_t from = 0; from < s->count; from += AT_ONCE) {
     int64_t many = s->count - from < AT_ONCE ? s->count - from : AT_ONCE;

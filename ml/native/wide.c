@@ -208,8 +208,10 @@ INLINE double load(const struct near *g, int64_t row) {
   return mean == mean ? mean : 0.0;
 }
 
-/* For each row the largest, over its groups, of the mean of what the other members lost (or carry); 0 without any. */
+/* For each row the largest, over its groups, of the mean of what the other members lost (or carry); 0 without any. -1: no
+ * such row. */
 INLINE int64_t nearby(const struct near *g, double (*value)(const struct near *, int64_t)) {
+  if (!inside(g->which, g->count, g->rows)) return -1;
   for (int64_t i = 0; i < g->count; i++)
     for (int64_t at = g->row_first[g->which[i]]; at < g->row_first[g->which[i] + 1]; at++) g->fresh[g->row_group[at]] = 1;
   for (int64_t i = 0; i < g->count; i++) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -126,3 +127,40 @@ def test_an_unusable_cache_names_the_way_out(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("XDG_CACHE_HOME", str(file))
     with pytest.raises(EngineError, match=r"file/shadowplane: Not a directory; set XDG_CACHE_HOME"):
         hello("one")
+
+
+def test_a_cache_that_others_may_write_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = cache_dir()
+    kept.chmod(0o777)
+    with pytest.raises(EngineError, match=r"written to by everybody; set XDG_CACHE_HOME .* or `chmod o-w"):
+        cache_dir()
+    kept.chmod(0o700)
+    assert cache_dir() == kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_a_cache_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    os.chown(cache_dir(), 1234, -1)
+    with pytest.raises(EngineError, match="belongs to somebody else"):
+        cache_dir()
+    monkeypatch.setenv("SUDO_UID", "1234")  # whose program root runs here
+    cache_dir()
+
+
+def test_a_user_without_a_home_learns_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(EngineError, match=r"no home directory.*XDG_CACHE_HOME"):
+        cache_dir()
+
+
+def test_a_compiler_that_is_no_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", 'gcc "')
+    with pytest.raises(CompilerMissing, match="No closing quotation"):
+        compiler()

@@ -143,9 +143,22 @@ def test_no_rows_and_rows_that_cannot_be_written_to(library: Path, kind: type[Ba
 def test_a_row_that_does_not_exist_is_refused(library: Path) -> None:
     kernels.use(library)
     bank = PortBank(3)
-    for wrong in (3, -4):
+    neighbours = Neighbours(3, [[0, 1, 2]])
+    for wrong in (3, -1, -4):
+        which = np.array([0, wrong])
         with pytest.raises(IndexError):
-            bank.learn_many(np.array([0, wrong]), 1.0, np.zeros((2, len(PortBank.INPUTS))))
+            bank.learn_many(which, 1.0, np.zeros((2, len(PortBank.INPUTS))))
+        with pytest.raises(IndexError):
+            bank.narrow(which)
+        with pytest.raises(IndexError):
+            wide.ports(bank, which, neighbours)
+        assert bank.screening is not None
+        with pytest.raises(IndexError):
+            bank.screening.columns(which)
+        with pytest.raises(IndexError):
+            bank.screening.suspects(which, np.zeros(13))
+    with pytest.raises(IndexError):
+        bank.screening.suspects(np.zeros(4, dtype=np.int64), np.zeros(13))
 
 
 def test_counters_that_wrap_or_begin_anew_are_the_same(library: Path) -> None:
