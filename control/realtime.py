@@ -21,6 +21,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -76,6 +77,10 @@ class RealTime:
     async def run(self) -> None:
         """Task of the main thread's event loop: until cancelled. Where it is not permitted, or there is one core only,
         nothing is done."""
+        if not hasattr(os, "sched_getscheduler"):  # not Linux
+            return
+        if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:  # an operator's choice (chrt) stays
+            return
         limits = resource.getrlimit(resource.RLIMIT_RTTIME)
         if limits[1] != resource.RLIM_INFINITY:  # who exceeds that one is killed
             return
@@ -120,8 +125,11 @@ class RealTime:
 
     @staticmethod
     def _set(thread: threading.Thread, policy: int, priority: int) -> None:
+        number = thread.native_id
+        if number is None or not Path(f"/proc/self/task/{number}").exists():  # not begun, or a stranger's
+            return
         with suppress(ProcessLookupError):  # it has ended
-            os.sched_setscheduler(thread.native_id or 0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+            os.sched_setscheduler(number, policy | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
 
     def _too_long(self, _signal: int, _frame: FrameType | None) -> None:
         self._stuck = True

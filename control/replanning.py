@@ -94,16 +94,21 @@ class Replanner:
             self.waiting.setdefault(key, arrived)
         if self.busy or now < self.not_before_s:
             return
-        due = [key for key in wanting if now - self._tried.get(key, -1e9) >= AGAIN_S]
-        if due:
+        fresh = [key for key in wanting if key not in self._tried]
+        if fresh:
             loads = self.service.loads
-            busiest = sorted(due, key=lambda key: (-loads.group_rate(key), key))
-            self._start(now, busiest[: max(MOST_URGENT, len(due) // 4)], urgent=True)
-        elif self._stale:
+            busiest = sorted(fresh, key=lambda key: (-loads.group_rate(key), key))
+            self._start(now, busiest[: max(MOST_URGENT, len(fresh) // 4)], urgent=True)
+            return
+        if self._stale:
             self._stale = False
             self._look_at_all(now)
         if not self.busy and self._others:
             self._start(now, [self._others.popleft() for _ in range(min(self._portion, len(self._others)))])
+        again = [key for key in wanting if now - self._tried[key] >= AGAIN_S]
+        if not self.busy and again:  # in vain before: whoever waits longest, after everybody had a turn
+            longest = sorted(again, key=lambda key: (self._tried[key], key))
+            self._start(now, longest[: max(MOST_URGENT, len(again) // 4)], urgent=True)
 
     def settle(self) -> None:
         """Say and remember what was done, once nobody waits for more."""
@@ -139,7 +144,7 @@ class Replanner:
                     self._others.append(key)
             self._portion = max(MOST_OTHERS, len(self._others) // 4)
         else:  # all quiet: the best shadows again
-            self._run(service.spm.building(service.plan.monitor), [], now)
+            self._run(service.spm.building(service.plan.monitor), [], now, urgent=False)
 
     def _start(self, now: float, keys: list[GroupKey], *, urgent: bool = False) -> None:
         """Plan for these."""
@@ -155,14 +160,17 @@ class Replanner:
         )
         if urgent:
             self._tried.update(dict.fromkeys(keys, now))
-        self._run(steps, keys if urgent else [], now)
+        self._run(steps, keys, now, urgent=urgent)
 
-    def _run(self, steps: Generator[None, None, Plan], wanted: list[GroupKey], now: float) -> None:
-        self.task = asyncio.create_task(self._replan(steps, wanted, now), name="replan")
+    def _run(self, steps: Generator[None, None, Plan], keys: list[GroupKey], now: float, *, urgent: bool) -> None:
+        self.task = asyncio.create_task(self._replan(steps, keys, now, urgent=urgent), name="replan")
         self.task.add_done_callback(report)
 
-    async def _replan(self, steps: Generator[None, None, Plan], wanted: list[GroupKey], now: float) -> None:
+    async def _replan(
+        self, steps: Generator[None, None, Plan], keys: list[GroupKey], now: float, *, urgent: bool
+    ) -> None:
         service, began = self.service, time.perf_counter()
+        wanted = keys if urgent else []
         try:
             plan = await in_slices(steps, URGENT_S if wanted else SLICE_S)
             before = service.plan.groups
@@ -176,6 +184,7 @@ class Replanner:
             outcome = await service.fleet.apply(plan.entries(), strict=True, urgent=bool(wanted))
             if outcome.undone:
                 self.not_before_s = now + REFUSED_S
+                self._others.extend(keys)  # after that all the same, for loads and threats may be others
                 LOG.warning("shadows not replanned, all taken back", failed=outcome.failed)
                 return
             service.plan = plan

@@ -90,7 +90,7 @@ def prepare(settings: Settings) -> Service:
 
 async def serve(settings: Settings, address: str, *, favoured: bool = True) -> None:
     """Serve until SIGINT or SIGTERM. ``favoured``: the process has priority over others; said where not."""
-    if not favoured:
+    if not favoured and settings.realtime:
         LOG.warning("no priority over other processes: flips may be late on a busy machine", needs="CAP_SYS_NICE")
     sockets = listen(address)
     try:
@@ -107,7 +107,7 @@ async def serve(settings: Settings, address: str, *, favoured: bool = True) -> N
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(), name="service")
             group.create_task(_answer(service, sockets), name="api")
-            group.create_task(_announce(service, address, favoured=favoured), name="announce")
+            group.create_task(_announce(service, address, realtime=favoured), name="announce")
     except asyncio.CancelledError:
         LOG.info("stopped")
     finally:
@@ -129,7 +129,7 @@ def _server(service: Service) -> Server:
     return Server(create(service))
 
 
-async def _announce(service: Service, address: str, *, favoured: bool) -> None:
+async def _announce(service: Service, address: str, *, realtime: bool) -> None:
     """Task: say how the start goes; then everything that lasts is there, and the thread may run in real time."""
     LOG.info("serving", api=f"http://{address}", topology=service.topology.name, strategy=service.strategy.value)
     while not await service.wait_ready(10.0):
@@ -140,7 +140,7 @@ async def _announce(service: Service, address: str, *, favoured: bool) -> None:
     gc.set_threshold(50_000, 20, 50)  # ... and there are fewer of them
     service.lag.reset()
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
-    if favoured:
+    if realtime:
         await RealTime().run()
 
 
@@ -148,7 +148,7 @@ def run(settings: Settings, address: str) -> int:
     """Blocking; returns the exit code and prints errors for people."""
     code = 0
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    favoured = raise_priority()
+    favoured = settings.realtime and raise_priority()
     try:
         asyncio.run(serve(settings, address, favoured=favoured))
     except* InputError as group:

@@ -69,6 +69,7 @@ class Settings:
     tick_ms: float = 10.0  # steering wakes at least this often; samples wake it at once
     stable_s: float = 5.0
     capacity_limit: float = 0.9
+    realtime: bool = True  # run as real-time threads where permitted (control.realtime)
     outage_s: dict[str, float] = field(
         default_factory=lambda: {"link_failure": 10.0, "congestion": 5.0, "device_overload": 10.0, "maintenance": 60.0}
     )

@@ -37,6 +37,9 @@ def serve(
     base_port: Annotated[int, typer.Option(help="P4Runtime port of a switch minus its device id")] = 9558,
     gnmi_port_offset: Annotated[int, typer.Option(help="gNMI port of a switch minus its P4Runtime port")] = 0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+    realtime: Annotated[
+        bool, typer.Option("--realtime/--no-realtime", help="priority over other programs, where permitted")
+    ] = True,
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -44,7 +47,7 @@ def serve(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
     from control.priority import raise_priority
 
-    if not dry_run:
+    if realtime and not dry_run:
         raise_priority()  # before the libraries are loaded, which takes long enough
     from control import serve as server
     from control.errors import ControlError
@@ -66,6 +69,7 @@ def serve(
         stable_s=stable_s,
         host=host,
         base_port=base_port,
+        realtime=realtime,
     )
     try:
         server.configure_logs(log_level, stream_json=not sys.stderr.isatty())

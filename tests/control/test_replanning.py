@@ -183,3 +183,26 @@ def test_many_at_once_come_in_turns_the_busiest_first(count: int) -> None:
         await rig.replanner.close()
 
     played(scenario)
+
+
+def test_who_can_not_be_helped_keeps_nobody_from_a_turn() -> None:
+    async def scenario() -> None:
+        rig = Rig(abilene())
+        keys = [key for key, group in rig.plan.groups.items() if group.primary is not None][: 3 * MOST_URGENT]
+        planned: dict[GroupKey, int] = dict.fromkeys(keys, 0)
+
+        def start(now: float, wanted: list[GroupKey], *, urgent: bool = False) -> None:
+            rig.replanner._tried.update(dict.fromkeys(wanted, now))
+            for key in wanted:
+                planned[key] = planned.get(key, 0) + urgent
+
+        rig.replanner._start = start  # type: ignore[method-assign]
+        rig.tse.wanting.update(keys)
+        rig.threaten(0.0, rig.spm.network.topology.links[0].name)
+        for step in range(200):
+            rig.replanner.look(step * 0.05, 0.0)
+        assert not rig.replanner.stale, "the others had their turn as well"
+        turns = [planned[key] for key in keys]
+        assert min(turns) > 10 and max(turns) - min(turns) <= 1
+
+    played(scenario)
