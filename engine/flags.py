@@ -79,6 +79,7 @@ class Settings:
     pktgen_port: int
     pktgen_interval_us: int
     pktgen_forced: bool  # asked for by flag, whatever the program
+    realtime: bool  # the P4Runtime server's threads, where permitted (engine.realtime)
     cores: int  # threads of the data plane; 0: as load and machine suggest
     control_socket: Path
     adopt: bool  # an abandoned data plane at the socket is taken over; otherwise it is replaced
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cpu-port", type=int, default=510, metavar="N", help="packet-in and packet-out port (default 510)")
     add("--drop-port", type=int, default=DROP_PORT, metavar="N", help="must be 511")
     add("--pktgen-port", type=int, default=509, metavar="N", help="port of the packet generator (default 509)")
+    add("--no-realtime", action="store_true", help="no real-time priority for the P4Runtime server, permitted or not")
     add("--pktgen-interval-us", type=int, metavar="N", help="heartbeat interval, 0: none (default 10000)")
     add("--cores", type=int, default=0, metavar="N", help="threads of the data plane (default 0: by load)")
     add("--grpc-server-addr", default="127.0.0.1:9559", metavar="ADDR", help="default 127.0.0.1:9559 (loopback)")
@@ -241,6 +243,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         pktgen_port=found.pktgen_port,
         pktgen_interval_us=interval,
         pktgen_forced=found.pktgen_interval_us is not None,
+        realtime=not found.no_realtime,
         cores=found.cores,
         control_socket=Path(found.control_socket) if found.control_socket else default_socket(address),
         adopt=found.control_socket is not None,

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 Started = TypeVar("Started")
@@ -55,14 +56,29 @@ def ordinarily(start: Callable[[], Started]) -> Started:
         return thread.submit(told).result()
 
 
+def ordinary_threads() -> None:
+    """All threads of this process as :func:`raise_priority` left it, after they were real-time ones."""
+    nice = min(NICE, os.getpriority(os.PRIO_PROCESS, 0))
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended
+            os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, int(task.name), nice)
+            _set_attributes(0, nice=nice, slice_ns=SLICE_NS, thread=int(task.name), policy=os.SCHED_OTHER)
+
+
 def _policy() -> int:
     return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
 
 
-def _set_attributes(flags: int, *, nice: int = 0, slice_ns: int = 0) -> None:
-    """For the calling thread, which keeps its policy; what the kernel does not know or permit is left."""
+def _set_attributes(
+    flags: int, *, nice: int = 0, slice_ns: int = 0, thread: int = 0, policy: int | None = None
+) -> None:
+    """For a thread (0: the calling one), by default with the calling thread's policy; what the kernel does not know or
+    permit is left."""
     number = _NUMBERS.get(platform.machine())
     if number is None or platform.system() != "Linux":
         return
-    attributes = _ATTRIBUTES.pack(_ATTRIBUTES.size, _policy(), flags, nice, 0, slice_ns, 0, 0)
-    ctypes.CDLL(None, use_errno=True).syscall(number, 0, attributes, 0)
+    attributes = _ATTRIBUTES.pack(
+        _ATTRIBUTES.size, _policy() if policy is None else policy, flags, nice, 0, slice_ns, 0, 0
+    )
+    ctypes.CDLL(None, use_errno=True).syscall(number, thread, attributes, 0)

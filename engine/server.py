@@ -37,6 +37,7 @@ from engine.p4rt.streams import MAX_STREAMS
 from engine.p4rt.stubs import p4i, p4r
 from engine.priority import raise_priority
 from engine.process import spawn
+from engine.realtime import RealTime
 
 log = logging.getLogger("engine")
 
@@ -285,7 +286,7 @@ def run(settings: Settings) -> int:
     _configure_logging(settings)
     _check_interfaces(settings)
     _check_captures(settings)
-    raise_priority()  # before there are threads, which inherit it
+    urgent = raise_priority()  # before there are threads, which inherit it
     listener = Listener(settings.address, settings.tls)
     plane = _DataPlane(settings)
     serving: Serving | None = None
@@ -301,7 +302,7 @@ def run(settings: Settings) -> int:
             _start_trace(settings, plane.client, backend, serving.device)
         serving.start()
         log.info("serving P4Runtime and gNMI on %s, device id %d", settings.address, settings.device_id)
-        return _wait(stop, plane)
+        return _wait(stop, plane, RealTime(urgent and settings.realtime))
     finally:
         if serving is not None:
             serving.stop()
@@ -358,8 +359,9 @@ def _start_trace(settings: Settings, client: Client, backend: ProcessBackend, de
     threading.Thread(target=follow, name="trace", daemon=True).start()
 
 
-def _wait(stop: threading.Event, plane: _DataPlane) -> int:
+def _wait(stop: threading.Event, plane: _DataPlane, realtime: RealTime) -> int:
     while not stop.wait(0.5):
+        realtime.turn()
         if not plane.alive():
             log.error("the data plane ended unexpectedly")
             return 1
