@@ -135,8 +135,6 @@ class NoticeFolder:
         changed = False
         present: set[str] = set()
         self.errors.pop(MISSING, None)
-        if not self.folder.is_dir():  # it may come, or be back; until then nobody should think it is read
-            self.errors[MISSING] = f"{self.folder}: no such folder"
         for path in self._files():
             present.add(path.name)
             try:
@@ -171,8 +169,12 @@ class NoticeFolder:
             withdraw(notice_id)
 
     def _files(self) -> Iterator[Path]:
-        if not self.folder.is_dir():
+        try:
+            found = sorted(self.folder.iterdir())
+        except OSError as error:  # it may come, or be back; until then nobody should think it is read
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            self.errors[MISSING] = f"{self.folder}: {'no such folder' if missing else error.strerror}"
             return
-        for path in sorted(self.folder.iterdir()):
+        for path in found:
             if path.suffix in SUFFIXES and not path.name.startswith("."):
                 yield path

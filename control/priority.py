@@ -14,20 +14,13 @@ import struct
 import threading
 from contextlib import suppress
 
-NICE = -10  # as the lab's switches and traffic generators, which a flip must not wait for either
-SLICE_NS = 100_000
+from engine.priority import NICE, SLICE_NS, raise_priority
+
+__all__ = ["NICE", "favour", "raise_priority", "shorten"]
+
 _SCHED_OTHER = 0
 _NUMBERS = {"x86_64": 314, "aarch64": 274}  # of sched_setattr: linux/arch/*/.../syscall tables
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")  # linux/sched/types.h: struct sched_attr, version 0
-
-
-def raise_priority(nice: int = NICE) -> bool:
-    """Take priority over ordinary processes; whether that is permitted. One that has more already keeps it."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, min(nice, os.getpriority(os.PRIO_PROCESS, 0)))
-    had = os.getpriority(os.PRIO_PROCESS, 0)
-    shorten(had)
-    return had <= nice
 
 
 def favour() -> None:

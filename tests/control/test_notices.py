@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,21 @@ def test_a_folder_that_does_not_exist_is_empty_and_told_until_it_comes(tmp_path:
     assert not folder.scan(taker.accept, taker.withdraw)
     assert list(folder.errors.values()) == [f"{tmp_path}/none: no such folder"]
     (tmp_path / "none").mkdir()
+    folder.scan(taker.accept, taker.withdraw)
+    assert not folder.errors
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    folder, taker = NoticeFolder(tmp_path), Taker()
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert not folder.scan(taker.accept, taker.withdraw)
+    assert list(folder.errors.values()) == [f"{tmp_path}: Permission denied"]
+    monkeypatch.undo()
     folder.scan(taker.accept, taker.withdraw)
     assert not folder.errors
 
