@@ -103,7 +103,7 @@ def main() -> int:
             load = os.getloadavg()[0]
             for client in clients:
                 client.pktgen(0)
-            time.sleep(0.5)
+            time.sleep(0.5)  # until the last heartbeats have been answered
             silent, _ = idle(pids)
             resident, mapped = memory(pids[0])
             carrier = carrier_loss_us(clients[0], names["b"][1])

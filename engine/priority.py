@@ -56,6 +56,11 @@ def ordinarily(start: Callable[[], Started]) -> Started:
         return thread.submit(told).result()
 
 
+def shorten(nice: int) -> None:
+    """Make the calling thread an ordinary one of this nice value, with the short slice."""
+    _set_attributes(0, nice=nice, slice_ns=SLICE_NS, policy=os.SCHED_OTHER)
+
+
 def ordinary_threads() -> None:
     """All threads of this process as :func:`raise_priority` left it, after they were real-time ones."""
     nice = min(NICE, os.getpriority(os.PRIO_PROCESS, 0))

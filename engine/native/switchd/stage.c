@@ -9,10 +9,7 @@
 
 enum { DELAYED_PACKETS = 65536, DELAYED_BYTES = 32 << 20 };
 static const double LEAST_CAPACITY = 10; /* packets/s: an overloaded device still moves */
-static const uint64_t LOAD_WINDOW = 50 * NS_PER_MS; /* of the process, whose clock is coarse */
-/* Of the modelled device. A step of its load within the window reads as two smaller ones, which look like a ramp to
- * whoever reads each 50 ms; so it is a fifth of that. */
-static const uint64_t MODEL_WINDOW = 10 * NS_PER_MS;
+static const uint64_t LOAD_WINDOW = 50 * NS_PER_MS;
 
 void stage_configure(struct port *port, uint64_t now)
 {
@@ -93,7 +90,7 @@ void device_configure(struct switchd *sw, uint64_t now)
 
 static void device_window(struct device *d, uint64_t now)
 {
-    if (now < d->window + MODEL_WINDOW)
+    if (now < d->window + LOAD_WINDOW)
         return;
     d->utilization = fmin(1, d->busy_ns / (double)(now - d->window));
     d->busy_ns = 0;
