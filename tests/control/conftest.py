@@ -44,4 +44,5 @@ def fakes(program: Program) -> Iterator[dict[str, FakeSwitch]]:
         fake.start()
     yield found
     for fake in found.values():
+        fake.go_on.set()  # whatever a test that failed left waiting
         fake.stop()

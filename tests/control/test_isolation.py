@@ -118,7 +118,7 @@ def test_a_refused_reroute_is_taken_back_and_tried_again(fakes: dict[str, FakeSw
             before = dict(service.plan.groups)
             fakes["s1"].refuse = "primary_nexthop"
             writes = len(fakes["s1"].writes)
-            fakes["s1"].up[primary.out.port] = False
+            fakes["s1"].set_port(primary.out.port, up=False)
             await until(lambda: len(fakes["s1"].writes) > writes)
             await until(lambda: service.fleet.desired == service.plan.entries())
             assert service.plan.groups == before
@@ -133,24 +133,33 @@ def label(number: int) -> Update:
     return Update(Op.INSERT, Entry(Table.LABEL, number, "label_pop"))
 
 
+@pytest.mark.parametrize("answered", [False, True], ids=["on its way", "answered already"])
 def test_a_batch_that_went_the_short_way_and_was_refused_in_part_says_why(
-    fakes: dict[str, FakeSwitch], program: Program
+    answered: bool, fakes: dict[str, FakeSwitch], program: Program
 ) -> None:
     async def scenario() -> None:
         async with running(fakes, program) as service:
-            session = service.fleet.sessions["s1"]
+            fake, session = fakes["s1"], service.fleet.sessions["s1"]
             shadow = next(entry for entry in session.installed.values() if entry.table is Table.SHADOW)
-            fakes["s1"].refuse = "shadow_nexthop"
+            fake.refuse = "shadow_nexthop"
+            before = len(fake.tables)
+            fake.go_on.clear()
             updates = [label(7001), Update(Op.MODIFY, shadow)]
             begun = session.begin_write(updates)
             assert begun is not None and session.begin_write(updates) is None, "one after the other"
+            if answered:
+                fake.go_on.set()
+                await until(lambda: begun.done)
+                assert not begun.ok and len(fake.tables) == before + 1, "the label was written"
             del session.installed[shadow.key]  # so that its state tells that it was not written
-            fakes["s1"].tables = {k: v for k, v in fakes["s1"].tables.items() if not is_shadow(program, k, shadow)}
+            fake.remove(key for key in fake.tables if is_shadow(program, key, shadow))
+            fake.go_on.set()
             with pytest.raises(WriteRejected, match=r"^s1: .*MODIFY shadow_nexthop.*RESOURCE_EXHAUSTED"):
                 await session.write(updates, begun=begun)
             assert (Table.LABEL, 7001) in session.installed and shadow.key not in session.installed
+            assert len(fake.tables) == before, "the label came, the shadow went"
             assert await service.fleet.verify(["s1"]) == {}, "the mirror is what the switch holds"
-            fakes["s1"].refuse = ""
+            fake.refuse = ""
             await service.fleet.resync("s1")
             assert session.installed == service.fleet.desired["s1"]
 

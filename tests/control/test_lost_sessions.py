@@ -72,8 +72,9 @@ def test_steering_outlives_a_switch_that_leaves_in_the_middle_of_a_flip(
             fake.silent = True
             fake.go_on.clear()
             groups = service.select(switch="s1", destination=None, element=None)
+            before = len(fake.writes) + fake.asked
             move = asyncio.create_task(service.move(Side.SHADOW, groups, force=True, dry_run=False))
-            await asyncio.sleep(0.05)
+            await until(lambda: len(fake.writes) + fake.asked > before)
             session._drop_transport()  # as when the channel goes down
             async with asyncio.timeout(10):
                 await move
@@ -136,7 +137,7 @@ def test_a_cancelled_call_never_ends_the_steering(fakes: dict[str, FakeSwitch], 
 def test_a_telemetry_stream_that_ends_in_order_is_asked_for_again(
     fakes: dict[str, FakeSwitch], program: Program
 ) -> None:
-    fakes["s1"].sample = {"system/memory/state/used": 1}
+    fakes["s1"].sense("system/memory/state/used", 1)
 
     async def scenario() -> None:
         async with running(fakes, program) as service:

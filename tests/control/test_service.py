@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,9 @@ from control.session import State
 from control.settings import Settings, Strategy
 from control.store import Store
 from control.tse import Kind, Side
+from ml.schema import DeviceSample, PortSample
 from topo.builtin import diamond
+from topo.spec import Endpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "p4" / "build"
@@ -56,6 +58,23 @@ async def until(condition: Callable[[], object], timeout_s: float = 15.0) -> Non
         await asyncio.sleep(0.005)
 
 
+async def errors_seen(service: Service, fakes: dict[str, FakeSwitch], end: Endpoint, count: int) -> None:
+    """Have a port count so many receive errors, and wait until the service has been told: steps are what it judges."""
+    source, told = service.sources[end.switch], asyncio.Event()
+    real = source._on_samples
+
+    def listen(samples: Sequence[PortSample | DeviceSample]) -> None:
+        real(samples)
+        if any(isinstance(item, PortSample) and item.rx_errors_total == count for item in samples):
+            told.set()
+
+    source._on_samples = listen
+    fakes[end.switch].sense(f"interfaces/interface[name={end.port}]/state/counters/in-errors", count)
+    async with asyncio.timeout(15):
+        await told.wait()
+    source._on_samples = real
+
+
 def bits(fakes: dict[str, FakeSwitch]) -> set[tuple[str, int]]:
     return {(name, index) for name, fake in fakes.items() for index, bit in fake.bits.items() if bit}
 
@@ -68,8 +87,7 @@ def test_restore_installs_and_verifies_everything(fakes: dict[str, FakeSwitch], 
                 assert fake.cookie == program.schema.p4cookie and fake.digests
                 assert service.fleet.sessions[name].transport == "register"
             assert await service.fleet.verify() == {}
-            entry = next(iter(fakes["s2"].tables))
-            del fakes["s2"].tables[entry]
+            fakes["s2"].remove(list(fakes["s2"].tables)[:1])
             wrong = await service.fleet.verify()
             assert set(wrong) == {"s2"} and "found nothing" in wrong["s2"]
 
@@ -104,7 +122,7 @@ def test_a_manual_flip_goes_out_in_one_write_and_is_in_the_ledger(
 def test_reset_clears_bits_that_nobody_knows_of(fakes: dict[str, FakeSwitch], program: Program) -> None:
     async def scenario() -> None:
         async with running(fakes, program) as service:
-            fakes["s2"].bits[service.plan.groups[GroupKey("s2", "h4")].id] = 1
+            fakes["s2"].set_bit(service.plan.groups[GroupKey("s2", "h4")].id, 1)
             outcome = await service.reset(clear_history=True)
             assert bits(fakes) == set() and outcome.failed == {}
             assert [line.cause for line in service.ledger.lines(kind="revert")] == ["reset"]
@@ -131,7 +149,7 @@ def test_strategies_change_liveness_and_reactive_reroutes(fakes: dict[str, FakeS
             await service.reset()
             assert service.plan.groups[KEY].primary == primary
             assert await service.fleet.verify() == {}
-            fakes["s1"].up[port] = False  # carrier this time
+            fakes["s1"].set_port(port, up=False)  # carrier this time
             await until(lambda: service.plan.groups[KEY].primary != primary)
 
     asyncio.run(scenario())
@@ -142,11 +160,8 @@ def test_observed_loss_is_answered_and_reverted_after_quiet(fakes: dict[str, Fak
         async with running(fakes, program) as service:
             primary = service.plan.groups[KEY].primary
             assert primary is not None
-            far = primary.into
-            path = f"interfaces/interface[name={far.port}]/state/counters/in-errors"
-            fakes[far.switch].sample[path] = 5
-            await asyncio.sleep(0.1)
-            fakes[far.switch].sample[path] = 25
+            await errors_seen(service, fakes, primary.into, 5)
+            await errors_seen(service, fakes, primary.into, 25)
             await until(lambda: service.tse.side(KEY) is Side.SHADOW)
             assert ("s1", service.plan.groups[KEY].id) in bits(fakes)
             await service.settled()
@@ -213,8 +228,7 @@ def test_foreign_and_missing_entries_are_reconciled(fakes: dict[str, FakeSwitch]
         async with running(fakes, program):
             pass
         gone = sorted(fakes["s3"].tables)[:3]
-        for key in gone:
-            del fakes["s3"].tables[key]
+        fakes["s3"].remove(gone)
         async with running(fakes, program) as service:
             assert set(gone) <= set(fakes["s3"].tables)
             assert await service.fleet.verify() == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_switch import FakeSwitch
-from test_service import KEY, bits, settings_for, until
+from test_service import KEY, bits, errors_seen, settings_for, until
 
 from control.capacity import Rate
 from control.clock import Moment, SystemClock, VirtualClock
@@ -47,10 +47,8 @@ def test_a_diverted_group_comes_back_when_it_is_quiet(
             assert await service.wait_ready(20)
             primary = service.plan.groups[KEY].primary
             assert primary is not None
-            path = f"interfaces/interface[name={primary.into.port}]/state/counters/in-errors"
-            fakes[primary.into.switch].sample[path] = 5
-            await asyncio.sleep(0.1)
-            fakes[primary.into.switch].sample[path] = 25
+            await errors_seen(service, fakes, primary.into, 5)
+            await errors_seen(service, fakes, primary.into, 25)
             await until(lambda: service.tse.side(KEY) is Side.SHADOW)
             clock.set_by = jump
             assert all(0 <= clock.monotonic() - threat.since_s < 60 for threat in service.book.standing())
