@@ -23,6 +23,7 @@ from control.feeds.errors import FeedError
 
 MOST_FILE_BYTES = 32 * 1024 * 1024
 MOST_FILES = 20_000
+STEPS = 3  # as many time-outs of a single step may an answer over HTTP take
 SUFFIXES = (".ics", ".ical", ".eml", ".txt", ".html", ".htm", ".json", ".geojson", ".xml", ".cap", ".yaml", ".yml")
 Stamp = tuple[int, int]
 _NEVER: Stamp = (-1, -1)  # no file has it
@@ -176,8 +177,8 @@ def messages(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
 class HttpSource:
     """One URL. Asks with ETag and Last-Modified, follows redirects on the same host only, reads a bounded answer.
 
-    ``timeout_s`` is for each step (connecting, one read), three of them for all: a server that sends a byte now and
-    then keeps nobody waiting. So the question is asked in an event loop of its own, which can end it anywhere."""
+    ``timeout_s`` is for each step (connecting, one read), :data:`STEPS` of them for all: a server that sends a byte now
+    and then keeps nobody waiting. So the question is asked in an event loop of its own, which can end it anywhere."""
 
     url: str
     timeout_s: float = 10.0
@@ -205,7 +206,7 @@ class HttpSource:
         self._tags = {}
 
     async def _bounded(self, verify: ssl.SSLContext) -> Delta:
-        most_s = 3 * self.timeout_s
+        most_s = STEPS * self.timeout_s
         try:
             async with (
                 asyncio.timeout(most_s),

@@ -12,6 +12,7 @@ the others only read. A batch is applied whole under the lock: a test sees all o
 from __future__ import annotations
 
 import json
+import os
 import queue
 import random
 import socket
@@ -35,16 +36,19 @@ _WORDS = {
 }
 
 
-def free_base() -> int:
-    """The start of four free ports in a row; by chance, so that test runs side by side do not get the same."""
-    for base in random.sample(range(20_000, 30_000, 10), 200):
+def free_base(count: int = 4) -> int:
+    """A number that ``count`` free ports follow, 19 at most. They are not held, so each of pytest's processes has ports
+    of its own (below those that the system gives away), and chance keeps other runs apart."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+    first = 20_000 + 2_000 * worker
+    for base in random.sample(range(first, first + 2_000, 20), 100):
         try:
-            for number in range(1, 5):
+            for number in range(1, count + 1):
                 socket.create_server(("127.0.0.1", base + number)).close()
         except OSError:
             continue
         return base
-    raise RuntimeError("no free ports between 20000 and 30000")
+    raise RuntimeError(f"no free ports between {first} and {first + 2_000}")
 
 
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_switch import free_base
 
 from control.commands._common import Output, show
 
@@ -99,7 +100,7 @@ def test_serve_ends_on_sigterm_while_no_switch_answers(wait_s: float) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     command = [sys.executable, "-m", "control", "serve", "-t", "abilene", "--api", f"127.0.0.1:{port}",
-               "--base-port", "26900"]  # fmt: skip
+               "--base-port", str(free_base(11))]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,16 +42,16 @@ class RealSwitch:
 
     device_id: int
     port: int
-    socket: Path
+    control: Path
     process: subprocess.Popen[bytes] | None = None
     extra: tuple[str, ...] = ()
 
     def start(self) -> None:
-        own = ["--no-p4", "--device-id", str(self.device_id), "--log-console", "--control-socket", str(self.socket)]
+        own = ["--no-p4", "--device-id", str(self.device_id), "--log-console", "--control-socket", str(self.control)]
         server = ["--grpc-server-addr", f"127.0.0.1:{self.port}", *self.extra]
         command = [sys.executable, "-m", "engine", *own, "--", *server]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        log = self.socket.with_suffix(".log").open("ab")
+        log = self.control.with_suffix(".log").open("ab")
         self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         log.close()
 
@@ -61,12 +62,18 @@ class RealSwitch:
         self.process.wait()
         self.process = None
 
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def stop(self) -> None:
         """End both processes, also after a kill."""
         if self.process is None:
             self.start()
             assert self.process is not None
-            time.sleep(1.0)
+            deadline = time.monotonic() + 30
+            while not self.listens() and self.process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)  # it has the data plane, and knows how to end it
         self.process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(10)

@@ -53,10 +53,11 @@ def test_a_calendar_in_a_folder_drains_its_link_until_it_is_cancelled(
 
     async def scenario() -> None:
         service = Service(diamond(), settings(fakes, config), store=Store(None), program=program)
+        service.analyzer.settings = replace(service.analyzer.settings, drain_lead_s=600.0)
         task = asyncio.create_task(service.run())
         try:
             assert await service.wait_ready(20)
-            (tmp_path / "in" / "work.ics").write_text(calendar(time.time() + 2, "CONFIRMED", 1))
+            (tmp_path / "in" / "work.ics").write_text(calendar(time.time() + 500, "CONFIRMED", 1))
             await until(service.tse.flipped)
             await service.settled()
             line = service.ledger.lines(kind="flip")[0]
@@ -70,7 +71,7 @@ def test_a_calendar_in_a_folder_drains_its_link_until_it_is_cancelled(
             told = capsys.readouterr().out
             assert "maintenance" in told and "fibres.example/W-1" in told and "draining" in told
             assert "starts in" in told  # why the recommendation is one
-            (tmp_path / "in" / "later.ics").write_text(calendar(time.time() + 2, "CANCELLED", 2))
+            (tmp_path / "in" / "later.ics").write_text(calendar(time.time() + 500, "CANCELLED", 2))
             await until(lambda: not service.tse.flipped())
         finally:
             task.cancel()
