@@ -27,8 +27,9 @@ from bench._wire import PRIMARY, PROGRAM, SHADOW, Cables, blast_records, cables,
 from engine.api import ProgramInfo
 from engine.build import INCLUDE, build_shared
 from engine.codec import Command
+from engine.compiled import CompiledProgram
 from engine.dataplane import WRITE_CHUNK, Client
-from engine.library import CompiledProgram, compile_program, load_engine
+from engine.library import compile_program, load_engine
 from engine.program_json import program_from_json
 
 MILLION = 1_000_000

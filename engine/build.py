@@ -145,7 +145,7 @@ def _build(
     )
     target = cache_dir() / f"{name}-{key}{suffix}"
     if target.exists():
-        _touch(target)
+        touch(target)
         return target
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise EngineError(
@@ -194,7 +194,21 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _touch(path: Path) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file of the cache, whole or not at all; ``OSError``."""
+    with tempfile.NamedTemporaryFile(prefix=f".{path.name}-", dir=path.parent, delete=False) as scratch:
+        work = Path(scratch.name)
+        try:
+            scratch.write(data)
+            scratch.close()
+            _to_disk(work)
+            work.replace(path)
+        except BaseException:
+            work.unlink(missing_ok=True)
+            raise
+
+
+def touch(path: Path) -> None:
     """Record the use, so that a cleaner can tell what is stale; a read-only cache is fine."""
     try:
         os.utime(path)

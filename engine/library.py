@@ -12,7 +12,6 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +26,12 @@ from engine.api import (
     PacketIn,
     PortStatus,
     ProgramError,
-    ProgramInfo,
 )
 from engine.build import INCLUDE, NATIVE, build_shared, sources_key
 from engine.codec import Codec, Reader
 from engine.codegen import generate
 from engine.commands import Commands
+from engine.compiled import RELEASE, CompiledProgram
 from engine.ir_load import load
 from engine.program import program_info
 from engine.program_json import program_from_json
@@ -40,17 +39,8 @@ from engine.program_json import program_from_json
 ABI = 5
 DROP_PORT = 511
 CPU_PORT = 510
-RELEASE = ("-O2",)
 TRACED = ("-O1", "-DSP_TRACE")  # the variant that tells of each packet's way: sp_trace.h
 PROGRAM_LOG = logging.getLogger("engine.program")  # what the extern log_msg() says
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledProgram:
-    """A pipeline on disk, ready to be loaded by any process."""
-
-    path: Path
-    info: ProgramInfo
 
 
 def load_program(source: str | Path | dict[str, Any]) -> ir.Program:

@@ -37,7 +37,8 @@ class OfflineTrace:
 
 def running_config(client: Client) -> dict[str, Any]:
     """The BMv2 JSON that a P4Runtime server left in its data plane; EngineError without one."""
-    from engine.p4rt.backend import device_json, parse_json
+    from engine.compiled import parse_json
+    from engine.p4rt.backend import device_json
     from engine.p4rt.state import CONFIG
     from engine.p4rt.stubs import p4r
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from engine.api import (
     CompilerMissing,
@@ -17,6 +16,7 @@ from engine.api import (
     Unsupported,
 )
 from engine.commands import Commands
+from engine.compiled import CompiledProgram, compiled
 from engine.dataplane import Client
 from engine.p4rt.errors import P4Error, Rpc, invalid
 
@@ -60,23 +60,20 @@ class ProcessBackend:
     def __init__(self, client: Client, on_load: Callable[[Client, ProgramInfo], None] | None = None) -> None:
         self.client = client
         self._on_load = on_load
-        self._compiled: tuple[bytes, Any] | None = None
+        self._compiled: tuple[bytes, CompiledProgram] | None = None
         self.on_loaded: list[Callable[[], None]] = []
 
     @property
     def commands(self) -> Commands:
         return self.client
 
-    def _compile(self, config: bytes) -> Any:
+    def _compile(self, config: bytes) -> CompiledProgram:
         if self._compiled is None or self._compiled[0] != config:
-            from engine.library import compile_program  # the compiler's modules, only when something is loaded
-
-            self._compiled = (config, compile_program(parse_json(config)))
+            self._compiled = (config, compiled(config))
         return self._compiled[1]
 
     def compile(self, config: bytes) -> ProgramInfo:
-        info: ProgramInfo = self._compile(config).info
-        return info
+        return self._compile(config).info
 
     def load(self, config: bytes) -> ProgramInfo:
         self.client.load(self._compile(config).path)
@@ -126,17 +123,6 @@ def device_json(config: bytes) -> bytes:
     if inner is None or not inner.lstrip().startswith(b"{"):
         raise invalid("p4_device_config is neither BMv2 JSON nor a P4DeviceConfig that holds it")
     return inner
-
-
-def parse_json(config: bytes) -> dict[str, Any]:
-    """The JSON as a dictionary; :class:`ProgramError` with the position of a mistake."""
-    try:
-        data = json.loads(config)
-    except (ValueError, RecursionError) as error:
-        raise ProgramError(f"p4_device_config is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ProgramError("p4_device_config is JSON, but not an object")
-    return data
 
 
 def _length_delimited(data: bytes, wanted: int) -> bytes | None:

@@ -14,9 +14,9 @@ from typing import Any
 from engine.api import ProgramError, Unsupported
 from engine.build import BuildError
 from engine.codegen import generate
+from engine.compiled import parse_json
 from engine.ir import Program
 from engine.ir_load import load
-from engine.p4rt.backend import parse_json
 from engine.program import program_info
 from tests.engine.test_sanitized import PROGRAM_FILES
 from tests.fuzz import packets

@@ -21,9 +21,10 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
+from engine.compiled import parse_json
 from engine.dataplane import Client
 from engine.library import Switch, compile_program
-from engine.p4rt.backend import ProcessBackend, parse_json
+from engine.p4rt.backend import ProcessBackend
 from engine.p4rt.stubs import gnmi, p4i, p4r
 from engine.process import executable, spawn
 from engine.server import Listener

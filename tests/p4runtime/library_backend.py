@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from engine.api import DeviceState, EngineError, Event, ProgramInfo
 from engine.commands import Commands
-from engine.library import CompiledProgram, Switch, compile_program
-from engine.p4rt.backend import parse_json
+from engine.compiled import CompiledProgram, parse_json
+from engine.library import Switch, compile_program
 
 
 class LibraryBackend:
