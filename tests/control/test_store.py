@@ -6,10 +6,14 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from control_helpers import MONITOR
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy.exc import IntegrityError
 
 from control.capacity import Loads
 from control.clock import Moment
@@ -19,7 +23,8 @@ from control.memory import fingerprint, recall_numbers, recall_shadows, remember
 from control.paths import Avoid, Network
 from control.plan import GroupKey
 from control.spm import IdPool, ShadowManager
-from control.store import Base, FlipRecord, Store
+from control.state_schema import HEAD, METADATA, MIGRATIONS, bring_up_to_date
+from control.store import FlipRecord, Store
 from control.threats import Cause, ThreatBook
 from control.tse import Side, SteeringEngine
 from topo.builtin import abilene, diamond
@@ -56,13 +61,78 @@ def test_ledger_lines_come_back_as_they_were(tmp_path: Path) -> None:
     assert [line.id for line in again.ledger(since_s=102.0)] == [2]
 
 
-def test_the_migrations_make_exactly_the_models_schema(tmp_path: Path) -> None:
+def alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def migrated(path: Path, revision: str) -> Engine:
+    """A database that Alembic brought to a revision."""
+    engine = create_engine(f"sqlite:///{path}")
+    config = alembic()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return engine
+
+
+def described(engine: Engine) -> dict[str, list[str]]:
+    """Each table's columns and indices, as the database tells them."""
+    found = inspect(engine)
+    return {
+        name: [
+            *(f"{c['name']} {c['type']} {c['nullable']}" for c in found.get_columns(name)),
+            f"key {found.get_pk_constraint(name)['constrained_columns']}",
+            *(f"{i['name']} {i['column_names']}" for i in found.get_indexes(name)),
+        ]
+        for name in found.get_table_names()
+    }
+
+
+def test_a_new_database_has_exactly_the_schema_that_the_migrations_make(tmp_path: Path) -> None:
+    assert ScriptDirectory.from_config(alembic()).get_current_head() == HEAD
+    old = migrated(tmp_path / "migrated.db", "head")
+    with old.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     path = tmp_path / "control.db"
     Store(path).close()
     engine = create_engine(f"sqlite:///{path}")
+    assert described(engine) == described(old)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert MigrationContext.configure(connection).get_current_revision() == HEAD
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+@pytest.mark.parametrize("revision", ["0001", HEAD])
+def test_an_older_database_is_migrated_and_keeps_its_lines(tmp_path: Path, revision: str) -> None:
+    path = tmp_path / "control.db"
+    engine = migrated(path, revision)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO flips (time_s, kind, switch, destination, group_id, element, cause, mode, probability,"
+            " reasons, explanation, path, cost_ms, transport, outcome) VALUES"
+            " (5, 'flip', 's1', 'h4', 4, 's1-s2', 'prediction', 'link_failure', 1, '[]', 'why', '', 0, '', 'done')"
+        )
+    store = Store(path)
+    (line,) = store.ledger()
+    assert (line.time_s, line.explanation, line.timings_ms, line.struck) == (5.0, "why", {}, None)
+    store.close()
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == HEAD
+
+
+def test_a_start_that_was_cut_short_leaves_a_file_that_the_next_one_can_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'control.db'}")
+    monkeypatch.setattr("control.state_schema.HEAD", None)  # what is written last fails
+    with pytest.raises(IntegrityError):
+        bring_up_to_date(engine)
+    assert described(engine) == {}
+    monkeypatch.undo()
+    bring_up_to_date(engine)
+    assert "flips" in described(engine)
 
 
 def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
