@@ -26,7 +26,8 @@ _TARGET = re.compile(r"^\s*(<=|>=|<|>|==)\s*(-?[0-9.]+(?:e-?[0-9]+)?)", re.IGNOR
 class Result:
     """One figure beside what it has to reach.
 
-    ``target`` is a comparison such as ``"<= 5"`` in ``unit`` (empty: reported only); ``holds`` follows from it.
+    ``target`` is a comparison such as ``"<= 5"`` in ``unit`` (empty: reported only); ``holds`` follows from it,
+    unless an interval does not show what the value says (``shown``).
     ``anchor`` names the system to beat and its figure. ``samples`` is how many observations stand behind it.
     """
 
@@ -37,10 +38,12 @@ class Result:
     anchor: str = ""
     samples: int = 1
     notes: str = ""
+    shown: bool = True
     holds: bool | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "holds", meets(self.value, self.target))
+        met = meets(self.value, self.target)
+        object.__setattr__(self, "holds", met if self.shown or not met else None)
 
 
 def meets(value: float, target: str) -> bool | None:
@@ -91,7 +94,7 @@ def write(name: str, results: Sequence[Result]) -> Path:
             f"{item.value:,.4g}" if abs(item.value) < 10_000 else f"{item.value:,.0f}",
             item.unit,
             item.target,
-            marks[item.holds],
+            "not shown" if item.holds is None and not item.shown else marks[item.holds],
             item.anchor,
             str(item.samples),
             item.notes,

@@ -30,10 +30,12 @@ def main() -> int:
 
 
 def result(item: report.Figure) -> Result:
-    """A figure of an evaluation as a benchmark's; its interval goes into the notes."""
-    between = f"90 % interval [{item.low:.3g}, {item.high:.3g}]" if item.low is not None else ""
+    """A figure of an evaluation as a benchmark's, with the same verdict; its interval goes into the notes."""
+    share = "" if "95 % interval" in item.notes else "90 % "
+    between = f"{share}interval [{item.low:.3g}, {item.high:.3g}]" if item.low is not None else ""
+    shown = not item.target or item.holds is not None
     notes = "; ".join(part for part in (between, item.notes) if part)
-    return Result(item.metric, item.unit, item.value, item.target, item.anchor, item.samples, notes)
+    return Result(item.metric, item.unit, item.value, item.target, item.anchor, item.samples, notes, shown)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="devices of the simulator: as in training, unlike them (what targets are for), or more unlike still",
     )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=100, help="draws for the intervals")
-    parser.add_argument("--gate", action="store_true", help="exit 1 when a target is missed")
+    parser.add_argument("--gate", action="store_true", help="exit 1 when a target is missed (not shown: 0)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     options = parser.parse_args(argv)
     given = {name: getattr(options, name) for name in PUBLIC}

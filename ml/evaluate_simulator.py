@@ -10,7 +10,7 @@ import numpy as np
 from ml.estimators.base import Floats
 from ml.evaluate_rows import Events, Rows
 from ml.heldout import HealthyDays, Played, Tally, at_recall, healthy_days, play, tally
-from ml.metrics import Interval, average_precision, calibration_error
+from ml.metrics import Interval, average_precision, calibration_error, calibration_interval
 from ml.offpolicy import wilson
 from ml.report import Figure, held
 from ml.schema import Mode
@@ -114,7 +114,7 @@ def _figures(mode: Mode, item: Played, world: str) -> list[Figure]:
     where = f"simulator, {item.profile}" + ("" if world == UNSEEN.name or not operations else f", {world} devices")
     name = f"{where}: {str(mode).replace('_', ' ')}"
     best, usual = at_recall(item), tally(item)
-    score, label, _, _ = item.rows()
+    score, label, _, element = item.rows()
     high = score >= SUSPICIOUS
     events = int(np.isfinite(item.event).sum())
     lead = _lead(item, usual)
@@ -141,10 +141,13 @@ def _figures(mode: Mode, item: Played, world: str) -> list[Figure]:
         ),
         held(
             f"{name}, median lead", "s", lead, ">= 30" if operations else "", samples=usual.hits,
-            notes=f"{lead.value / DECISION_S:,.0f} decision latencies; at the alarm threshold",
+            notes=f"95 % interval; {lead.value / DECISION_S:,.0f} decision latencies; at the alarm threshold",
         ),
         held(f"{name}, p10 lead", "s", usual.lead_p10_s, samples=usual.hits),
-        held(f"{name}, calibration error", "", calibration_error(score, label), "<= 0.03", samples=len(label)),
+        held(
+            f"{name}, calibration error", "", calibration_interval(score, label, element), "<= 0.03",
+            samples=len(label), notes="95 % interval by element",
+        ),
         held(
             f"{name}, calibration error of suspicious rows", "", calibration_error(score[high], label[high]),
             samples=int(high.sum()), notes=f"probability from {SUSPICIOUS:g}",
@@ -168,17 +171,16 @@ def _lead(item: Played, usual: Tally) -> Interval:
     if not len(known):
         return Interval(float("nan"), float("nan"), float("nan"))
     draws = np.random.default_rng(1).integers(0, len(known), (200, len(known)))
-    low, high = np.quantile(np.median(known[draws], axis=1), [0.05, 0.95])
+    low, high = np.quantile(np.median(known[draws], axis=1), [0.025, 0.975])
     return Interval(float(np.median(known)), float(low), float(high))
 
 
 def _quiet(days: HealthyDays, world: str) -> Figure:
     kinds = ", ".join(f"{name} {count}" for name, count in days.by_kind.items()) or "none"
     where = "simulator, operations" + ("" if world == UNSEEN.name else f", {world} devices")
-    made = held(
-        f"{where}: false flips per 1,000 link-days", "", days.per_1000, f"<= {FALSE_FLIPS:g}",
-        samples=int(days.link_days), notes=f"95 % interval; {days.false} in {days.link_days:,.0f} link-days ({kinds})",
-    )  # fmt: skip
     # Few days show nothing: a rate of 0 in 30 of them may well be 100 in a thousand.
-    holds = False if days.per_1000 > FALSE_FLIPS else True if days.high <= FALSE_FLIPS else None
-    return replace(made, low=days.low, high=days.high, holds=holds)
+    return held(
+        f"{where}: false flips per 1,000 link-days", "", Interval(days.per_1000, days.low, days.high),
+        f"<= {FALSE_FLIPS:g}", samples=int(days.link_days),
+        notes=f"95 % interval; {days.false} in {days.link_days:,.0f} link-days ({kinds})",
+    )  # fmt: skip

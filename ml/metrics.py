@@ -20,7 +20,7 @@ Runs = NDArray[np.intp]  # element of each row
 
 class Interval(NamedTuple):
     value: float
-    low: float  # 5 % quantile over resampled events
+    low: float  # 5 % quantile over resampled events, unless said otherwise
     high: float  # 95 %
 
 
@@ -98,6 +98,29 @@ def calibration_error(probability: Floats, outcome: Floats, bins: int = 10, *, w
     weight = np.ones(len(outcome)) if weight is None else weight
     place = np.minimum((probability * bins).astype(int), bins - 1)
     return float(np.abs(np.bincount(place, weight * (probability - outcome))).sum() / weight.sum())
+
+
+def calibration_interval(
+    probability: Floats, outcome: Floats, runs: Runs, bins: int = 10, *, repeats: int = 200, seed: int = 1
+) -> Interval:
+    """:func:`calibration_error` with its 95 % interval, whole runs (``runs``: of each row) drawn with replacement.
+    Drawing adds scatter to every bin, so the interval lies a little high: it never flatters.
+
+    >>> said = np.full(400, 0.5)
+    >>> error, low, high = calibration_interval(said, (np.arange(400) % 4 > 0) * 1.0, np.arange(400))
+    >>> error, low < error < high
+    (0.25, True)
+    """
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    present, run = np.unique(runs, return_inverse=True)
+    apart = np.bincount(run * bins + place, probability - outcome, minlength=len(present) * bins).reshape(-1, bins)
+    rows, rng = np.bincount(run).astype(np.float64), np.random.default_rng(seed)
+    found = []
+    for _ in range(repeats):
+        drawn = np.bincount(rng.integers(0, len(present), len(present)), minlength=len(present)).astype(np.float64)
+        found.append(float(np.abs(drawn @ apart).sum() / (drawn @ rows)))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Interval(calibration_error(probability, outcome, bins), float(low), float(high))
 
 
 def by_event(

@@ -63,19 +63,28 @@ class Evaluation:
 
 
 def held(metric: str, unit: str, value: float | Interval, target: str = "", **more: Any) -> Figure:
-    """A figure with its verdict on the target (``>=``, ``<=``, ``>``, ``<``).
+    """A figure with its verdict on the target (``>=`` or ``<=``), the same for all figures: it holds (True) where the
+    whole interval is on the right side, is missed (False) where the value is on the wrong one, and is not shown (None)
+    where the value is on the right side and its interval is not. Without an interval the value decides alone; a value
+    that is nan shows nothing.
 
-    >>> held("recall", "share", 0.93, ">= 0.9").holds
+    >>> held("recall", "share", Interval(0.93, 0.91, 0.95), ">= 0.9").holds
     True
+    >>> print(held("recall", "share", Interval(0.93, 0.89, 0.95), ">= 0.9").holds)
+    None
+    >>> held("recall", "share", Interval(0.89, 0.87, 0.91), ">= 0.9").holds
+    False
     """
-    number = value.value if isinstance(value, Interval) else value
+    found = value if isinstance(value, Interval) else Interval(value, value, value)
     if isinstance(value, Interval):
         more |= {"low": value.low, "high": value.high}
     holds = None
-    if target:
-        sign, limit = target.split()
-        holds = {">=": number >= float(limit), "<=": number <= float(limit)}[sign]
-    return Figure(metric, unit, number, target, holds=holds, **more)
+    if target and not math.isnan(found.value):
+        sign, text = target.split()
+        limit, side = float(text), {">=": 1.0, "<=": -1.0}[sign]
+        worst = found.low if side > 0 else found.high
+        holds = False if side * (found.value - limit) < 0 else True if side * (worst - limit) >= 0 else None
+    return Figure(metric, unit, found.value, target, holds=holds, **more)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -180,7 +189,8 @@ def page(found: Evaluation, plots: dict[str, Path], machine: dict[str, Any]) -> 
         "<h1>How good the predictions are</h1>",
         f"<p>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC. All figures are of data that was not learned from. Numbers in "
         "brackets are 90 % intervals, drawn by event, unless a note says 95 %. “Level” is the plainest forecast there "
-        "is: the signal now.</p>",
+        "is: the signal now. A target holds where the whole interval is on its right side; it is not shown where only "
+        "the value is, and missed where the value is not.</p>",
     ]
     parts += [f"<p class=no>{escape(text)}</p>" for text in found.errors]
     if found.figures:

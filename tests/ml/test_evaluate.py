@@ -16,7 +16,16 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from ml import evaluate, evaluate_simulator, heldout
 from ml.evaluate_anomaly import evaluate_nab, evaluate_routers
 from ml.evaluate_rows import Alarms, Events, Rows, clusters, judge
-from ml.metrics import alarm_times, average_precision, brier_skill, by_event, calibration_error, reliability
+from ml.metrics import (
+    Interval,
+    alarm_times,
+    average_precision,
+    brier_skill,
+    by_event,
+    calibration_error,
+    calibration_interval,
+    reliability,
+)
 from ml.report import Evaluation, held, write
 from ml.sim.world import Scale
 
@@ -259,6 +268,30 @@ def test_figures_are_those_of_the_thresholds_in_use_on_any_world(monkeypatch: py
             low, high = of_links[name].low, of_links[name].high
             assert low is not None and high is not None and low < of_links[name].value <= high <= 1.0
         assert of_links["recall of all failures"].samples > of_links["recall of foreseeable failures"].samples
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_targets_hold_by_the_whole_interval_and_are_missed_by_the_value(sign: float) -> None:
+    target = ">= 5" if sign > 0 else "<= -5"
+    for (value, worse, better), holds in (
+        ((6.0, 5.0, 7.0), True), ((5.0, 4.9, 7.0), None), ((4.9, 4.0, 5.5), False), ((4.0, 3.0, 4.5), False),
+    ):  # fmt: skip
+        ends = sorted((sign * worse, sign * better))
+        assert held("x", "", Interval(sign * value, *ends), target).holds is holds
+    assert held("x", "", sign * 5.0, target).holds is True and held("x", "", sign * 4.9, target).holds is False
+    assert held("x", "", float("nan"), target).holds is None and held("x", "", sign * 9.0).holds is None
+
+
+def test_a_calibration_error_has_an_interval_by_run() -> None:
+    rng = np.random.default_rng(2)
+    runs = np.repeat(np.arange(60), 50)
+    said = rng.uniform(0.0, 1.0, len(runs))
+    alike = (rng.random(len(runs)) < said) * 1.0
+    both = np.repeat((rng.random(60) < 0.5) * 1.0, 50)  # a run's rows share their fate
+    steady, shared = calibration_interval(said, alike, runs), calibration_interval(said, both, runs)
+    assert steady.value == calibration_error(said, alike) < 0.05
+    assert 0.0 < steady.low < steady.high < shared.high
+    assert shared.high - shared.low > 2.0 * (steady.high - steady.low)
 
 
 @pytest.mark.parametrize(("false", "days", "holds"), [(0, 30, None), (0, 5e3, True), (5, 5e3, None), (9, 5e3, False)])
