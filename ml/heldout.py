@@ -116,15 +116,21 @@ class Tally:
     right: int = 0  # alarms in time, of any event
 
 
-def tally(played: Played, raise_at: float | None = None) -> Tally:
-    limit = played.raise_at if raise_at is None else raise_at
+def _outcomes(played: Played, limit: float) -> tuple[Flags, Flags, Floats]:
+    """(alarm in time, false alarm, lead: -inf without) per element."""
     at = played.alarms(limit)
     struck, raised = np.isfinite(played.event), np.isfinite(at)
     lead = np.where(struck & raised, played.event - np.where(raised, at, 0.0), -np.inf)
     early = raised & struck & (lead > played.soon_s)  # too long before: the alarm was about something else
     hit = struck & (lead >= played.act_s) & ~early
     undecided = played.foreseeable & ~struck
-    false = (raised & ~struck & ~undecided) | early
+    return hit, (raised & ~struck & ~undecided) | early, lead
+
+
+def tally(played: Played, raise_at: float | None = None) -> Tally:
+    limit = played.raise_at if raise_at is None else raise_at
+    hit, false, lead = _outcomes(played, limit)
+    struck = np.isfinite(played.event)
     known = struck & played.foreseeable
     leads = lead[hit & played.foreseeable]
     return Tally(
@@ -139,6 +145,14 @@ def tally(played: Played, raise_at: float | None = None) -> Tally:
         float(np.quantile(leads, 0.1)) if len(leads) else float("nan"),
         int(hit.sum()),
     )
+
+
+def worth(played: Played, price: float, raise_at: float | None = None) -> Floats:
+    """What flips did for each run: 1 where one came in time, ``-price`` where it was false, else 0. As :func:`tally`
+    counts; shape (elements,)."""
+    hit, false, _ = _outcomes(played, played.raise_at if raise_at is None else raise_at)
+    found: Floats = np.where(hit, 1.0, np.where(false, -price, 0.0))
+    return found
 
 
 def at_recall(played: Played, recall: float = 0.9) -> Tally:

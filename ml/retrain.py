@@ -2,9 +2,13 @@
 kept back with a written verdict.
 
 Both are judged on the same held-out data: simulated worlds of later seeds, of the trained and of the unseen kind, and
-the later part of recordings. A candidate is promoted when no mode gets worse by more than chance explains: average
-precision not below the present one's by more than :data:`SLACK`, precision and recall of alarms likewise, calibration
-error not above :data:`CALIBRATED` unless it is better than now.
+the later part of recordings. A candidate is promoted when in no mode
+
+* its flips are worth less, each set at its own thresholds: a failure told in time counts 1, a false flip
+  :data:`PRICE` less. Recall may be given for fewer false flips and the other way round, at that price. Less is what
+  both :data:`SLACK` per failure and chance (in pairs, run by run) leave behind;
+* average precision of its probabilities is below the present one's by more than :data:`SLACK`;
+* calibration error is above :data:`CALIBRATED`, unless it is better than now.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from ml import fit, heldout, recorded, train
 from ml.boosted import FLIP_FROM, BoostedModel
 from ml.cascade import Cascade
 from ml.drift import reference
+from ml.estimators.base import Floats
 from ml.hazard import ModelError
 from ml.metrics import average_precision, calibration_error
 from ml.profiles import LAB, PROFILES, Profile
@@ -29,6 +34,8 @@ from ml.store import LAB_RAISE_AT, ModelSet
 
 SLACK = 0.01
 CALIBRATED = 0.03
+PRICE = fit.HARDER  # failures told in time that one false flip outweighs: as the flip is trained
+CHANCE = 1.645  # standard errors of the difference in pairs: 95 %, one-sided
 SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
 FLIP_SEEDS = 300  # of those for fitting, the flip's begin here
 PRECISE = 0.97  # share of alarms that have to be right, where two fifths of the elements fail ...
@@ -50,6 +57,7 @@ class Figures:
     lead_median_s: float
     events: int
     false: int
+    worth: float = nan  # of the flips: failures told in time less PRICE for each false one, per foreseeable failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +207,11 @@ def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
 
 def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict[Mode, Figures]:
     """What a model set reaches on one held-out world."""
+    return {mode: found for mode, (found, _) in _played(models, seed, elements, unseen=unseen).items()}
+
+
+def _played(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict[Mode, tuple[Figures, Floats]]:
+    """Figures of each mode on one held-out world, and what its flips did for each run (:func:`ml.heldout.worth`)."""
     played = heldout.play(
         models.profile.name,
         seed,
@@ -211,8 +224,8 @@ def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict
     found = {}
     for mode, item in played.items():
         score, label, _, _ = item.rows()
-        counted = heldout.tally(item)
-        found[mode] = Figures(
+        counted, each = heldout.tally(item), heldout.worth(item, PRICE)
+        reached = Figures(
             round(average_precision(score, label), 4),
             round(calibration_error(score, label), 4),
             round(counted.precision, 4),
@@ -221,7 +234,9 @@ def figures(models: ModelSet, seed: int, elements: int, *, unseen: bool) -> dict
             round(counted.lead_median_s, 1),
             counted.events,
             counted.false,
+            round(float(each.sum()) / max(counted.events, 1), 4),
         )
+        found[mode] = reached, each
     return found
 
 
@@ -241,12 +256,16 @@ def compare(
     worlds = [(UNSEEN.name, True)] if new.profile is LAB else [(FAMILIAR.name, False), (UNSEEN.name, True)]
     for name, unseen in worlds:
         say(f"comparing on the {name} world")
-        candidates = figures(new, seed, elements, unseen=unseen)
-        present = figures(old, seed, elements, unseen=unseen) if old is not None else {}
-        for mode, fresh in candidates.items():
-            former = present.get(mode)
+        candidates = _played(new, seed, elements, unseen=unseen)
+        present = _played(old, seed, elements, unseen=unseen) if old is not None else {}
+        for mode, (fresh, each) in candidates.items():
+            former, before = present.get(mode, (None, None))
             rows.append((name, str(mode), fresh, former))
-            against += [f"{name} {mode}: {text}" for text in worse(fresh, former)]
+            doubts = worse(fresh, former)
+            if former is not None and before is not None:
+                doubts += worth_less(each, before, former.events)
+                better |= fresh.worth > former.worth
+            against += [f"{name} {mode}: {text}" for text in doubts]
             better |= former is None or fresh.average_precision > former.average_precision
     for mode in new.models if recordings else ():
         judged = [part.judged[mode] for part in recordings if mode in part.judged]
@@ -273,17 +292,25 @@ def recorded_figures(models: ModelSet, mode: Mode, judged: Sequence[fit.Rows]) -
 
 
 def worse(new: Figures, old: Figures | None) -> list[str]:
-    """In what a mode got worse."""
+    """In what a mode's probabilities got worse."""
     found = []
     limit = CALIBRATED if old is None else max(CALIBRATED, old.calibration_error)
     if new.calibration_error > limit:
         found.append(f"calibration error {new.calibration_error:.3f}, above {limit:.3f}")
-    if old is not None:
-        for name in ("average_precision", "precision", "recall"):
-            fresh, former = getattr(new, name), getattr(old, name)
-            if fresh < former - SLACK:
-                found.append(f"{name.replace('_', ' ')} {fresh:.3f}, now {former:.3f}")
+    if old is not None and new.average_precision < old.average_precision - SLACK:
+        found.append(f"average precision {new.average_precision:.3f}, now {old.average_precision:.3f}")
     return found
+
+
+def worth_less(new: Floats, old: Floats, events: int) -> list[str]:
+    """Whether flips are worth less than now, in pairs: ``new`` and ``old`` are :func:`ml.heldout.worth` of the same
+    runs, with so many foreseeable failures."""
+    apart = new - old
+    lost, chance = -float(apart.sum()), CHANCE * float(np.sqrt((apart**2).sum()))
+    if lost <= max(SLACK * events, chance):
+        return []
+    count = max(events, 1)
+    return [f"flips are worth {new.sum() / count:.3f} per failure, now {old.sum() / count:.3f}"]
 
 
 def with_metrics(models: ModelSet, verdict: Verdict) -> ModelSet:

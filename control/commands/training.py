@@ -105,7 +105,7 @@ def _table(verdict: Verdict, version: str, dry_run: bool) -> None:
     rows = []
     for world, mode, new, old in verdict.rows:
         row: dict[str, object] = {"world": world, "mode": mode}
-        for name in ("average_precision", "precision", "recall", "calibration_error"):
+        for name in ("average_precision", "precision", "recall", "worth", "calibration_error"):
             before = f" (now {getattr(old, name):.3f})" if old else ""
             row[name] = "" if isnan(getattr(new, name)) else f"{getattr(new, name):.3f}{before}"
         row["lead, median"] = "" if isnan(new.lead_median_s) else f"{new.lead_median_s:,.1f} s"

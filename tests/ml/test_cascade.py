@@ -267,6 +267,28 @@ def test_a_candidate_that_is_worse_is_kept_back() -> None:
     assert retrain.worse(good, None) == []
 
 
+def test_flips_are_compared_in_pairs_by_what_they_are_worth() -> None:
+    now = np.concatenate((np.ones(90), np.zeros(10), np.full(5, -retrain.PRICE), np.zeros(95)))
+    assert retrain.worth_less(now, now, 100) == []
+    stricter = now.copy()
+    stricter[:8], stricter[100:105] = 0.0, 0.0  # finds less, flips falsely less often: worth it
+    assert retrain.worth_less(stricter, now, 100) == []
+    assert retrain.worth_less(now, stricter, 100) == []  # 7 failures' worth are still within chance ...
+    assert retrain.worth_less(
+        np.tile(now, 20), np.tile(stricter, 20), 2000
+    )  # ... and are not in twenty times as many runs
+    blind = now.copy()
+    blind[:8] = 0.0
+    assert retrain.worth_less(blind, now, 100) == ["flips are worth 0.670 per failure, now 0.750"]
+    assert retrain.worth_less(np.where(np.arange(200) < 2, 0.0, now), now, 100) == []
+
+
+def test_what_flips_are_worth_adds_up_to_the_tally(tiny: ModelSet) -> None:
+    for played in heldout.play("lab", 12_000, 300).values():
+        counted, each = heldout.tally(played), heldout.worth(played, 3.0)
+        assert each.sum() == counted.right - 3.0 * counted.false and set(each) <= {-3.0, 0.0, 1.0}
+
+
 def test_played_rows_are_judged_known_and_not_failing(tiny: ModelSet) -> None:
     limits = dict.fromkeys(MODES, 0.6)
     found = heldout.play("lab", 12_000, 60)
