@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from control import startup
 from control.errors import ControlError, InputError, PathError
 from control.priority import raise_priority
 from control.realtime import RealTime
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from control.api import Server
 
 LOG = structlog.get_logger("shadowplane.serve")
-SWITCH_INTERVAL_S = 0.0001  # a flip's thread must not wait the interpreter's default 5 ms for the event loop
 
 
 def configure_logs(level: str, *, stream_json: bool) -> None:
@@ -133,11 +132,10 @@ async def _announce(service: Service, address: str, *, realtime: bool) -> None:
     """Task: say how the start goes; then everything that lasts is there, and the thread may run in real time."""
     LOG.info("serving", api=f"http://{address}", topology=service.topology.name, strategy=service.strategy.value)
     while not await service.wait_ready(10.0):
+        startup.settle()  # one that never comes must not keep the others from being served as they should
         waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
         LOG.warning("still waiting for switches", waiting=waiting)
-    gc.collect()
-    gc.freeze()  # what exists now stays: collections in the middle of a flip have less to walk ...
-    gc.set_threshold(50_000, 20, 50)  # ... and there are fewer of them
+    startup.settle()
     service.lag.reset()
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
     if realtime:
@@ -147,7 +145,6 @@ async def _announce(service: Service, address: str, *, realtime: bool) -> None:
 def run(settings: Settings, address: str) -> int:
     """Blocking; returns the exit code and prints errors for people."""
     code = 0
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     favoured = settings.realtime and raise_priority()
     try:
         asyncio.run(serve(settings, address, favoured=favoured))
@@ -158,7 +155,7 @@ def run(settings: Settings, address: str) -> int:
         print(f"shadowplane: {_first(group)}", file=sys.stderr)
         code = 1
     finally:
-        gc.unfreeze()  # frozen objects outlive the interpreter, and DuckDB's binding tells every one of them
+        startup.end()
     return code
 
 

@@ -69,6 +69,8 @@ if TYPE_CHECKING:
 
 LOG = structlog.get_logger("shadowplane.service")
 NOTICE_POLL_S = 0.2
+SAVE_S = 0.1  # after a switch has become ready
+RESTORE_FIRST_S = 1.0
 DAY_S, GB = 86400.0, 1 << 30
 
 
@@ -144,6 +146,7 @@ class Service:
         self.feeds = self._feeds()
         self.exporters = self._exporters()
         self._met: set[str] = set()
+        self._saving: asyncio.TimerHandle | None = None  # the state is to be saved shortly
 
     def _targets(self) -> dict[str, Target]:
         usual = {
@@ -185,7 +188,7 @@ class Service:
                 for name, session in self.fleet.sessions.items():
                     group.create_task(session.run(), name=f"session:{name}")
                     if self.config.gnmi:
-                        group.create_task(self.sources[name].run(), name=f"gnmi:{name}")
+                        group.create_task(self._listen(self.sources[name]), name=f"gnmi:{name}")
                     else:
                         self.sources[name].state = SWITCHED_OFF
                 group.create_task(self.steering.run(), name="steer")
@@ -202,6 +205,8 @@ class Service:
                 if self.notices is not None:
                     group.create_task(self._watch_notices(self.notices), name="notices")
         finally:
+            if self._saving is not None:
+                self.save()
             await self.steering.close()
             self.recorder.close()
             self.ledger.close()
@@ -240,7 +245,8 @@ class Service:
 
     def on_ready(self, switch: str) -> None:
         self.steering.ready_s[switch] = self.clock.monotonic()
-        self.save()
+        if self._saving is None:  # once for all switches that become ready together
+            self._saving = asyncio.get_running_loop().call_later(SAVE_S, self.save)
         self.changed.set()
 
     def on_down(self, switch: str, reason: str) -> None:
@@ -356,6 +362,9 @@ class Service:
 
     def save(self) -> None:
         """Hand the present state to the writer thread."""
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
         rows = rows_of(self.plan, self.tse, Moment.of(self.clock))
         if not self.steering.replanner.busy:
             self.spm.labels.release_all_but(self.spm.labels_in_use(self.plan))
@@ -393,6 +402,12 @@ class Service:
         self.recorder.samples(samples, NODE_EXPORTER)
 
     # -- helpers' tasks -----------------------------------------------------------------------------------
+
+    async def _listen(self, source: GnmiSource) -> None:
+        """gNMI of one switch. Until all are restored nothing can be steered, and reading telemetry takes from the time
+        that this takes; but one that cannot be restored keeps nobody from listening."""
+        await self.wait_ready(RESTORE_FIRST_S)
+        await source.run()
 
     async def _watch_anomalies(self) -> None:
         while True:

@@ -145,8 +145,10 @@ class SwitchSession:
                 ready_handler=self._serve,
                 channel_credentials=self._credentials,
             )
+            with self._program.shared:
+                client = PlainSwitch(self.name, self.address, options)
             try:
-                async with PlainSwitch(self.name, self.address, options) as switch:
+                async with client as switch:
                     down = asyncio.Event()
                     self._given_up = down
                     switch.ee.once(SwitchEvent.CHANNEL_DOWN, lambda _switch, down=down: down.set())

@@ -45,10 +45,13 @@ def serve(
 ) -> None:
     """Run the control plane until Ctrl-C."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core prints every lost connection; the log has them
+    from control import startup
     from control.priority import raise_priority
 
     if realtime and not dry_run:
         raise_priority()  # before the libraries are loaded, which takes long enough
+    if not dry_run:
+        startup.begin()
     from control import serve as server
     from control.errors import ControlError
     from control.settings import SAMPLE_MS, Settings, Strategy, parse_address
