@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import CompilerMissing, Event
+from engine.api import CompilerMissing, Event, PortState
 from engine.build import build_shared, compiler
 from engine.dataplane import Client
 from engine.process import FLAGS, SOURCES, spawn
@@ -108,11 +108,12 @@ class Host:
         return now
 
     def receive(
-        self, count: int = 1, *, kind: int | None = DATA, seconds: float = 5.0, quiet: float = 0.3
+        self, count: int = 1, *, kind: int | None = DATA, seconds: float = 10.0, quiet: float = 3.0
     ) -> list[tuple[bytes, int]]:
         """Up to ``count`` frames of type ``kind`` with their kernel receive times (ns).
 
-        Gives up ``seconds`` after the start, or ``quiet`` after the last frame.
+        Gives up ``seconds`` after the start, or ``quiet`` after the last frame. A pause is no end on a busy machine:
+        ask for as many as there are (:func:`sent_out` tells), then :meth:`silent` whether there are no more.
         """
         out: list[tuple[bytes, int]] = []
         deadline = time.monotonic() + seconds
@@ -216,6 +217,16 @@ def rig(directory: Path, ports: Sequence[int] = (1, 2, 3)) -> Iterator[Rig]:
 def burst(host: Host, count: int, size: int = 60, first: int = 0) -> dict[int, int]:
     """Send numbered frames; number -> time of sending."""
     return {number: host.send(numbered(number, size)) for number in range(first, first + count)}
+
+
+def sent_out(client: Client, *, of: int, port: int = 2) -> int:
+    """How many of ``of`` frames a port has sent, once it has sent or dropped all of them."""
+
+    def state() -> PortState:
+        return next(one for one in client.device_state(keep_maxima=True).ports if one.port == port)
+
+    eventually(lambda: state().tx_packets + state().tx_dropped >= of, "all frames sent or dropped")
+    return state().tx_packets
 
 
 def hello_port(client: Client, port: int) -> Mapping[str, Any]:

@@ -45,6 +45,13 @@ def test_drops_are_counted(switch: Switch) -> None:
     assert (stats["received"], stats["dropped_ingress"], stats["dropped_egress"], stats["emitted"]) == (2, 1, 1, 0)
 
 
+def test_a_copy_of_the_metadata_is_dropped(switch: Switch) -> None:
+    """An action with standard metadata as a parameter marks its copy, which is copied back."""
+    switch.multicast_write(Op.INSERT, 7, [(3, 1)])
+    assert send(switch, 20) == []
+    assert switch.stats()["dropped_ingress"] == 1
+
+
 def test_multicast(switch: Switch) -> None:
     assert send(switch, 2, x=7) == []
     assert switch.stats()["dropped_no_group"] == 1

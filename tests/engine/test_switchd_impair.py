@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from itertools import pairwise
+import time
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from tests.engine.switchd_support import (
     needs_interfaces,
     number_of,
     numbered,
+    sent_out,
 )
 
 MS = 1_000_000
@@ -68,9 +69,9 @@ def test_schedule_is_piecewise_linear(library: Any, points: list[tuple[int, floa
     points.sort(key=lambda point: point[0])
     array = (Point * len(points))(*points)
     schedule = Schedule(array, len(points), 0, 3.0)
-    for time in times:  # any order: the cursor has to find its way back
-        value = library.schedule_value(ctypes.byref(schedule), time)
-        assert value == pytest.approx(expected(points, 3.0, time))
+    for at in times:  # any order: the cursor has to find its way back
+        value = library.schedule_value(ctypes.byref(schedule), at)
+        assert value == pytest.approx(expected(points, 3.0, at))
 
 
 @needs_interfaces()
@@ -93,16 +94,19 @@ class TestLine:
     def test_a_seed_repeats_the_losses(self, switch: tuple[Rig, Client]) -> None:
         rig_, client = switch
         runs = []
-        for _ in range(2):
+        for count in (200, 400):
             client.impair(1, {"loss": [(0, 0.5)]}, seed=42)
             burst(rig_.host[1], 200)
-            runs.append([number_of(data) for data, _ in rig_.host[2].receive(200)])
+            eventually(lambda count=count: client.device_state().ports[0].rx_packets == count, "all frames")
+            left = client.device_state().ports[1].tx_packets - sum(map(len, runs))
+            runs.append([number_of(data) for data, _ in rig_.host[2].receive(left)])
+        assert rig_.host[2].silent()
         assert runs[0] == runs[1]
         assert 50 < len(runs[0]) < 150
 
     def test_loss_ends_with_its_schedule(self, switch: tuple[Rig, Client]) -> None:
         rig_, client = switch
-        client.impair(1, {"loss": [(0, 1.0), (0.2, 1.0), (0.2, 0.0)]})
+        client.impair(1, {"loss": [(0, 1.0), (1.0, 1.0), (1.0, 0.0)]})
         rig_.host[1].send(numbered(0))
 
         def arrives() -> list[tuple[bytes, int]]:
@@ -115,12 +119,15 @@ class TestLine:
     def test_delay(self, switch: tuple[Rig, Client]) -> None:
         rig_, client = switch
         client.impair(1, {"delay_ms": [(0, 40)]})
-        sent = burst(rig_.host[1], 20)
-        received = rig_.host[2].receive(20)
-        delays = [at - sent[number_of(data)] for data, at in received]
-        assert len(delays) == 20
-        assert min(delays) >= 40 * MS
-        assert sorted(delays)[2] < 60 * MS  # not much later, if the machine lets it
+
+        def on_time() -> bool:
+            """Never too early; not much later, if the machine lets it."""
+            sent = burst(rig_.host[1], 20)
+            delays = sorted(at - sent[number_of(data)] for data, at in rig_.host[2].receive(20))
+            assert len(delays) == 20 and delays[0] >= 40 * MS
+            return delays[2] < 60 * MS
+
+        eventually(on_time, "frames after no more than their delay")
 
     def test_delay_is_of_one_direction(self, switch: tuple[Rig, Client]) -> None:
         rig_, client = switch
@@ -184,16 +191,15 @@ class TestQueue:
     def test_rate_spaces_frames_and_a_full_queue_drops(self, switch: tuple[Rig, Client]) -> None:
         rig_, client = switch
         client.impair(2, {"rate_mbps": [(0, 8)], "queue_packets": [(0, 20)]})  # 1000 bytes a millisecond
-        burst(rig_.host[1], 100, size=1000)
-        received = rig_.host[2].receive(100)
+        sent = burst(rig_.host[1], 100, size=1000)
+        received = rig_.host[2].receive(sent_out(client, of=100))
         state = client.device_state().ports[1]
         assert state.tx_dropped == 100 - len(received)
         assert 21 <= len(received) < 100  # the queue and the one being sent; more when the burst took its time
         assert state.queue_max == 20
         assert state.queue_depth == 0
         assert state.rate_bps == 8_000_000
-        times = [at for _, at in received]
-        assert times[-1] - times[0] >= (len(times) - 1) * MS * 0.9
+        assert received[-1][1] - sent[0] >= (len(received) - 1) * MS * 0.9
         assert client.device_state().ports[1].queue_max == 0  # since the last look
 
     def test_line_is_fast_again_after_clear(self, switch: tuple[Rig, Client]) -> None:
@@ -208,13 +214,16 @@ class TestQueue:
     def test_heartbeats_overtake_data(self, switch: tuple[Rig, Client]) -> None:
         """The test pipeline sends heartbeats with priority 7."""
         rig_, client = switch
-        client.impair(2, {"rate_mbps": [(0, 1)]})  # 8 ms a frame
+        client.impair(2, {"rate_mbps": [(0, 0.1)]})  # 80 ms a frame
         burst(rig_.host[1], 100, size=1000)
-        eventually(lambda: client.device_state(keep_maxima=True).ports[1].queue_depth >= 60, "a queue")
+
+        def waiting() -> int:
+            return client.device_state(keep_maxima=True).ports[1].queue_depth
+
+        eventually(lambda: waiting() >= 90, "a queue")
         client.pktgen(10_000)
-        received = rig_.host[2].receive(30, kind=None)
-        position = [data[12:14] for data, _ in received].index(b"\x88\xb5")
-        assert position < 25
+        assert rig_.host[2].receive(kind=0x88B5)
+        assert waiting() >= 30, "it came before these"
 
     def test_base_rate_and_fault_rate(self, switch: tuple[Rig, Client]) -> None:
         _, client = switch
@@ -259,15 +268,15 @@ def test_bad_requests_change_nothing(switch: tuple[Rig, Client], request_: Any, 
 
 def test_ramp_of_delay_grows(switch: tuple[Rig, Client]) -> None:
     rig_, client = switch
-    client.impair(1, {"delay_ms": [(0, 0), (0.5, 100)]})
+    client.impair(1, {"delay_ms": [(0, 0), (1, 100)]})
+    begun = time.time_ns()  # a little after the schedule did
     delays: list[int] = []
 
     def grown() -> bool:
         at = rig_.host[1].send(numbered(0))
         delays.append(rig_.host[2].receive()[0][1] - at)
+        assert delays[-1] >= min(100 * MS, (at - begun) // 10) - MS, "the line's delay, and whatever the machine adds"
         return delays[-1] >= 100 * MS
 
     eventually(grown, "the end of the ramp")
-    middle = [delay for delay in delays if 20 * MS < delay < 90 * MS]
-    assert middle
-    assert all(later > earlier - 20 * MS for earlier, later in pairwise(delays))
+    assert min(delays) < 60 * MS

@@ -19,6 +19,7 @@ from tests.engine.switchd_support import (
     frame,
     hello_port,
     number_of,
+    sent_out,
 )
 
 MS = 1_000_000
@@ -39,11 +40,10 @@ def queue_of(client: Client, port: int, priority: int) -> dict[str, Any]:
 def test_a_rate_in_packets_and_a_depth(switch: tuple[Rig, Client]) -> None:
     rig_, client = switch
     client.queue(2, 0, rate_pps=200, depth=10)
-    burst(rig_.host[1], 100)
-    received = rig_.host[2].receive(100)
-    times = [at for _, at in received]
+    sent = burst(rig_.host[1], 100)
+    received = rig_.host[2].receive(sent_out(client, of=100))
     assert 11 <= len(received) < 100  # those that wait, and the one before; more when the burst took its time
-    assert times[-1] - times[0] >= (len(times) - 1) * 5 * MS * 0.9
+    assert received[-1][1] - sent[0] >= (len(received) - 1) * 5 * MS * 0.9
     queue = queue_of(client, 2, 0)
     assert queue == {
         "priority": 0,
@@ -59,10 +59,10 @@ def test_a_rate_in_packets_and_a_depth(switch: tuple[Rig, Client]) -> None:
 def test_a_rate_in_bits(switch: tuple[Rig, Client]) -> None:
     rig_, client = switch
     client.queue(2, rate_mbps=8)  # 1,000 bytes a millisecond, for each queue
-    burst(rig_.host[1], 20, size=1000)
+    sent = burst(rig_.host[1], 20, size=1000)
     times = [at for _, at in rig_.host[2].receive(20)]
     assert len(times) == 20
-    assert times[-1] - times[0] >= 19 * MS * 0.9
+    assert times[-1] - sent[0] >= 19 * MS * 0.9
 
 
 def test_a_queue_that_waits_for_its_rate_keeps_no_other_waiting(switch: tuple[Rig, Client]) -> None:

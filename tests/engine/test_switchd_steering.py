@@ -201,7 +201,7 @@ def test_lost_carrier_moves_traffic_at_once(pair: Pair) -> None:
 
 
 def test_a_silent_cut_is_noticed_by_missing_heartbeats(pair: Pair) -> None:
-    pair.monitor(300_000)
+    pair.monitor(US_PER_S)
     assert pair.crosses() == PRIMARY
     for client in pair.client.values():
         client.impair(PRIMARY, {"loss": [(0, 1.0)]})

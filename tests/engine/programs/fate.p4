@@ -36,6 +36,7 @@ control E(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) 
         }
     }
 }
+action drop_it(inout standard_metadata_t copy) { mark_to_drop(copy); }
 control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) {
     @name(".cells") register<bit<48>>(8) cells;
     @name(".bits") register<bit<1>>(8) bits;
@@ -76,6 +77,7 @@ control I(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t sm) 
         else if (hdr.op.op == 17) { resubmit_preserving_field_list(1); }
         else if (hdr.op.op == 18) { hash(hdr.op.y, HashAlgorithm.xor16, 32w0, { hdr.op.x }, 32w0x10000); }
         else if (hdr.op.op == 19) { hash(hdr.op.y, HashAlgorithm.identity, 32w0, { hdr.op.x[15:0] }, 32w0x10000); }
+        else if (hdr.op.op == 20) { sm.mcast_grp = 7; drop_it(sm); }
     }
 }
 V1Switch(P(), V(), I(), E(), U(), D()) main;
