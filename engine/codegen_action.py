@@ -352,10 +352,24 @@ class Actions:
 
     # -- packet fate ---------------------------------------------------------------------------------------------
 
-    def _op_mark_to_drop(self, _primitive: ir.Primitive) -> Iterator[str]:
+    def _op_drop(self, _primitive: ir.Primitive) -> Iterator[str]:
         yield "sp_set_egress_spec(p, sw->options.drop_port); sp_set_mcast_grp(p, 0);"
 
-    _op_drop = _op_mark_to_drop
+    def _op_mark_to_drop(self, primitive: ir.Primitive) -> Iterator[str]:
+        """The header is a copy of the standard metadata where an action has them as a parameter: `p4c` copies back."""
+        marked = primitive.args[0] if primitive.args else None
+        if marked is None:
+            yield from self._op_drop(primitive)
+            return
+        if not isinstance(marked, ir.HeaderRef):
+            refuse("mark_to_drop of anything but a header", primitive.source)
+        names = [f.name for f in self.layout.header_type(marked.header).fields]
+        if "egress_spec" not in names:
+            refuse("mark_to_drop of a header without egress_spec", primitive.source)
+        spec = ir.FieldRef(marked.header, names.index("egress_spec"))
+        yield from self.store(spec, lambda bits: self._cut("((uint64_t)sw->options.drop_port)", bits))
+        if "mcast_grp" in names:
+            yield from self.assign(ir.FieldRef(marked.header, names.index("mcast_grp")), ir.Const(0))
 
     def _op_generate_digest(self, primitive: ir.Primitive) -> Iterator[str]:
         wanted = self._value(primitive, 1)

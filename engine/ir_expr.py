@@ -133,6 +133,8 @@ class Names:
             if not isinstance(value, int) or not 0 <= value < len(params):
                 malformed(f"runtime data {value!r} of an action with {len(params)} parameters")
             return ir.Param(value, params[value][1], value in self.signed)
+        if kind == "header" and isinstance(value, str) and value in self.union:
+            return ir.UnionRef(self.union[value])  # p4c's way to name a union of a stack, which BMv2 does not survive
         if kind == "header":
             return ir.HeaderRef(self.lookup(self.header, value, "header", source))
         if kind == "header_stack":
