@@ -181,12 +181,14 @@ class Client(Commands):
         """Administrative states: a disabled port is down whatever its carrier. NOT_FOUND changes none of them."""
         self._json(SwitchOp.PORTS, {"enabled": {str(port): state for port, state in states.items()}})
 
-    def pktgen(self, interval_us: int, *, port_down: bool = True) -> None:
+    def pktgen(self, interval_us: int, *, port_down: bool = True, defer: bool = False) -> None:
         """Heartbeat commands for all ports every ``interval_us`` (0: none), PORT_DOWN at carrier loss.
 
-        Only for programs that understand them: both arrive on the generator's port.
+        Only for programs that understand them: both arrive on the generator's port. ``defer``: heartbeats of neighbours
+        wake nobody up and wait for the next command, where that comes in time; for programs whose requests say how long
+        they may wait, and whose answers tell how long they did (``liveness_held``).
         """
-        self._json(SwitchOp.PKTGEN, {"interval_us": interval_us, "port_down": port_down})
+        self._json(SwitchOp.PKTGEN, {"interval_us": interval_us, "port_down": port_down, "defer": defer})
 
     def pcap(self, directory: str | Path | None) -> None:
         """Write ``<interface>_in.pcap`` and ``<interface>_out.pcap`` for all ports; None stops."""

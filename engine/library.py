@@ -36,7 +36,7 @@ from engine.ir_load import load
 from engine.program import program_info
 from engine.program_json import program_from_json
 
-ABI = 5
+ABI = 6
 DROP_PORT = 511
 CPU_PORT = 510
 TRACED = ("-O1", "-DSP_TRACE")  # the variant that tells of each packet's way: sp_trace.h
@@ -83,6 +83,7 @@ class _Queue(ctypes.Structure):
         ("enq_qdepth", ctypes.c_uint32),
         ("deq_qdepth", ctypes.c_uint32),
         ("deq_timedelta_us", ctypes.c_uint32),
+        ("held_us", ctypes.c_uint32),
     )
 
 

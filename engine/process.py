@@ -42,6 +42,7 @@ def spawn(
     cpu_port: int = 510,
     pktgen_port: int = 509,
     pktgen_interval_us: int = 0,
+    pktgen_defer: bool = False,
     pcap: str | Path | None = None,
     pcap_limit_mib: int = 1024,
     log_file: str | Path | None = None,
@@ -61,6 +62,8 @@ def spawn(
     command += ["--cpu-port", str(cpu_port), "--pktgen-port", str(pktgen_port), "--log-level", log_level]
     if pktgen_interval_us:
         command += ["--pktgen-interval-us", str(pktgen_interval_us)]
+    if pktgen_defer:
+        command.append("--pktgen-defer")
     if load is not None:
         command += ["--load", str(Path(load).resolve())]
     if pcap is not None:

@@ -43,6 +43,7 @@ log = logging.getLogger("engine")
 
 EXIT_USAGE = 2
 HEARTBEAT_REGISTER = "liveness_last_seen"  # its presence tells that a program understands the generator's commands
+DEFER_REGISTER = "liveness_held"  # ... and that its heartbeats may wait, which its answers own up to
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
     ("grpc.max_receive_message_length", 128 << 20),
@@ -326,9 +327,10 @@ def _load(config: Path, p4info: Path | None, backend: ProcessBackend, device: De
 
 def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
     """Switch the packet generator on for programs that know its commands, or when it was asked for."""
-    knows = any(register.name == HEARTBEAT_REGISTER for register in program.registers)
-    wanted = settings.pktgen_forced or knows
-    client.pktgen(settings.pktgen_interval_us if wanted else 0, port_down=wanted and settings.pktgen_interval_us > 0)
+    registers = {register.name for register in program.registers}
+    wanted = settings.pktgen_forced or HEARTBEAT_REGISTER in registers
+    interval_us = settings.pktgen_interval_us if wanted else 0
+    client.pktgen(interval_us, port_down=interval_us > 0, defer=DEFER_REGISTER in registers)
 
 
 def _start_trace(settings: Settings, client: Client, backend: ProcessBackend, device: Device) -> None:

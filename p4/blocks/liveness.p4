@@ -1,8 +1,8 @@
 // Is the neighbour at this port alive, how far away, and how much gets lost?
 //
-//   here                                        neighbour
-//   tick ── request(port, seq, tx_time) ──────> last seen = now; gaps in seq = lost
-//           last seen = now, rtt = now - tx <── reply(seq, tx_time, echo_time)
+//   here                                          neighbour
+//   tick ── request(port, seq, tx_time, may wait) ──> last seen = now; gaps in seq = lost
+//           last seen = now, rtt = now - tx <──────── reply(seq, tx_time + kept back, echo_time)
 //
 // Both ends do this, each with its own numbers, so each direction's loss is known where it is received.
 //
@@ -12,6 +12,13 @@
 // proves the port alive only while our own requests are being answered: if the oldest unanswered one is
 // older than dead_interval, the neighbour does not hear us and the port is dead. It counts from a request
 // really sent, so a switch that was held up itself (and sent nothing) blames nobody.
+//
+// A lost carrier is death at once. Frames that were under way then (in the fibre, in a queue, in a ring) may still
+// arrive: after it only the answer to a request that was sent later proves life, neither older answers nor requests.
+//
+// A request says how long its answer may wait, so that an idle switch need not wake up for it: half a dead interval,
+// and nothing while the port is not known to be alive or the answer before is overdue. Whoever keeps an answer back adds
+// that time to tx_time (as a transparent clock does), so the round-trip time is what it would have been without.
 //
 // A whole machine may stand still, with all of its switches. After such a pause everybody's last sign of life
 // is old, and every port would look dead at once. Ticks tell of the pause: if the one before is more than half a
@@ -26,6 +33,9 @@
 //   liveness_last_tick       us, 0 = none yet
 //   liveness_excused         1 = last_seen is an excuse and not a sign of life
 //   liveness_tx_seq, _rx_seq numbers of the last request sent, received
+//   liveness_awaited_seq     the first request whose answer counts since the carrier was lost, 0 = any
+//   liveness_held            us that the last answer was kept back here; that a program has this register tells the
+//                            switch that its answers may be
 //   liveness_lost            requests of the neighbour that did not arrive
 //   liveness_rtt             us
 //
@@ -46,6 +56,9 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     WaitingStart() waiting_start;
     WaitingEnd() waiting_end;
     WaitingRead() waiting_read;
+    AwaitNext() await_next;
+    AwaitedRead() awaited_read;
+    AwaitedEnd() awaited_end;
     NextTick() next_tick;
     ExcusedRead() excused_read;
     ExcusedWrite() excused_write;
@@ -87,6 +100,8 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
+        bit<32> awaited = 0;
+        time_us_t waiting_since = 0;
         if (hdr.heartbeat.isValid()) {
             meta.live.port = meta.intake.ingress_port;
             if (hdr.heartbeat.version == HEARTBEAT_VERSION && hdr.heartbeat.op == HEARTBEAT_REQUEST) {
@@ -108,6 +123,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             }
             meta.verdict = CONSUME;  // unless a frame is to be sent
             meta.queue_priority = HEARTBEAT_PRIORITY;
+            awaited_read.apply(meta.live.port, awaited);
         }
 
         if (meta.live.event == LIVE_TICK && meta.live.monitored == 1) {
@@ -129,6 +145,12 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
                 && meta.intake.now - last_seen > meta.live.dead_interval) {
                 meta.live.dead = 1;
             }
+            time_us_t may_wait = 0;
+            waiting_read.apply(meta.live.port, waiting_since);
+            if (meta.live.dead == 0 && awaited == 0
+                && (waiting_since == 0 || meta.intake.now - waiting_since <= (meta.live.dead_interval >> 1))) {
+                may_wait = meta.live.dead_interval >> 1;
+            }
             waiting_start.apply(meta.live.port, meta.intake.now);
 
             hdr.ethernet.setValid();
@@ -143,12 +165,13 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             next_request.apply(meta.live.port, seq);
             hdr.heartbeat.seq = seq;
             hdr.heartbeat.tx_time = meta.intake.now;
-            hdr.heartbeat.echo_time = 0;
+            hdr.heartbeat.echo_time = may_wait;
             meta.verdict = FORWARD;
             meta.egress_port = meta.live.port;
 
         } else if (meta.live.event == LIVE_DOWN) {
             last_seen_write.apply(meta.live.port, 0);
+            await_next.apply(meta.live.port);
             meta.live.dead = 1;
 
         } else if (meta.live.event == LIVE_REQUEST) {
@@ -160,9 +183,10 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
                 lost_add.apply(meta.live.port, hdr.heartbeat.seq - previous - 1, total);
             }
 
-            time_us_t waiting_since;
             waiting_read.apply(meta.live.port, waiting_since);
-            if (meta.live.dead_interval != 0 && waiting_since != 0 && meta.intake.now > waiting_since
+            if (awaited != 0) {
+                meta.live.dead = 1;
+            } else if (meta.live.dead_interval != 0 && waiting_since != 0 && meta.intake.now > waiting_since
                 && meta.intake.now - waiting_since > meta.live.dead_interval) {
                 last_seen_write.apply(meta.live.port, 0);
                 meta.live.dead = 1;
@@ -178,7 +202,11 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             meta.verdict = FORWARD;
             meta.egress_port = meta.live.port;
 
+        } else if (meta.live.event == LIVE_REPLY && awaited != 0 && hdr.heartbeat.seq - awaited >= 0x80000000) {
+            meta.live.dead = 1;
+
         } else if (meta.live.event == LIVE_REPLY) {
+            awaited_end.apply(meta.live.port);
             waiting_end.apply(meta.live.port);
             meta.live.heard = 1;
             // A clock set back would give nonsense; keep the value before.
@@ -198,6 +226,19 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
                 last_seen_write.apply(meta.live.port, meta.intake.now);
                 excused_write.apply(meta.live.port, 0);
             }
+        }
+    }
+}
+
+// In egress: an answer that did not leave at once tells how long it was kept back, by counting its request as so much
+// younger. `held`: us between the request's arrival and the end of ingress.
+control KeptBack(inout headers_t hdr, inout metadata_t meta, in bit<32> held) {
+    HeldWrite() held_write;
+
+    apply {
+        if (hdr.heartbeat.isValid() && meta.live.event == LIVE_REQUEST) {
+            hdr.heartbeat.tx_time = hdr.heartbeat.tx_time + (time_us_t) held;
+            held_write.apply(meta.egress_port, held);
         }
     }
 }

@@ -39,8 +39,8 @@ header heartbeat_t {
     bit<4>    op;
     bit<16>   port;       // port number at the sender of this frame
     bit<32>   seq;        // of the requester, per port
-    time_us_t tx_time;    // requester's clock, when the request was made
-    time_us_t echo_time;  // responder's clock, when the request arrived; 0 in requests
+    time_us_t tx_time;    // requester's clock, when the request was made; in answers later by the time they were kept back
+    time_us_t echo_time;  // answers: responder's clock, when the request arrived; requests: us that the answer may wait
 }
 
 header mpls_t {

@@ -146,30 +146,58 @@ def sleeps_of(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("voluntary_ctxt_switches")))
 
 
-def test_answers_to_heartbeats_wake_nobody(switch: Rig) -> None:
-    """They are seen with the next tick; without heartbeats of our own they are frames like others."""
-    client = switch.start()
-    client.pktgen(20_000)
+def request(patience_us: int, number: int = 0) -> bytes:
+    """A request (version 1, operation 1) whose answer may take so long; the number stands where answers have it."""
+    return frame(b"\x11" + number.to_bytes(4, "big") + bytes(8) + patience_us.to_bytes(6, "big"), kind=HEARTBEAT)
+
+
+def turns_and_ticks(switch: Rig, client: Client, data: bytes, *, waits: bool) -> tuple[int, int]:
+    """(sleeps, ticks) of the switch while it gets 60 frames one by one; ``waits``: nobody wakes up for them."""
     assert switch.process is not None
-    pid = switch.process.pid
-    told: dict[str, tuple[int, int]] = {}
-    for kind, data in (("answers", answer(0)), ("requests", frame(b"\x11", kind=HEARTBEAT))):
-        before = client.hello()
-        for _ in range(60):
-            slept = sleeps_of(pid)
-            switch.host[3].send(data)
-            if kind == "requests":  # it wakes up and sleeps again, however long that takes here
-                eventually(lambda slept=slept: sleeps_of(pid) > slept, "a turn")
-            else:
-                time.sleep(0.002)
-        after = client.hello()
-        ticks = after["pktgen"]["ticks"] - before["pktgen"]["ticks"]
-        told[kind] = after["statistics"]["sleeps"] - before["statistics"]["sleeps"], ticks
-        assert received(client, 3) == 60 * len(told)
-    sleeps, ticks = told["answers"]
+    pid, before, frames = switch.process.pid, client.hello(), received(client, 3)
+    for _ in range(60):
+        slept = sleeps_of(pid)
+        switch.host[3].send(data)
+        if waits:
+            time.sleep(0.002)
+        else:  # it wakes up and sleeps again, however long that takes here
+            eventually(lambda slept=slept: sleeps_of(pid) > slept, "a turn")
+    after = client.hello()
+    eventually(lambda: received(client, 3) == frames + 60, "all frames")
+    ticks = after["pktgen"]["ticks"] - before["pktgen"]["ticks"]
+    return after["statistics"]["sleeps"] - before["statistics"]["sleeps"], ticks
+
+
+@pytest.mark.parametrize("data", [answer(0), request(20_000)], ids=["answers", "patient requests"])
+def test_heartbeats_that_may_wait_wake_nobody(switch: Rig, data: bytes) -> None:
+    """They are seen with the next tick, of a program that wants it; for others they are frames like all."""
+    client = switch.start()
+    client.pktgen(20_000, defer=True)
+    sleeps, ticks = turns_and_ticks(switch, client, data, waits=True)
     assert sleeps <= 2 * ticks + 4
-    sleeps, ticks = told["requests"]
+    client.pktgen(20_000)
+    sleeps, ticks = turns_and_ticks(switch, client, data, waits=False)
     assert sleeps >= ticks + 30
+
+
+@pytest.mark.parametrize("patience_us", [0, 19_999, 1 << 47], ids=["none", "less than a tick", "absurd"])
+def test_requests_in_a_hurry_wake_us_up(switch: Rig, patience_us: int) -> None:
+    client = switch.start()
+    client.pktgen(20_000, defer=True)
+    sleeps, ticks = turns_and_ticks(switch, client, request(patience_us), waits=False)
+    assert sleeps >= ticks + 30
+
+
+def test_what_waits_is_processed_before_heartbeats_end(switch: Rig) -> None:
+    """A request that is thrown away would count as lost."""
+    client = switch.start()
+    client.pktgen(20_000, defer=True)
+    for interval_us, defer in ((20_000, False), (20_000, True), (10_000, True), (0, False)):
+        before = received(client, 3)
+        for number in range(20):
+            switch.host[3].send(request(20_000, number))
+        client.pktgen(interval_us, defer=defer)
+        eventually(lambda before=before: received(client, 3) >= before + 20, "all frames")
 
 
 def test_answers_keep_their_place_among_other_frames(tmp_path: Path) -> None:
@@ -177,9 +205,9 @@ def test_answers_keep_their_place_among_other_frames(tmp_path: Path) -> None:
     with rig(tmp_path) as switch:
         client = switch.start(pcap=tmp_path)
         for done, interval_us in enumerate((0, 20_000, 0), 1):
-            client.pktgen(interval_us)
+            client.pktgen(interval_us, defer=True)
             for number in range(0, 40, 2):
-                switch.host[3].send(answer(number))
+                switch.host[3].send(answer(number) if number % 4 else request(20_000, number))
                 switch.host[3].send(frame(b"\0" + (number + 1).to_bytes(4, "big")))
             eventually(lambda done=done: received(client, 3) == 40 * done, "all frames")
         name = switch.port[3]

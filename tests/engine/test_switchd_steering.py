@@ -19,7 +19,8 @@ from engine.api import ActionCall, Code, Digest, Match, Op, ProgramInfo, TableUp
 from engine.dataplane import Client
 from engine.library import compile_program
 from engine.process import spawn
-from tests.engine.switchd_support import Host, eventually, ip, needs_interfaces
+from tests.engine.switchd_support import Host, eventually, hello_port, ip, needs_interfaces
+from tests.p4 import frames as f
 
 pytestmark = needs_interfaces()
 PROGRAM = Path(__file__).resolve().parents[2] / "p4" / "build" / "shadowplane.json"
@@ -87,7 +88,7 @@ class Pair:
                 for port in (PRIMARY, SHADOW)
             ]
             assert client.table_write(updates) == [Code.OK] * 2
-            client.pktgen(10_000)
+            client.pktgen(10_000, defer=True)
         for switch in ("a", "b"):
             eventually(lambda switch=switch: min(self.register(switch, "liveness_rx_seq")) > 3, "heartbeats")
 
@@ -198,6 +199,44 @@ def test_lost_carrier_moves_traffic_at_once(pair: Pair) -> None:
     eventually(lambda: pair.dead_since(before), "a report of the death")
     ip("link", "set", pair.names["b"][PRIMARY], "up")
     eventually(lambda: pair.crosses() == PRIMARY, "the way back")
+
+
+def test_heartbeats_under_way_do_not_revive_a_port_without_carrier(pair: Pair) -> None:
+    """They are in the fibre (or in a ring, or in the device) when the carrier goes, and arrive afterwards."""
+    pair.monitor(60 * US_PER_S)
+    client = pair.client["a"]
+    client.impair(PRIMARY, {"delay_ms": [(0, 300)]})
+    eventually(lambda: hello_port(client, PRIMARY)["delayed"] > 4, "answers and requests under way")
+    ip("link", "set", pair.names["b"][PRIMARY], "down")
+    eventually(lambda: not hello_port(client, PRIMARY)["up"], "the loss of the carrier")
+    eventually(lambda: hello_port(client, PRIMARY)["delayed"] == 0, "their arrival")
+    assert pair.register("a", "liveness_last_seen")[0] == 0
+    assert pair.crosses() == SHADOW
+    ip("link", "set", pair.names["b"][PRIMARY], "up")
+    eventually(lambda: pair.crosses() == PRIMARY, "the way back")
+
+
+def test_an_answer_tells_how_long_it_was_kept_back(pair: Pair) -> None:
+    """The requester reads the round-trip time as if it had been answered at once."""
+    client, host = pair.client["a"], pair.host["a"]
+    client.pktgen(20_000, defer=True)
+
+    def exchange(patience_us: int) -> tuple[int, int]:
+        """(us that the answer says it was kept back, us until it came)"""
+        sent = host.send(f.heartbeat(f.REQUEST, tx_time=1000, echo_time=patience_us))
+        ((answer, at),) = host.receive(kind=f.ETHERTYPE_HEARTBEAT)
+        told = f.parse_heartbeat(answer)
+        assert told["op"] == f.REPLY
+        return int(told["tx_time"]) - 1000, (at - sent) // 1000
+
+    def mostly_kept_back() -> bool:
+        held, took = exchange(US_PER_S)
+        assert 0 <= held <= took + 1000  # the clocks' readings are not of one moment
+        return held > 5000 and took - held < held // 2
+
+    eventually(mostly_kept_back, "an answer that waited for a tick")
+    assert exchange(0)[0] == 0
+    assert client.register_read(pair.index("a", "liveness_held"), 1, 1) == [0]
 
 
 def test_a_silent_cut_is_noticed_by_missing_heartbeats(pair: Pair) -> None:

@@ -193,12 +193,95 @@ class TestDeath:
         assert [one["event"] for one in monitored.digests()] == [DIED]
         assert monitored.register("liveness_last_seen", PORT) == 0
 
+    def test_after_a_lost_carrier_only_a_new_answer_counts(self, monitored: Embedded) -> None:
+        """Whatever was sent before may still be under way, and arrive with a time after the loss."""
+        round_trip(monitored)
+        under_way = [tick(monitored) for _ in range(3)]
+        monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT))
+        monitored.digests()
+        for seq, request in enumerate(under_way, 1):
+            monitored.wait(5)
+            reply(monitored, request)
+            peer_request(monitored, seq)
+            assert way(monitored) == OTHER
+        later = tick(monitored)
+        peer_request(monitored, 4)
+        assert way(monitored) == OTHER
+        assert monitored.digests() == []
+        reply(monitored, later)
+        assert way(monitored) == PORT
+        monitored.wait(DEAD)
+        peer_request(monitored, 5)
+        assert way(monitored) == PORT
+        assert [one["event"] for one in monitored.digests()] == [REVIVED]
+
+    def test_a_carrier_lost_again_and_again(self, monitored: Embedded) -> None:
+        for _ in range(4):
+            round_trip(monitored)
+            assert way(monitored) == PORT
+            stale = tick(monitored)
+            for _ in range(2):
+                monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT))
+            reply(monitored, stale)
+            assert way(monitored) == OTHER
+
+    def test_numbers_of_requests_that_run_over(self, monitored: Embedded) -> None:
+        """The last number before the counter begins anew is followed by 0, which no longer waits for anything."""
+        index = [register.name for register in monitored.info.registers].index("liveness_tx_seq")
+        for last in (0xFFFFFFF0, 0xFFFFFFFE):
+            monitored.switch.register_write(index, PORT, last)
+            stale = tick(monitored)
+            monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT))
+            if last != 0xFFFFFFFE:
+                reply(monitored, stale)
+                assert way(monitored) == OTHER
+            reply(monitored, tick(monitored))
+            assert way(monitored) == PORT
+
     def test_removed_entry_ends_the_override(self, monitored: Embedded) -> None:
         tick(monitored)
         assert way(monitored) == OTHER
         monitored.delete("liveness_config", {"port": PORT})
         assert monitored.send(f.PKTGEN_PORT, f.command(f.HEARTBEAT, PORT)) == []
         assert way(monitored) == PORT
+
+
+class TestPatience:
+    """How long an answer may wait: so long that nothing suffers from it."""
+
+    def test_none_until_the_neighbour_is_known_to_live(self, monitored: Embedded) -> None:
+        assert tick(monitored)["echo_time"] == 0
+        round_trip(monitored)
+        assert tick(monitored)["echo_time"] == DEAD // 2
+
+    def test_none_while_an_answer_is_overdue(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        open_request = tick(monitored)
+        told = []
+        for seq in range(1, 5):
+            monitored.wait(INTERVAL - 1000)
+            peer_request(monitored, seq)
+            monitored.wait(1000)
+            told.append(tick(monitored)["echo_time"])
+        assert told == [DEAD // 2, 0, 0, 0]
+        reply(monitored, open_request)
+        assert tick(monitored)["echo_time"] == DEAD // 2
+
+    def test_none_for_the_dead(self, monitored: Embedded) -> None:
+        round_trip(monitored)
+        monitored.send(f.PKTGEN_PORT, f.command(f.PORT_DOWN, PORT))
+        assert tick(monitored)["echo_time"] == 0
+
+    def test_none_of_ports_that_never_die(self, engine: Embedded) -> None:
+        configure(engine, PORT, dead=0)
+        round_trip(engine)
+        assert tick(engine)["echo_time"] == 0
+
+    def test_an_answer_at_once_keeps_the_time_of_its_request(self, monitored: Embedded) -> None:
+        seen = monitored.send(PORT, f.heartbeat(f.REQUEST, seq=1, tx_time=123_456, echo_time=15_000))
+        assert f.parse_heartbeat(seen[0][1])["tx_time"] == 123_456
+        assert f.parse_heartbeat(seen[0][1])["echo_time"] == monitored.now_us
+        assert monitored.register("liveness_held", PORT) == 0
 
 
 class TestPause:

@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 5u
+#define SP_ENGINE_ABI 6u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -31,6 +31,7 @@ struct sp_queue {
     uint32_t enq_qdepth;
     uint32_t deq_qdepth;
     uint32_t deq_timedelta_us;
+    uint32_t held_us; /* for which the caller kept the frame back before process(): time of its ingress */
 };
 
 /* What the caller may want to know about a frame that leaves. */

@@ -169,9 +169,10 @@ static void sp_run_egress(struct sp_switch *sw, struct sp_contexts *cs, unsigned
     struct sp_phv *p = &c->phv;
     uint64_t now_us = c->now / 1000;
     if (SP_HAS_QUEUEING) {
-        struct sp_queue q = {0, 0, 0};
+        struct sp_queue q = {0};
         if (sw->options.queue)
             sw->options.queue(sw->options.user, port, (uint32_t)sp_get_priority(p), &q);
+        now_us += q.held_us;
         sp_set_enq_timestamp(p, now_us);
         sp_set_enq_qdepth(p, q.enq_qdepth);
         sp_set_deq_timedelta(p, q.deq_timedelta_us);

@@ -189,10 +189,12 @@ static int hello_command(struct switchd *sw, struct buffer *out)
     const struct statistics *s = &sw->stats;
     buffer_printf(out, "{\"name\":\"shadowplane-switchd\",\"protocol\":1,\"pid\":%d,\"uptime_ns\":%llu,\"cpu_port\":%u,",
                   (int)getpid(), (unsigned long long)(mono_ns() - sw->started), sw->cpu_port);
-    buffer_printf(out, "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"ticks\":%llu,\"skipped\":%llu},",
+    buffer_printf(out,
+                  "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"defer\":%s,\"ticks\":%llu,"
+                  "\"skipped\":%llu},",
                   sw->pktgen.port, (unsigned long long)(sw->pktgen.interval / NS_PER_US),
-                  sw->pktgen.port_down ? "true" : "false", (unsigned long long)sw->pktgen.ticks,
-                  (unsigned long long)sw->pktgen.skipped);
+                  sw->pktgen.port_down ? "true" : "false", sw->pktgen.defer ? "true" : "false",
+                  (unsigned long long)sw->pktgen.ticks, (unsigned long long)sw->pktgen.skipped);
     buffer_printf(out, "\"senders\":");
     senders_statistics(sw, out);
     buffer_printf(out, ",\"program\":");
@@ -267,15 +269,18 @@ static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
 
 static int pktgen_command(struct switchd *sw, const struct json *request, struct buffer *out)
 {
-    static const char *const known[] = {"interval_us", "port_down", NULL};
+    static const char *const known[] = {"interval_us", "port_down", "defer", NULL};
     const struct json *interval = json_get(request, "interval_us"), *down = json_get(request, "port_down");
+    const struct json *defer = json_get(request, "defer");
     if (!command_keys(request, known, out))
         return SP_INVALID_ARGUMENT;
     if (!interval || interval->type != JSON_NUMBER || (down && down->type != JSON_BOOL) ||
+        (defer && defer->type != JSON_BOOL) ||
         (interval->number != 0 && !(interval->number >= 100 && interval->number <= 1e9)))
-        return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9, port_down true or false",
-                              NULL);
-    pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0);
+        return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9",
+                              "port_down and defer true or false");
+    pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0,
+                     defer && defer->boolean);
     return SP_OK;
 }
 

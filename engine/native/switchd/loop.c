@@ -19,6 +19,7 @@ static const uint32_t AHEAD = 4; /* frames: a lookup in memory takes less than p
 /* Under such load the packet that a command concerns is about to come: it goes first, then the reply. */
 static const uint64_t REPLY_HOLD = 20 * NS_PER_US;
 
+enum { LOOKS = 64 }; /* batches that loop_look() takes at the most */
 enum { TAG_CONTROL = MAX_PORTS, TAG_TIMER }; /* in the epoll set, beside port numbers */
 
 bool loop_watch(struct switchd *sw, struct port *port)
@@ -58,17 +59,28 @@ void switch_emit(struct switchd *sw, uint16_t number, const uint8_t *data, uint3
     sw->stats.unknown_port++;
 }
 
+/* `aside`: nobody was woken for it, so the program is told how long it has waited. */
+static void process(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time, bool aside)
+{
+    if (aside) {
+        uint64_t now = mono_ns();
+        sw->held = now > time ? now - time : 0;
+    }
+    pipeline_process(sw, port, data, len, time);
+    sw->held = 0;
+}
+
 /* A frame has arrived, all impairments of its line behind it. */
-static void arrive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time)
+static void arrive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time, bool aside)
 {
     if (port->disabled)
         return;
     if (port->pcap_in)
         pcap_write(sw, port, port->pcap_in, data, len, wall_ns(sw, time));
     if (sw->device.active || sw->device.serving)
-        device_receive(sw, port->number, data, len, time);
+        device_receive(sw, port->number, data, len, time, aside);
     else
-        pipeline_process(sw, port->number, data, len, time);
+        process(sw, port->number, data, len, time, aside);
 }
 
 /* Time of the port's next frame; frames of an impaired line first pass its stage. */
@@ -81,7 +93,7 @@ static uint64_t port_next(struct switchd *sw, struct port *port, uint64_t now)
         uint32_t len;
         uint8_t *data = port_rx_take(port, &len);
         if (data)
-            stage_receive(sw, port, data, len, time);
+            stage_receive(sw, port, data, len, time, port_rx_is_aside(port));
         port_rx_release(port);
     }
     return port->delayed.head ? port->delayed.head->time : NEVER;
@@ -91,7 +103,7 @@ static void port_handle(struct switchd *sw, struct port *port, uint64_t time)
 {
     if (port->delayed.head) {
         struct packet *p = fifo_pop(&port->delayed);
-        arrive(sw, port, p->data, p->len, p->time);
+        arrive(sw, port, p->data, p->len, p->time, p->aside);
         packet_free(p);
         return;
     }
@@ -101,7 +113,7 @@ static void port_handle(struct switchd *sw, struct port *port, uint64_t time)
         pipeline_ahead(sw, port->number, later, len);
     uint8_t *data = port_rx_take(port, &len);
     if (data)
-        arrive(sw, port, data, len, time);
+        arrive(sw, port, data, len, time, port_rx_is_aside(port));
     port_rx_release(port);
 }
 
@@ -123,7 +135,7 @@ static uint32_t turn(struct switchd *sw)
         if (served < first && served <= now) {
             struct packet *p = device_next(sw, now);
             sw->waited = p->time - p->arrived;
-            pipeline_process(sw, p->port, p->data, p->len, p->time);
+            process(sw, p->port, p->data, p->len, p->time, p->aside);
             sw->waited = 0;
             packet_free(p);
         } else if (first > now) {
@@ -224,6 +236,15 @@ void loop_breathe(struct switchd *sw)
         now = mono_ns();
     }
     sw->looked = now;
+}
+
+void loop_look(struct switchd *sw)
+{
+    sw->now = mono_ns();
+    for (int turns = 0; turns < LOOKS && turn(sw) == BATCH; turns++) { /* no more than the rings held when we came */
+    }
+    transmit_due(sw);
+    ports_flush(sw);
 }
 
 void loop_run(struct switchd *sw)

@@ -14,7 +14,7 @@
 
 static const char USAGE[] =
     "usage: switchd --control-socket PATH [-i PORT@INTERFACE]... [--load OBJECT] [--cpu-port N] [--pktgen-port N]\n"
-    "               [--pktgen-interval-us N] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
+    "               [--pktgen-interval-us N] [--pktgen-defer] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
     "               [--realtime 0|1] [--cores N] [--log-level error|warning|info|debug] [--ready-fd N]\n";
 
 static long number(const char *text, long low, long high, const char *option)
@@ -46,7 +46,7 @@ struct arguments {
     const char *interfaces[MAX_PORTS];
     int count, ready_fd;
     long interval_us, nice, cores;
-    bool realtime;
+    bool realtime, defer;
 };
 
 static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, char **argv)
@@ -59,7 +59,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         {"nice", required_argument, NULL, 'n'},           {"log-level", required_argument, NULL, 'v'},
         {"pcap-limit-mib", required_argument, NULL, 'm'},
         {"ready-fd", required_argument, NULL, 'f'},       {"realtime", required_argument, NULL, 't'},
-        {"cores", required_argument, NULL, 'w'},
+        {"cores", required_argument, NULL, 'w'},          {"pktgen-defer", no_argument, NULL, 'd'},
         {NULL, 0, NULL, 0},
     };
     int c;
@@ -72,6 +72,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         case 'c': sw->cpu_port = (uint16_t)number(optarg, 0, MAX_PORTS - 1, "--cpu-port"); break;
         case 'g': sw->pktgen.port = (uint16_t)number(optarg, 0, MAX_PORTS - 1, "--pktgen-port"); break;
         case 'u': a->interval_us = number(optarg, 0, 1000000000, "--pktgen-interval-us"); break;
+        case 'd': a->defer = true; break;
         case 'r': sw->ring_bytes = (size_t)number(optarg, 256, 1 << 20, "--ring-kib") * 1024; break;
         case 'n': a->nice = number(optarg, -20, 19, "--nice"); break;
         case 't': a->realtime = number(optarg, 0, 1, "--realtime"); break;
@@ -175,7 +176,7 @@ int main(int argc, char **argv)
         control_close(sw->control);
         return 1;
     }
-    pktgen_configure(sw, (uint64_t)a.interval_us * NS_PER_US, a.interval_us > 0);
+    pktgen_configure(sw, (uint64_t)a.interval_us * NS_PER_US, a.interval_us > 0, a.defer);
     if (a.ready_fd >= 0) {
         if (write(a.ready_fd, "1", 1) != 1)
             log_warn("nobody waits for our readiness");

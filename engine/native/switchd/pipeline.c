@@ -54,6 +54,7 @@ static void on_queue(void *user, uint32_t number, uint32_t priority, struct sp_q
 {
     struct switchd *sw = user;
     struct port *port = number < MAX_PORTS ? sw->by_number[number] : NULL;
+    queue->held_us = (uint32_t)(sw->held / NS_PER_US);
     queue->deq_timedelta_us = (uint32_t)(sw->waited / 1000); /* the device's backlog delays as a queue does */
     if (!port || (!port->tx_shaped && !port->queued && !port->sending))
         return;

@@ -8,7 +8,7 @@
 
 enum { COMMAND_LEN = 18 };
 
-static const uint64_t DEFER_MOST = 20 * NS_PER_MS; /* reports of answers are that late at the most */
+static const uint64_t DEFER_MOST = 20 * NS_PER_MS; /* heartbeats are seen, and reports leave, that late at the most */
 
 static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port)
 {
@@ -18,17 +18,27 @@ static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port)
     frame[5] = (uint8_t)port;
 }
 
-void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down)
+void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer)
 {
     struct pktgen *g = &sw->pktgen;
+    struct pktgen before = *g;
     g->port_down = port_down;
+    g->defer = defer;
     g->interval = interval_ns;
+    if (pktgen_patience(&before) && pktgen_patience(&before) != pktgen_patience(g)) {
+        for (uint32_t i = 0; i < sw->port_count; i++)
+            port_rx_prompt(sw->ports[i]);
+        loop_look(sw); /* a request that is thrown away would count as lost */
+    }
     g->due = interval_ns ? mono_ns() + interval_ns : NEVER;
     for (uint32_t i = 0; i < sw->port_count; i++)
-        port_rx_aside(sw->ports[i], pktgen_defers(g));
+        port_rx_aside(sw->ports[i], pktgen_patience(g));
 }
 
-bool pktgen_defers(const struct pktgen *g) { return g->interval && g->interval <= DEFER_MOST; }
+uint32_t pktgen_patience(const struct pktgen *g)
+{
+    return g->defer && g->interval <= DEFER_MOST ? (uint32_t)(g->interval / NS_PER_US) : 0;
+}
 
 /* Frames that the port received before now are processed first: none of them may revive it. */
 void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time)

@@ -123,7 +123,7 @@ bool port_open(struct switchd *sw, struct port *port)
         return false;
     }
     log_info("port %u is %s (mtu %u)", port->number, port->name, port->mtu);
-    port_rx_aside(port, pktgen_defers(&sw->pktgen));
+    port_rx_aside(port, pktgen_patience(&sw->pktgen));
     port_check_carrier(sw, port);
     return true;
 }
@@ -146,6 +146,7 @@ void port_close(struct switchd *sw, struct port *port)
 void port_reopen(struct switchd *sw, struct port *port)
 {
     bool up = port->up;
+    loop_look(sw);
     port->up = false; /* quietly */
     port_close(sw, port);
     port->up = up;

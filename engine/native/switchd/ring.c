@@ -5,7 +5,8 @@
  * kernel got it, which is what the program sees as its arrival time.
  *
  * Because of that time it does not matter when an answer to a heartbeat is looked at, as long as it is before the next
- * frame and the next tick. So these have a ring of their own that wakes nobody up: an idle switch sleeps on.
+ * frame and the next tick. Nor does it with a request that says how long its answer may take, if the next tick comes
+ * sooner. So these have a ring of their own that wakes nobody up: an idle switch sleeps on.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +26,10 @@ enum {
     ASIDE_FRAME = 256, /* for up to ASIDE_LONGEST bytes */
     ASIDE_LONGEST = ASIDE_FRAME - HEADROOM,
     ETHERTYPE_HEARTBEAT = 0x88b5, /* p4/include/constants.p4 */
-    HEARTBEAT_REPLY = 0x12,       /* version 1, operation 2 */
+    HEARTBEAT_REQUEST = 0x11,     /* version 1, operation 1 */
+    HEARTBEAT_REPLY = 0x12,
+    HEARTBEAT_PATIENCE = ETH_HLEN + 13, /* echo_time: of a request, how many us its answer may take, 48 bits */
+    HEARTBEAT_END = HEARTBEAT_PATIENCE + 6,
 };
 
 static bool ring_open(struct rx_ring *r, int fd, uint32_t frame, uint32_t block, uint32_t blocks)
@@ -75,59 +79,82 @@ bool port_rx_open(struct switchd *sw, struct port *port)
 void port_rx_close(struct port *port)
 {
     port_rx_statistics(port);
-    port_rx_aside(port, false);
+    port_rx_aside(port, 0);
     ring_close(&port->ring);
 }
 
-/* Answers to heartbeats or all but these. A filter that reads beyond a frame drops it, hence the length first. */
-static bool attach(int fd, bool replies)
+/* Heartbeats that may wait for so many us, or all frames but these. A filter that reads beyond a frame drops it, hence
+ * the length first. */
+static bool attach(int fd, bool aside, uint32_t us)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_LEN, 0),
-        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ASIDE_LONGEST, 8, 0),
-        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ETH_HLEN, 0, 7),
+        BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ASIDE_LONGEST, 13, 0),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, HEARTBEAT_END, 0, 12),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 5),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 10),
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_HEARTBEAT, 0, 3),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETHERTYPE_HEARTBEAT, 0, 8),
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HEARTBEAT_REPLY, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, replies ? UINT32_MAX : 0),
-        BPF_STMT(BPF_RET | BPF_K, replies ? 0 : UINT32_MAX),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HEARTBEAT_REPLY, 5, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, HEARTBEAT_REQUEST, 0, 5),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, HEARTBEAT_PATIENCE),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3), /* more than an hour is no sensible wish */
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, HEARTBEAT_PATIENCE + 2),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, us, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, aside ? UINT32_MAX : 0),
+        BPF_STMT(BPF_RET | BPF_K, aside ? 0 : UINT32_MAX),
     };
     struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
-static bool aside_open(struct port *port)
+static bool aside_open(struct port *port, uint32_t us)
 {
     struct sockaddr_ll address = {
         .sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_HEARTBEAT), .sll_ifindex = port->ifindex};
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && attach(fd, true) && ring_open(&port->aside, fd, ASIDE_FRAME, ASIDE_BLOCK, 1) &&
+    if (fd >= 0 && attach(fd, true, us) && ring_open(&port->aside, fd, ASIDE_FRAME, ASIDE_BLOCK, 1) &&
         bind(fd, (struct sockaddr *)&address, sizeof address) == 0)
         return true;
-    log_warn("port %u: answers to heartbeats wake us up: %s", port->number, strerror(errno));
+    log_warn("port %u: all heartbeats wake us up: %s", port->number, strerror(errno));
     ring_close(&port->aside);
     if (fd >= 0)
         close(fd);
     return false;
 }
 
-void port_rx_aside(struct port *port, bool on)
+static void aside_close(struct port *port)
+{
+    int fd = port->aside.fd;
+    port_rx_statistics(port);
+    ring_close(&port->aside);
+    close(fd);
+}
+
+void port_rx_prompt(struct port *port)
 {
     int unused = 0;
-    if (port->fd < 0 || on == (port->aside.map != NULL))
+    if (port->fd >= 0)
+        setsockopt(port->fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+}
+
+/* In between a heartbeat may come by both rings, which does no harm, but none by neither. */
+void port_rx_aside(struct port *port, uint32_t us)
+{
+    if (port->fd < 0 || us == port->patience_us)
         return;
-    if (on && attach(port->fd, false) && aside_open(port))
-        return;
-    if (!on) {
-        int fd = port->aside.fd;
-        port_rx_statistics(port);
-        ring_close(&port->aside);
-        close(fd);
+    if (port->patience_us) {
+        port_rx_prompt(port);
+        aside_close(port);
     }
-    setsockopt(port->fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+    port->patience_us = 0;
+    if (us == 0 || !aside_open(port, us))
+        return;
+    if (attach(port->fd, false, us))
+        port->patience_us = us;
+    else
+        aside_close(port);
 }
 
 static inline struct tpacket2_hdr *ring_frame(const struct rx_ring *r, uint32_t number)
@@ -152,6 +179,8 @@ static uint64_t head_time(const struct switchd *sw, const struct rx_ring *r, uin
     /* Later than now: it came after the turn's clock reading. Far off: the wall clock was set. */
     return time > now || now - time > 10 * NS_PER_S ? now : time;
 }
+
+bool port_rx_is_aside(const struct port *port) { return port->next == &port->aside; }
 
 bool port_rx_waits(const struct port *port) { return waits(&port->ring); }
 

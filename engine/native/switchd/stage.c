@@ -43,7 +43,7 @@ static bool happens(struct rng *r, double probability)
     return probability > 0 && rng_uniform(r) < probability;
 }
 
-void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time)
+void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time, bool aside)
 {
     (void)sw;
     struct rng *rng = &port->fate;
@@ -75,6 +75,7 @@ void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, u
     double jitter = impairment_value(base, fault, P_JITTER_MS, time) * 1e6 + optics_jitter_ns(port->optics.ber);
     if (jitter > 0)
         delay += jitter * rng_uniform(rng);
+    p->aside = aside;
     p->time = time + (uint64_t)(delay > 0 ? delay : 0);
     if (p->time < port->last_release)
         p->time = port->last_release;
@@ -115,7 +116,7 @@ static void device_serve(struct device *d)
     d->serving = p;
 }
 
-void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time)
+void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time, bool aside)
 {
     struct device *d = &sw->device;
     double limit = impairment_value(&d->base, &d->fault, P_BACKLOG_PACKETS, time);
@@ -126,6 +127,7 @@ void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint
     }
     p->time = p->arrived = time;
     p->port = port;
+    p->aside = aside;
     fifo_push(&d->backlog, p);
     if (!d->serving)
         device_serve(d);

@@ -69,6 +69,7 @@ struct packet {
     uint64_t time; /* mono ns */
     uint64_t arrived; /* mono ns, of a packet in the device's backlog */
     uint16_t port; /* where it came in or goes out */
+    bool aside;    /* it came by the ring that wakes nobody up */
     uint32_t len;
     uint8_t data[];
 };
@@ -126,7 +127,8 @@ struct port {
     bool up, recheck; /* recheck: a send failed, look at the carrier */
     bool disabled;    /* by an operator: down whatever its carrier, frames are ignored */
     struct rx_ring ring;
-    struct rx_ring aside; /* answers to heartbeats, which nobody waits for; fd -1 unless it is used */
+    struct rx_ring aside; /* heartbeats that nobody waits for; fd -1 unless it is used */
+    uint32_t patience_us; /* ... among them requests whose answer may take so long; 0: there is no such ring */
     struct rx_ring *next; /* of these two, the one whose head is looked at */
     struct tx_batch batch;
     struct tx_queue *queue; /* NULL unless senders have been at work */
@@ -169,8 +171,11 @@ void port_flush(struct switchd *sw, struct port *port);
 
 bool port_rx_open(struct switchd *sw, struct port *port); /* before the socket is bound */
 void port_rx_close(struct port *port);
-/* Whether answers to heartbeats are kept apart: they do not wake us up, and are seen with what comes next. */
-void port_rx_aside(struct port *port, bool on);
+/* Keeps heartbeats apart that need not wake us up, and are seen with what comes next, in us at the most: answers, and
+ * requests whose answer may take so long. 0: none. */
+void port_rx_aside(struct port *port, uint32_t us);
+void port_rx_prompt(struct port *port); /* from now on all frames come by the usual ring, too */
+bool port_rx_is_aside(const struct port *port); /* the frame that port_rx_time() chose nobody was woken for */
 bool port_rx_waits(const struct port *port); /* a frame that may not wait any longer */
 /* Kernel receive time (mono ns) of the next frame; NEVER when there is none. Chooses what the next two refer to. */
 uint64_t port_rx_time(const struct switchd *sw, struct port *port, uint64_t now);
@@ -203,7 +208,7 @@ void link_read(struct switchd *sw);
 /* ---- stage.c: receive impairments, device capacity ---- */
 
 void stage_configure(struct port *port, uint64_t now); /* after a change of its impairments */
-void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time);
+void stage_receive(struct switchd *sw, struct port *port, const uint8_t *data, uint32_t len, uint64_t time, bool aside);
 void stage_optics(struct port *port, uint64_t now); /* brings the transceiver's readings up to date */
 
 /* ---- queue.c: queues before the ports ---- */
@@ -234,7 +239,7 @@ struct device {
     double cpu_share;   /* real use of one core by this process */
 };
 void device_configure(struct switchd *sw, uint64_t now);
-void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time);
+void device_receive(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, uint64_t time, bool aside);
 uint64_t device_due(const struct device *d);
 struct packet *device_next(struct switchd *sw, uint64_t now); /* NULL when none is due; the caller frees it */
 void device_load(struct switchd *sw, uint64_t now, double *cpu, double *memory);
@@ -247,14 +252,15 @@ struct pktgen {
     uint64_t interval;    /* ns; 0: no heartbeats */
     uint64_t due;         /* mono ns or NEVER */
     bool port_down;       /* tell the program of lost carriers */
+    bool defer;           /* the program's heartbeats say how long they may wait, and its answers how long they did */
     uint64_t ticks, skipped;
     struct fifo injected; /* PORT_DOWN commands, in time order */
 };
-void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down);
+void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer);
 void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time);
 uint64_t pktgen_due(const struct pktgen *g);
 void pktgen_run(struct switchd *sw, uint64_t now);
-bool pktgen_defers(const struct pktgen *g); /* answers to heartbeats may wait for the next tick */
+uint32_t pktgen_patience(const struct pktgen *g); /* us that heartbeats wait for the next tick at the most; 0: none does */
 
 /* ---- pipeline.c: the loaded program ---- */
 
@@ -368,6 +374,7 @@ struct switchd {
     uint64_t started, now; /* mono ns; now: of this turn of the loop */
     uint64_t looked;       /* when the ports were last looked at */
     uint64_t waited;       /* ns that the packet in the program has waited for the device */
+    uint64_t held;         /* ns that it has waited in the ring that wakes nobody up */
     size_t ring_bytes; /* of each port's receive ring */
     uint32_t tx_used;
     uint8_t *tx_arena;
@@ -387,6 +394,8 @@ void switch_emit(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_
 void loop_run(struct switchd *sw);
 /* In the middle of what takes long: packets that wait are processed, commands are not. */
 void loop_breathe(struct switchd *sw);
+/* All that waits in the rings is processed: before a ring is closed. Not from within the program. */
+void loop_look(struct switchd *sw);
 bool loop_watch(struct switchd *sw, struct port *port);
 
 #endif

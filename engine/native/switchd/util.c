@@ -150,6 +150,7 @@ struct packet *packet_new(const void *data, uint32_t len)
     p->next = NULL;
     p->time = p->arrived = 0;
     p->port = 0;
+    p->aside = false;
     p->len = len;
     memcpy(p->data, data, len);
     return p;

@@ -149,6 +149,34 @@ control NextRequest(in port_t port, out bit<32> seq) {
     }
 }
 
+@name(".liveness_awaited_seq") @id(ID_REGISTER_LIVENESS_AWAITED_SEQ)
+register<bit<32>, bit<32>>(PORTS) awaited_seq_register;
+
+// From now on only answers to requests that are still to come count.
+control AwaitNext(in port_t port) {
+    bit<32> seq;
+    apply {
+        tx_seq_register.read(seq, (bit<32>) port);
+        awaited_seq_register.write((bit<32>) port, seq + 1);
+    }
+}
+
+// The first request whose answer counts; 0: any.
+control AwaitedRead(in port_t port, out bit<32> seq) {
+    apply { awaited_seq_register.read(seq, (bit<32>) port); }
+}
+
+control AwaitedEnd(in port_t port) {
+    apply { awaited_seq_register.write((bit<32>) port, 0); }
+}
+
+@name(".liveness_held") @id(ID_REGISTER_LIVENESS_HELD)
+register<bit<32>, bit<32>>(PORTS) held_register;
+
+control HeldWrite(in port_t port, in bit<32> held) {
+    apply { held_register.write((bit<32>) port, held); }
+}
+
 @name(".liveness_rx_seq") @id(ID_REGISTER_LIVENESS_RX_SEQ)
 register<bit<32>, bit<32>>(PORTS) rx_seq_register;
 

@@ -153,12 +153,14 @@ control ShadowplaneIngress(inout headers_t hdr, inout metadata_t meta, inout sta
 control ShadowplaneEgress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard) {
     PortTx() port_tx;
     QueueDepth() queue_depth;
+    KeptBack() kept_back;
     IntHop() int_hop;
     IntSinkNotes() int_sink_notes;
 
     apply {
         port_tx.apply(hdr, meta);
         queue_depth.apply(hdr, meta, (bit<32>) standard.enq_qdepth);
+        kept_back.apply(hdr, meta, standard.enq_timestamp - standard.ingress_global_timestamp[31:0]);
         if (meta.inband.op != INT_NONE) {
             time_us_t waited = standard.egress_global_timestamp |-| standard.ingress_global_timestamp;
             bit<32> latency = waited[31:0];
