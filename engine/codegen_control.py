@@ -165,12 +165,12 @@ class Controls:
                 selector = self.program.profiles[table.profile].selector
                 by_chance = selector is not None and selector.algorithm == "random"
                 pick = "sp_random(sw, 0, UINT64_MAX)" if by_chance else f"sp_selector_{table.profile}(c, p)"
-                call = f"sp_group_act(e->group, {pick})"
-                out.append(f"    a = e->kind == 3 ? {call} : sp_entry_act(e);")
+                call = f"sp_group_act(sw, e->group, {pick})"
+                out.append(f"    a = e->kind == 3 ? {call} : sp_entry_act(sw, e);")
             elif KeyLayout.is_bare(table):
                 out.append("    a = e;")
             else:
-                out.append("    a = sp_entry_act(e);" if table.profile is not None else "    a = e->act;")
+                out.append("    a = sp_entry_act(sw, e);" if table.profile is not None else "    a = e->act;")
             out.append("}")
         else:
             out.append("const struct sp_entry *e = NULL; (void)e;")

@@ -92,6 +92,7 @@ _DigestFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_vo
 _QueueFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.POINTER(_Queue))
 _Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 _Trace = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
+_Breathe = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _Idle = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 
 
@@ -106,7 +107,7 @@ class _Options(ctypes.Structure):
         ("idle", _Idle),
         ("seed", ctypes.c_uint64),
         ("log", _Log),
-        ("breathe", ctypes.c_void_p),
+        ("breathe", _Breathe),
         ("trace", _Trace),
     )
 
@@ -172,7 +173,8 @@ class Switch(Commands):
 
     Not a simulation of time: ``now_ns`` is whatever the caller says and must not run backwards. Thread-safe by a lock.
     ``queue_depth(port, priority)`` gives the depth that the program sees between ingress and egress. ``trace`` gets
-    the events of :mod:`engine.trace_events`, when the program was compiled with :data:`TRACED`.
+    the events of :mod:`engine.trace_events`, when the program was compiled with :data:`TRACED`. ``breathe`` is called
+    in the middle of commands, where a switch process handles packets: it may call :meth:`process`, nothing else.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class Switch(Commands):
         drop_port: int = DROP_PORT,
         queue_depth: Callable[[int, int], int] | None = None,
         trace: Callable[[bytes], None] | None = None,
+        breathe: Callable[[], None] | None = None,
     ) -> None:
         self._engine = load_engine(program.path)
         self._codec = Codec(program_from_json(self._engine.info.decode()))
@@ -202,7 +205,8 @@ class Switch(Commands):
         )
         self._log = _Log(self._on_log)
         self._trace = _Trace((lambda _user, data, length: trace(ctypes.string_at(data, length))) if trace else 0)
-        options = _Options(ABI, drop_port, None, *self._callbacks, seed, self._log, None, self._trace)
+        self._breathe = _Breathe((lambda _user: breathe()) if breathe else 0)
+        options = _Options(ABI, drop_port, None, *self._callbacks, seed, self._log, self._breathe, self._trace)
         self._handle: int | None = self._engine.create(ctypes.byref(options))
         if not self._handle:
             raise DatapathError(Code.RESOURCE_EXHAUSTED, f"{program.path}: cannot create a switch")

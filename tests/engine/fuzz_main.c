@@ -57,14 +57,16 @@ static void queue(void *user, uint32_t port, uint32_t priority, struct sp_queue 
 }
 
 static struct sp_switch *breathing;
+static const uint8_t plain[64] = {[12] = 8, [14] = 0x45};
+static const uint8_t *passing = plain; /* what passes in the middle of commands: frames of the corpus, if it ends with some */
+static uint32_t passing_len = sizeof plain, every = 16; /* of the chances to pass */
 
 static void breathe(void *user)
 {
     static uint64_t calls;
-    static const uint8_t frame[64] = {[12] = 8, [14] = 0x45};
     (void)user;
-    if (breathing && ++calls % 16 == 0)
-        sp_engine()->process(breathing, 1, frame, sizeof frame, calls);
+    if (breathing && ++calls % every == 0)
+        sp_engine()->process(breathing, 1, passing, passing_len, calls);
 }
 
 static void run(const struct sp_engine *engine, struct sp_switch *sw, uint32_t kind, uint32_t number,
@@ -99,6 +101,12 @@ static void mutate(const struct sp_engine *engine, struct sp_switch *sw, const s
     free(data);
 }
 
+static void pass(const struct record *r)
+{
+    passing = r->data;
+    passing_len = r->len;
+}
+
 int main(int argc, char **argv)
 {
     static struct record records[65536];
@@ -122,9 +130,18 @@ int main(int argc, char **argv)
     if (!sw || !n)
         return 2;
     breathing = sw;
+    uint32_t frames = 0; /* the corpus' last records */
+    while (frames < n && records[n - 1 - frames].kind == 0)
+        frames++;
+    if (frames) {
+        pass(&records[n - 1]);
+        every = 3;
+    }
     for (uint32_t i = 0; i < n; i++)
         run(engine, sw, records[i].kind, records[i].number, records[i].data, records[i].len, now += 1000);
     for (uint64_t i = 0; i < rounds; i++) {
+        if (frames)
+            pass(&records[n - 1 - chance(frames)]);
         mutate(engine, sw, &records[chance(n)], now += chance(1000000));
         if (chance(500) == 0)
             engine->port_status(sw, chance(600), (int)chance(2));

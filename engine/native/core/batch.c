@@ -1,60 +1,231 @@
-/* BATCH: write commands of any kind of which either all take effect or none.
+/* BATCH: write commands of any kind of which either all take effect or none, for packets in one instant.
  *
- * Commands are executed one after the other, and no packet is processed in between. Each leaves a step in the journal
- * that tells how to take it back; at the first error the steps are undone in reverse order, otherwise they are kept in
- * order. Only then is the memory of what was replaced given back, so that undoing never allocates.
+ * Commands are executed one after the other, with packets in between, which see what was before the batch (past.c). Each
+ * leaves a step in the journal that tells how to take it back; at the first error the steps are undone in reverse order.
+ * Otherwise the new state shows itself, all at once, and the steps are kept in order: only then is the memory of what was
+ * replaced given back, so that undoing never allocates. Cells of registers, counters and meters, which packets write,
+ * too, wait for that instant: they are few nanoseconds each, and the only thing in it that grows with the batch.
  */
 #include "sp_wire.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define SP_MAX_BATCH (1u << 20)
+#define STEPS 44u
+#define CELL_BYTES 2496u /* of a block of waiting cells */
+#define AHEAD 16u        /* cells: their memory is asked for while others are written */
+
+struct sp_steps {
+    struct sp_steps *before, *after;
+    uint32_t count;
+    struct sp_step step[STEPS];
+};
+
+/* `used` bytes of (struct sp_waiting, value in whole words). */
+struct sp_cells {
+    struct sp_cells *after;
+    uint32_t used;
+    uint64_t data[CELL_BYTES / 8];
+};
+
+struct sp_waiting {
+    void *at;
+    size_t size;
+};
+
+_Static_assert(sizeof(struct sp_steps) <= SP_ARENA_UNITS * SP_ARENA_UNIT, "steps are blocks of an arena");
+_Static_assert(sizeof(struct sp_cells) <= SP_ARENA_UNITS * SP_ARENA_UNIT, "cells are blocks of an arena");
 
 bool sp_step_room(struct sp_switch *sw)
 {
     struct sp_journal *j = sw->journal;
-    if (!j || j->count < j->capacity)
+    if (!j || (j->last && j->last->count + 2 <= STEPS))
         return true;
-    uint32_t capacity = j->capacity ? 2 * j->capacity : 64;
-    struct sp_step *grown = realloc(j->step, capacity * sizeof *grown);
-    if (!grown)
+    struct sp_steps *more = sp_arena_alloc(&j->arena, sizeof *more);
+    if (!more)
         return false;
-    j->step = grown;
-    j->capacity = capacity;
+    more->before = j->last;
+    more->after = NULL;
+    more->count = 0;
+    if (j->last)
+        j->last->after = more;
+    else
+        j->first = more;
+    j->last = more;
     return true;
 }
 
 void sp_step_done(struct sp_switch *sw, struct sp_step step)
 {
     if (sw->journal)
-        sw->journal->step[sw->journal->count++] = step;
+        sw->journal->last->step[sw->journal->last->count++] = step;
     else if (step.keep)
         step.keep(sw, &step);
 }
 
-static void sp_bytes_undo(struct sp_switch *sw, struct sp_step *s)
-{
-    (void)sw;
-    memcpy(s->at, s->old, s->size);
-    free(s->old);
-}
+void *sp_step_memory(struct sp_switch *sw, size_t bytes) { return sp_arena_alloc(&sw->journal->arena, bytes); }
 
-static void sp_old_free(struct sp_switch *sw, struct sp_step *s)
-{
-    (void)sw;
-    free(s->old);
-}
+/* -- cells -------------------------------------------------------------------------------------------------------- */
 
-bool sp_step_bytes(struct sp_switch *sw, void *at, size_t size)
+bool sp_cell_write(struct sp_switch *sw, void *at, const void *value, size_t size)
 {
-    if (!sw->journal)
+    struct sp_journal *j = sw->journal;
+    uint32_t bytes = (uint32_t)(sizeof(struct sp_waiting) + (size + 7) / 8 * 8);
+    if (!j) {
+        memcpy(at, value, size);
         return true;
-    void *copy = sp_step_room(sw) ? malloc(size + 1) : NULL;
-    if (!copy)
-        return false;
-    memcpy(copy, at, size);
-    sp_step_done(sw, (struct sp_step){.undo = sp_bytes_undo, .keep = sp_old_free, .at = at, .old = copy, .size = size});
+    }
+    if (!j->cells || j->cells->used + bytes > CELL_BYTES) {
+        struct sp_cells *more = sp_arena_alloc(&j->arena, sizeof *more);
+        if (!more)
+            return false;
+        more->after = NULL;
+        more->used = 0;
+        if (j->cells)
+            j->cells->after = more;
+        else
+            j->first_cells = more;
+        j->cells = more;
+    }
+    uint64_t *data = j->cells->data + j->cells->used / 8;
+    memcpy(data, &(struct sp_waiting){at, size}, sizeof(struct sp_waiting));
+    memcpy(data + sizeof(struct sp_waiting) / 8, value, size);
+    j->cells->used += bytes;
     return true;
+}
+
+struct sp_cursor {
+    const struct sp_cells *block;
+    uint32_t at;
+};
+
+/* The next waiting cell and where its value is; NULL behind the last. */
+static void *sp_next_cell(struct sp_cursor *c, const uint64_t **value, size_t *size)
+{
+    while (c->block && c->at == c->block->used)
+        *c = (struct sp_cursor){c->block->after, 0};
+    if (!c->block)
+        return NULL;
+    struct sp_waiting w;
+    const uint64_t *data = c->block->data + c->at / 8;
+    memcpy(&w, data, sizeof w);
+    *value = data + sizeof w / 8;
+    *size = w.size;
+    c->at += (uint32_t)(sizeof w + (w.size + 7) / 8 * 8);
+    return w.at;
+}
+
+static void sp_write_cells(const struct sp_journal *j)
+{
+    struct sp_cursor cursor = {j->first_cells, 0}, ahead = cursor;
+    const uint64_t *value;
+    size_t size;
+    void *at;
+    for (uint32_t i = 0; i < AHEAD; i++)
+        if ((at = sp_next_cell(&ahead, &value, &size)))
+            __builtin_prefetch(at, 1);
+    while ((at = sp_next_cell(&cursor, &value, &size))) {
+        memcpy(at, value, size);
+        if ((at = sp_next_cell(&ahead, &value, &size)))
+            __builtin_prefetch(at, 1);
+    }
+}
+
+/* -- whole registers ---------------------------------------------------------------------------------------------- */
+
+#define DISCARD ((size_t)256 << 10)
+
+/* As free(), which would unmap a large block while packets wait. */
+static void sp_discard(struct sp_switch *sw, void *block, size_t bytes)
+{
+    uintptr_t page = 4096, from = ((uintptr_t)block + page - 1) / page * page, to = ((uintptr_t)block + bytes) / page * page;
+    for (uintptr_t at = from; at < to && bytes > 2 * DISCARD; at += DISCARD) {
+        (void)madvise((void *)at, to - at < DISCARD ? to - at : DISCARD, MADV_DONTNEED);
+        sp_breathe(sw);
+    }
+    free(block);
+}
+
+static size_t sp_register_bytes(const struct sp_switch *sw, uint32_t index)
+{
+    return ((size_t)sw->program->registers[index].size + 1) * sw->program->registers[index].cell;
+}
+
+uint8_t *sp_register_image(struct sp_switch *sw, uint32_t index)
+{
+    struct sp_journal *j = sw->journal;
+    if (!j->images && !(j->images = calloc(sw->program->n_registers, sizeof *j->images)))
+        return NULL;
+    if (!j->images[index])
+        j->images[index] = calloc(1, sp_register_bytes(sw, index));
+    return j->images[index];
+}
+
+uint8_t *sp_register_cells(const struct sp_switch *sw, uint32_t index, bool *seen)
+{
+    const struct sp_journal *j = sw->journal;
+    *seen = !j || !j->images || !j->images[index];
+    return *seen ? sw->registers[index] : j->images[index];
+}
+
+/* -- all or nothing ----------------------------------------------------------------------------------------------- */
+
+void sp_batch_begin(struct sp_switch *sw, struct sp_journal *j)
+{
+    *j = (struct sp_journal){.arena.preparer = sw->preparer};
+    sw->journal = j;
+    sw->past = true;
+    sw->batch += sw->batch + 1 ? 1 : 2; /* 0 is nobody's */
+}
+
+/* The instant in which packets see the batch. */
+static void sp_show(struct sp_switch *sw, const struct sp_journal *j)
+{
+    sp_write_cells(j); /* of arrays that a fill replaces, too; so they come first */
+    for (uint32_t i = 0; j->images && i < sw->program->n_registers; i++)
+        if (j->images[i]) {
+            void *was = sw->registers[i];
+            sw->registers[i] = j->images[i];
+            j->images[i] = was;
+        }
+    for (uint32_t i = 0; i < sw->program->n_value_sets; i++) {
+        struct sp_value_set *set = &sw->value_sets[i];
+        if (set->next)
+            *set = (struct sp_value_set){set->next_count, set->count, set->next, set->values};
+    }
+    sp_past_end(sw, j, true);
+}
+
+void sp_batch_end(struct sp_switch *sw, bool stands)
+{
+    struct sp_journal *j = sw->journal;
+    sw->journal = NULL; /* undoing and keeping write nothing */
+    if (stands)
+        sp_show(sw, j);
+    for (struct sp_steps *s = stands ? j->first : NULL; s; s = s->after)
+        for (uint32_t i = 0; i < s->count; i++) {
+            if (s->step[i].keep)
+                s->step[i].keep(sw, &s->step[i]);
+            sp_breathe(sw);
+        }
+    for (struct sp_steps *s = stands ? NULL : j->last; s; s = s->before)
+        for (uint32_t i = s->count; i-- > 0;) {
+            s->step[i].undo(sw, &s->step[i]);
+            sp_breathe(sw);
+        }
+    if (!stands)
+        sp_past_end(sw, j, false);
+    sp_past_forget(sw, j);
+    for (uint32_t i = 0; i < sw->program->n_value_sets; i++) { /* what was shown before, or never */
+        free(sw->value_sets[i].next);
+        sw->value_sets[i].next = NULL;
+    }
+    for (uint32_t i = 0; j->images && i < sw->program->n_registers; i++)
+        if (j->images[i])
+            sp_discard(sw, j->images[i], sp_register_bytes(sw, i));
+    free(j->images);
+    sp_arena_clear(&j->arena);
 }
 
 static bool sp_is_write(uint32_t op)
@@ -83,10 +254,8 @@ uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns
     uint32_t n = sp_u32(r), done = 0, code = SP_OK;
     if (sw->journal || !r->ok || n > SP_MAX_BATCH || n > r->left / 6)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "BATCH: malformed");
-    struct sp_journal journal = {0};
-    bool still = sw->still;
-    sw->journal = &journal;
-    sw->still = true;
+    struct sp_journal journal;
+    sp_batch_begin(sw, &journal);
     for (; done < n && code == SP_OK; done++) {
         uint32_t op = sp_u16(r), len = sp_u32(r);
         struct sp_reader one = {sp_take(r, len), len, r->ok};
@@ -95,18 +264,9 @@ uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns
             code = sp_fail(sw, SP_INVALID_ARGUMENT, "BATCH: command %#x is truncated or no write", op);
         else
             code = sp_dispatch(sw, op, &one, now_ns);
+        sp_breathe(sw);
     }
-    sw->journal = NULL;
-    sw->still = still;
-    if (code == SP_OK)
-        for (uint32_t i = 0; i < journal.count; i++) {
-            if (journal.step[i].keep)
-                journal.step[i].keep(sw, &journal.step[i]);
-        }
-    else
-        for (uint32_t i = journal.count; i-- > 0;)
-            journal.step[i].undo(sw, &journal.step[i]);
-    free(journal.step);
+    sp_batch_end(sw, code == SP_OK);
     char text[256];
     uint32_t text_len = code == SP_OK ? 0 : sw->reply.len < sizeof text ? sw->reply.len : (uint32_t)sizeof text;
     memcpy(text, sw->reply.data ? sw->reply.data : (uint8_t *)text, text_len);

@@ -1,4 +1,4 @@
-/* Command dispatch, replies, and the commands on arrays, replication and value sets. */
+/* Command dispatch, replies, and the commands on arrays. */
 #include "sp_wire.h"
 
 #include <stdarg.h>
@@ -38,11 +38,10 @@ uint32_t sp_fail(struct sp_switch *sw, uint32_t code, const char *format, ...)
     return code;
 }
 
-#define CELLS 1024u /* of arrays, and replicas, without a break */
+#define CELLS 1024u /* of arrays, without a break */
 
-/* Reads index and checks it against the arrays; count cells from *cell must exist. */
-static const struct sp_array_desc *sp_pick_array(struct sp_switch *sw, struct sp_reader *r,
-                                                 const struct sp_array_desc *arrays, uint32_t n, uint32_t *index)
+const struct sp_array_desc *sp_pick_array(struct sp_switch *sw, struct sp_reader *r,
+                                          const struct sp_array_desc *arrays, uint32_t n, uint32_t *index)
 {
     *index = sp_u32(r);
     if (!r->ok || *index >= n) {
@@ -120,14 +119,17 @@ static uint32_t sp_cmd_register(struct sp_switch *sw, uint32_t op, struct sp_rea
     const uint8_t *value = sp_take(r, bytes);
     if (!r->ok || r->left || (d->width % 8 && value[0] >> (d->width % 8)))
         return sp_fail(sw, SP_INVALID_ARGUMENT, "register %s: value is no bit<%u>", d->name, d->width);
-    if (op == SP_OP_REGISTER_WRITE ? !sp_step_bytes(sw, cells + (size_t)first * d->cell, d->cell)
-                                   : !sp_step_bytes(sw, cells, (size_t)d->size * d->cell))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     if (op == SP_OP_REGISTER_WRITE) {
-        sp_cell_from_wire(d, cells + (size_t)first * d->cell, value);
+        bool seen;
+        uint8_t cell[8192], *at = sp_register_cells(sw, index, &seen) + (size_t)first * d->cell;
+        sp_cell_from_wire(d, seen ? cell : at, value);
+        if (seen && !sp_cell_write(sw, at, cell, d->cell))
+            return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         sp_reply_u64(sw, now_ns);
         return SP_OK;
     }
+    if (sw->journal && !(cells = sp_register_image(sw, index)))
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     for (uint32_t i = 0; i < d->size; i++) {
         sp_cell_from_wire(d, cells + (size_t)i * d->cell, value);
         if (i % CELLS == CELLS - 1)
@@ -162,10 +164,7 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
     fresh.bytes = sp_u64(r);
     if (!r->ok)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "COUNTER_WRITE: truncated");
-    if (!sp_step_bytes(sw, cell, sizeof *cell))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    *cell = fresh;
-    return SP_OK;
+    return sp_cell_write(sw, cell, &fresh, sizeof fresh) ? SP_OK : sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 static void sp_rate_set(struct sp_rate *rate, uint64_t per_second, uint64_t burst, uint64_t now_ns)
@@ -215,165 +214,18 @@ static uint32_t sp_cmd_meter(struct sp_switch *sw, uint32_t op, struct sp_reader
     if (!r->ok || !sp_in_array(d, first, count))
         return sp_outside(sw, d, first, count);
     struct sp_meter *m = sw->meters[index] + first;
-    if (op == SP_OP_METER_WRITE && !sp_step_bytes(sw, m, sizeof *m))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    if (op == SP_OP_METER_WRITE)
-        return sp_read_meter(sw, r, d->name, m, now_ns);
+    if (op == SP_OP_METER_WRITE) {
+        struct sp_meter fresh;
+        uint32_t code = sp_read_meter(sw, r, d->name, &fresh, now_ns);
+        if (code == SP_OK && !sp_cell_write(sw, m, &fresh, sizeof fresh))
+            code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        return code;
+    }
     for (uint32_t i = 0; i < count; i++) {
         sp_write_meter(sw, &m[i]);
         if (i % CELLS == CELLS - 1)
             sp_breathe(sw);
     }
-    return SP_OK;
-}
-
-/* -- multicast groups and clone sessions -------------------------------------------------------------------------- */
-
-#define SP_MAX_REPLICAS 65536u
-#define SP_MAX_CLONE_SESSION 32767u /* as in BMv2 */
-
-static void sp_replicas_undo(struct sp_switch *sw, struct sp_step *s)
-{
-    if (s->old)
-        sp_map_put(s->at, s->id, s->old); /* where it was there is room */
-    else
-        sp_map_remove(s->at, s->id);
-    free(s->fresh);
-    (void)sw;
-}
-
-static void sp_free_old(struct sp_switch *sw, struct sp_step *s)
-{
-    (void)sw;
-    free(s->old);
-}
-
-/* The replicas of a request behind room for those in force; NULL with a code otherwise. */
-static struct sp_replicas *sp_read_replicas(struct sp_switch *sw, struct sp_reader *r, uint32_t n, const char *what,
-                                            uint32_t *code)
-{
-    struct sp_replicas *g = calloc(1, sizeof *g + 2 * (size_t)n * sizeof *g->replica);
-    struct sp_replica *given = g && n ? malloc(n * sizeof *given) : NULL;
-    *code = SP_RESOURCE_EXHAUSTED;
-    if (!g || (n && !given)) {
-        sp_fail(sw, *code, "out of memory");
-        goto fail;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        given[i].port = sp_u32(r);
-        given[i].instance = sp_u32(r);
-        if (i % CELLS == CELLS - 1)
-            sp_breathe(sw);
-        g->count += !(given[i].port & SP_BACKUP);
-        if (i == 0 && g->count == 0) {
-            *code = sp_fail(sw, SP_INVALID_ARGUMENT, "%s: the first replica is a backup", what);
-            goto fail;
-        }
-    }
-    g->given = n;
-    if (n)
-        memcpy(g->replica + g->count, given, n * sizeof *given);
-    sp_replicas_refresh(sw, g);
-    free(given);
-    *code = SP_OK;
-    return g;
-fail:
-    free(given);
-    free(g);
-    return NULL;
-}
-
-static uint32_t sp_cmd_replicas_write(struct sp_switch *sw, struct sp_reader *r, bool clone)
-{
-    struct sp_id_map *map = clone ? &sw->clones : &sw->multicast;
-    const char *what = clone ? "clone session" : "multicast group";
-    uint8_t op = sp_u8(r);
-    uint32_t id = sp_u32(r), length = clone ? sp_u32(r) : 0, class = clone ? sp_u32(r) : 0, n = sp_u32(r), code;
-    if (!r->ok || n > SP_MAX_REPLICAS || r->left != n * 8u || op < 1 || op > 3)
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "%s: malformed", what);
-    if ((clone && id > SP_MAX_CLONE_SESSION) || (!clone && id == 0))
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "%s: id %u is out of range", what, id);
-    struct sp_replicas *old = sp_map_get(map, id);
-    if (op == 1 && old)
-        return sp_fail(sw, SP_ALREADY_EXISTS, "%s %u exists", what, id);
-    if (op != 1 && !old)
-        return sp_fail(sw, SP_NOT_FOUND, "no %s %u", what, id);
-    if (class > 7)
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "%s: class of service %u is not within 0..7", what, class);
-    struct sp_replicas *fresh = op == 3 ? NULL : sp_read_replicas(sw, r, n, what, &code);
-    if (op != 3 && !fresh)
-        return code;
-    if (!sp_step_room(sw) || (fresh && !sp_map_put(map, id, fresh))) {
-        free(fresh);
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    }
-    if (fresh) {
-        fresh->id = id;
-        fresh->length = length;
-        fresh->class = class;
-    } else {
-        sp_map_remove(map, id);
-    }
-    sp_step_done(sw, (struct sp_step){
-                         .undo = sp_replicas_undo, .keep = sp_free_old, .at = map, .old = old, .fresh = fresh, .id = id});
-    return SP_OK;
-}
-
-static uint32_t sp_cmd_replicas_read(struct sp_switch *sw, bool clone)
-{
-    struct sp_id_map *map = clone ? &sw->clones : &sw->multicast;
-    sp_reply_u32(sw, map->used);
-    for (uint32_t i = 0; map->values && i <= map->mask; i++) {
-        struct sp_replicas *g = map->values[i];
-        if (!g)
-            continue;
-        sp_reply_u32(sw, g->id);
-        if (clone) {
-            sp_reply_u32(sw, g->length);
-            sp_reply_u32(sw, g->class);
-        }
-        sp_reply_u32(sw, g->given);
-        for (uint32_t k = g->count; k < g->count + g->given; k++) {
-            sp_reply_u32(sw, g->replica[k].port);
-            sp_reply_u32(sw, g->replica[k].instance);
-        }
-    }
-    return SP_OK;
-}
-
-#define SP_MAX_VALUE_SET 65536u /* members; a range in a member is several of them */
-
-static void sp_value_set_undo(struct sp_switch *sw, struct sp_step *s)
-{
-    struct sp_value_set *set = s->at;
-    (void)sw;
-    free(set->values);
-    *set = (struct sp_value_set){s->id, s->old};
-}
-
-static uint32_t sp_cmd_value_set(struct sp_switch *sw, struct sp_reader *r)
-{
-    uint32_t index;
-    const struct sp_array_desc *d =
-        sp_pick_array(sw, r, sw->program->value_sets, sw->program->n_value_sets, &index);
-    if (!d)
-        return SP_NOT_FOUND;
-    uint32_t n = sp_u32(r), bytes = (d->width + 7u) / 8;
-    if (!r->ok || (uint64_t)n * bytes * 2 != r->left)
-        return sp_fail(sw, SP_INVALID_ARGUMENT, "value set %s: malformed", d->name);
-    if (n > SP_MAX_VALUE_SET)
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "value set %s: more than %u values", d->name, SP_MAX_VALUE_SET);
-    uint8_t *values = sp_step_room(sw) ? malloc((size_t)n * bytes * 2 + 1) : NULL;
-    if (!values)
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    for (size_t at = 0, all = (size_t)n * bytes * 2, each = 16u << 10; at < all; at += each) {
-        memcpy(values + at, r->p + at, all - at < each ? all - at : each);
-        sp_breathe(sw); /* nothing refers to them yet */
-    }
-    struct sp_value_set *set = &sw->value_sets[index], old = *set;
-    *set = (struct sp_value_set){n, values};
-    sp_step_done(sw, (struct sp_step){
-                         .undo = sp_value_set_undo, .keep = sp_free_old, .at = set, .old = old.values, .id = old.count});
     return SP_OK;
 }
 

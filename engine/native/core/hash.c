@@ -242,7 +242,7 @@ void sp_map_remove(struct sp_id_map *m, uint32_t id)
 
 void sp_map_clear(struct sp_id_map *m, void (*release)(void *))
 {
-    for (uint32_t i = 0; m->values && i <= m->mask; i++)
+    for (uint32_t i = 0; release && m->values && i <= m->mask; i++)
         if (m->values[i])
             release(m->values[i]);
     sp_map_release(m);

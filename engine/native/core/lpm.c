@@ -241,6 +241,7 @@ bool sp_lpm_insert(struct sp_table *t, struct sp_entry *e)
     struct sp_lpm *lpm = &t->lpm;
     if (!lpm->root && !sp_root_new(lpm))
         return false;
+    lpm->lengths_seen[e->prefix / 64] |= 1ull << e->prefix % 64;
     if (e->prefix <= SP_LPM_ROOT) {
         sp_lpm_update(t, e);
         return true;

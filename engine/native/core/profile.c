@@ -37,12 +37,17 @@ static void sp_member_undo_modify(struct sp_switch *sw, struct sp_step *s)
     (void)sw;
     sp_act_release(m->act);
     m->act = s->old;
+    if (s->id)
+        m->past = NULL;
 }
 
 static void sp_member_keep_modify(struct sp_switch *sw, struct sp_step *s)
 {
+    struct sp_member *m = s->at;
     (void)sw;
     sp_act_release(s->old);
+    if (s->id)
+        m->past = NULL;
 }
 
 static void sp_member_undo_delete(struct sp_switch *sw, struct sp_step *s)
@@ -98,9 +103,12 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r)
         }
     } else if (op == 2) {
         struct sp_act *old = m->act;
+        bool first = sw->journal && !m->past; /* of the batch's changes */
+        if (first)
+            m->past = old;
         m->act = act;
-        sp_step_done(sw, (struct sp_step){
-                             .undo = sp_member_undo_modify, .keep = sp_member_keep_modify, .at = m, .old = old});
+        sp_step_done(sw, (struct sp_step){.undo = sp_member_undo_modify, .keep = sp_member_keep_modify,
+                                          .at = m, .old = old, .id = first});
         return SP_OK;
     } else if (op == 3 && m->uses) {
         code = sp_fail(sw, SP_FAILED_PRECONDITION, "profile %s: member %u is in use", p->desc->name, id);
@@ -260,6 +268,15 @@ static void sp_group_undo_delete(struct sp_switch *sw, struct sp_step *s)
 
 static void sp_group_keep(struct sp_switch *sw, struct sp_step *s)
 {
+    struct sp_group *g = s->at;
+    (void)sw;
+    if (s->id)
+        g->past = NULL;
+    sp_group_free_whole(s->old);
+}
+
+static void sp_group_keep_delete(struct sp_switch *sw, struct sp_step *s)
+{
     (void)sw;
     sp_group_free_whole(s->old);
 }
@@ -282,7 +299,10 @@ static void sp_group_swap(struct sp_switch *sw, struct sp_group *g, struct sp_gr
 
 static void sp_group_undo_modify(struct sp_switch *sw, struct sp_step *s)
 {
-    sp_group_swap(sw, s->at, s->old);
+    struct sp_group *g = s->at;
+    sp_group_swap(sw, g, s->old);
+    if (s->id)
+        g->past = NULL;
     sp_group_free_whole(s->old);
 }
 
@@ -306,7 +326,7 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
         sp_map_remove(&p->groups, id);
         sp_group_uses(sw, g, -1);
         sp_step_done(sw, (struct sp_step){
-                             .undo = sp_group_undo_delete, .keep = sp_group_keep, .at = &p->groups, .old = g});
+                             .undo = sp_group_undo_delete, .keep = sp_group_keep_delete, .at = &p->groups, .old = g});
         return SP_OK;
     }
     uint32_t code = sp_read_group(sw, r, p, &fresh);
@@ -322,8 +342,12 @@ uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r)
         sp_step_done(sw, (struct sp_step){.undo = sp_group_undo_insert, .at = &p->groups, .fresh = fresh});
         return SP_OK;
     }
+    bool first = sw->journal && !g->past; /* of the batch's changes */
     sp_group_swap(sw, g, fresh);
-    sp_step_done(sw, (struct sp_step){.undo = sp_group_undo_modify, .keep = sp_group_keep, .at = g, .old = fresh});
+    if (first)
+        g->past = fresh; /* which now holds what was */
+    sp_step_done(sw, (struct sp_step){
+                         .undo = sp_group_undo_modify, .keep = sp_group_keep, .at = g, .old = fresh, .id = first});
     return SP_OK;
 }
 

@@ -170,6 +170,22 @@ uint32_t sp_cmd_default_read(struct sp_switch *sw, struct sp_reader *r)
     return SP_OK;
 }
 
+static void sp_counter_undo(struct sp_switch *sw, struct sp_step *s)
+{
+    struct sp_entry *e = s->at;
+    const struct sp_cell *old = s->old;
+    (void)sw;
+    e->packets = old->packets;
+    e->bytes = old->bytes;
+    e->counted = s->id & 1;
+}
+
+static void sp_counter_keep(struct sp_switch *sw, struct sp_step *s)
+{
+    (void)sw;
+    ((struct sp_entry *)s->at)->counted = 0;
+}
+
 uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r)
 {
     struct sp_table *t = sp_pick_table(sw, r);
@@ -182,8 +198,16 @@ uint32_t sp_cmd_direct_write(struct sp_switch *sw, struct sp_reader *r)
     uint64_t packets = sp_u64(r), bytes = sp_u64(r);
     if (!r->ok)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "DIRECT_WRITE: truncated");
-    if (!sp_step_bytes(sw, &found->packets, 2 * sizeof found->packets))
-        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    struct sp_cell *old = NULL;
+    if (sw->journal) {
+        old = sp_step_room(sw) ? sp_step_memory(sw, sizeof *old) : NULL;
+        if (!old || !sp_past_version(t, found))
+            return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+        *old = (struct sp_cell){found->packets, found->bytes};
+        sp_step_done(sw, (struct sp_step){
+                             .undo = sp_counter_undo, .keep = sp_counter_keep, .at = found, .old = old, .id = found->counted});
+        found->counted = 1;
+    }
     found->packets = packets;
     found->bytes = bytes;
     return SP_OK;
@@ -224,6 +248,10 @@ uint32_t sp_cmd_direct_meter(struct sp_switch *sw, struct sp_reader *r, bool wri
     if (code != SP_OK) {
         free(fresh);
         return code;
+    }
+    if (!sp_past_version(t, found)) {
+        free(fresh);
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
     }
     void *old = found->meter;
     found->meter = fresh;

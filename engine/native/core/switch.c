@@ -31,7 +31,7 @@ static void sp_clear(struct sp_switch *sw)
     }
     for (uint32_t i = 0; sw->value_sets && i < p->n_value_sets; i++) {
         free(sw->value_sets[i].values);
-        sw->value_sets[i] = (struct sp_value_set){0, NULL};
+        sw->value_sets[i] = (struct sp_value_set){0};
     }
     for (uint32_t i = 0; sw->registers && i < p->n_registers; i++)
         if (sw->registers[i])
@@ -125,6 +125,7 @@ struct sp_switch *sp_create(const struct sp_program *p, const struct sp_options 
     ok = (sw->out = malloc(SP_OUT_ROOM)) && ok;
     sw->preparer = sp_is_large(p) ? sp_preparer_start() : NULL;
     sw->multicast.preparer = sw->clones.preparer = sw->preparer;
+    sw->gone_multicast.preparer = sw->gone_clones.preparer = sw->preparer;
     sp_acts_prepare(&sw->acts, sw->preparer);
     sw->contexts = NULL;
     ok = ok && posix_memalign(&sw->contexts, 64, (p->context_size + 63) & ~(size_t)63) == 0;

@@ -24,11 +24,10 @@ uint64_t sp_identity(const struct sp_table *t, const struct sp_entry *e)
     return sp_mix(h, (uint64_t)e->prefix << 32 | (uint32_t)e->priority);
 }
 
-struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *like)
+struct sp_entry *sp_identity_find(const struct sp_table *t, const struct sp_hash *h, const struct sp_entry *like)
 {
-    if (!t->count || !t->hash.slots)
+    if (!h->used)
         return NULL;
-    const struct sp_hash *h = &t->hash;
     uint64_t hash = sp_identity(t, like);
     for (uint32_t i = (uint32_t)hash & h->mask; h->slots[i].entry; i = (i + 1) & h->mask)
         if (h->slots[i].hash == hash && sp_same(t, h->slots[i].entry, like))
@@ -37,6 +36,11 @@ struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *
         if (h->old[i].hash == hash && h->old[i].entry != &sp_hash_gone && sp_same(t, h->old[i].entry, like))
             return h->old[i].entry;
     return NULL;
+}
+
+struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *like)
+{
+    return sp_identity_find(t, &t->hash, like);
 }
 
 static uint64_t sp_direct_value(const struct sp_table *t, const struct sp_entry *e)
@@ -70,6 +74,12 @@ static void sp_pool_return(struct sp_table *t, struct sp_entry *e)
     t->free_slot = e->slot + 1;
 }
 
+void sp_table_seen(struct sp_table *t)
+{
+    t->seen = t->past ? 0 : t->count;
+    t->direct = t->past ? NULL : t->places;
+}
+
 uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
 {
     const struct sp_table_desc *d = t->desc;
@@ -81,12 +91,12 @@ uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
     if (d->match == SP_LPM) {
         ok = sp_lpm_insert(t, e);
     } else if (d->match == SP_TERNARY) {
-        ok = sp_tuples_insert(t, e);
+        ok = sp_tuples_insert(t, &t->tuples, e);
     } else if (d->direct_index) {
-        if (!t->direct)
-            t->direct = calloc((size_t)1 << d->field[0].width, sizeof *t->direct);
-        if ((ok = t->direct != NULL))
-            t->direct[sp_direct_value(t, e)] = e;
+        if (!t->places)
+            t->places = calloc((size_t)1 << d->field[0].width, sizeof *t->places);
+        if ((ok = t->places != NULL))
+            t->places[sp_direct_value(t, e)] = e;
     }
     if (!ok) {
         sp_pool_return(t, e);
@@ -95,6 +105,7 @@ uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e)
     e->hash = sp_identity(t, e);
     sp_hash_put(&t->hash, e, e->hash);
     t->count++;
+    sp_table_seen(t);
     return SP_OK;
 }
 
@@ -104,11 +115,12 @@ void sp_table_drop(struct sp_table *t, struct sp_entry *e)
     if (t->desc->match == SP_LPM)
         sp_lpm_remove(t, e);
     else if (t->desc->match == SP_TERNARY)
-        sp_tuples_remove(t, e);
-    else if (t->direct)
-        t->direct[sp_direct_value(t, e)] = NULL;
+        sp_tuples_remove(t, &t->tuples, e);
+    else if (t->places)
+        t->places[sp_direct_value(t, e)] = NULL;
     sp_pool_return(t, e);
     t->count--;
+    sp_table_seen(t);
 }
 
 void sp_entry_unref(struct sp_entry *e)
@@ -170,7 +182,7 @@ void sp_table_clear(struct sp_table *t)
     sp_arena_clear(&t->entries);
     sp_grown_free(&t->pool_grower, t->pool, sizeof *t->pool, t->pool_capacity);
     sp_hash_clear(&t->hash, p);
-    free(t->direct);
+    free(t->places);
     sp_act_release(t->default_act);
     sp_act_release(t->program_act);
     sp_lpm_clear(&t->lpm);

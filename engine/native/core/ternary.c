@@ -7,19 +7,19 @@
 
 #include <stdlib.h>
 
-static struct sp_tuple *sp_tuple_of(const struct sp_table *t, const uint64_t *mask, uint32_t *position)
+static struct sp_tuple *sp_tuple_of(const struct sp_table *t, const struct sp_tuples *ts, const uint64_t *mask,
+                                    uint32_t *position)
 {
-    for (uint32_t i = 0; i < t->tuples.count; i++)
-        if (!memcmp(t->tuples.tuple[i]->mask, mask, t->desc->key_words * 8u)) {
+    for (uint32_t i = 0; i < ts->count; i++)
+        if (!memcmp(ts->tuple[i]->mask, mask, t->desc->key_words * 8u)) {
             *position = i;
-            return t->tuples.tuple[i];
+            return ts->tuple[i];
         }
     return NULL;
 }
 
-static struct sp_tuple *sp_tuple_new(struct sp_table *t, const uint64_t *mask)
+static struct sp_tuple *sp_tuple_new(const struct sp_table *t, struct sp_tuples *ts, const uint64_t *mask)
 {
-    struct sp_tuples *ts = &t->tuples;
     if (ts->count == ts->capacity) {
         uint32_t capacity = ts->capacity ? ts->capacity * 2 : 8;
         struct sp_tuple **grown = realloc(ts->tuple, capacity * sizeof *grown);
@@ -61,13 +61,13 @@ static struct sp_entry *sp_chain(const struct sp_table *t, const struct sp_tuple
     return tuple->hash.slots ? sp_hash_find(&tuple->hash, hash, e->key, t->desc->key_words) : NULL;
 }
 
-bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
+bool sp_tuples_insert(struct sp_table *t, struct sp_tuples *ts, struct sp_entry *e)
 {
     unsigned words = t->desc->key_words;
-    uint32_t position = t->tuples.count;
-    struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
+    uint32_t position = ts->count;
+    struct sp_tuple *tuple = sp_tuple_of(t, ts, e->key + words, &position);
     bool fresh = !tuple;
-    if (fresh && !(tuple = sp_tuple_new(t, e->key + words)))
+    if (fresh && !(tuple = sp_tuple_new(t, ts, e->key + words)))
         return false;
     uint64_t hash = sp_hash_words(e->key, words);
     struct sp_entry *head = sp_chain(t, tuple, e, hash);
@@ -90,19 +90,19 @@ bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e)
     }
     tuple->entries++;
     if (fresh)
-        t->tuples.tuple[t->tuples.count++] = tuple;
+        ts->tuple[ts->count++] = tuple;
     if (e->priority > tuple->priority) {
         tuple->priority = e->priority;
-        sp_tuples_sift(&t->tuples, position);
+        sp_tuples_sift(ts, position);
     }
     return true;
 }
 
-void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
+void sp_tuples_remove(struct sp_table *t, struct sp_tuples *ts, struct sp_entry *e)
 {
     unsigned words = t->desc->key_words;
     uint32_t position = 0;
-    struct sp_tuple *tuple = sp_tuple_of(t, e->key + words, &position);
+    struct sp_tuple *tuple = sp_tuple_of(t, ts, e->key + words, &position);
     uint64_t hash = sp_hash_words(e->key, words);
     struct sp_entry *head = sp_chain(t, tuple, e, hash);
     if (head == e) {
@@ -117,9 +117,8 @@ void sp_tuples_remove(struct sp_table *t, struct sp_entry *e)
     }
     e->next = NULL;
     if (--tuple->entries == 0) {
-        memmove(t->tuples.tuple + position, t->tuples.tuple + position + 1,
-                (t->tuples.count - position - 1) * sizeof *t->tuples.tuple);
-        t->tuples.count--;
+        memmove(ts->tuple + position, ts->tuple + position + 1, (ts->count - position - 1) * sizeof *ts->tuple);
+        ts->count--;
         sp_tuple_free(tuple, t->owner->preparer);
     }
     /* Otherwise the tuple's priority stays an upper bound, which is all that lookups need. */

@@ -72,19 +72,22 @@ void sp_lpm_clear(struct sp_lpm *lpm);
 bool sp_lpm_tree_insert(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top);
 void sp_lpm_tree_remove(struct sp_table *t, struct sp_entry *e, struct sp_lpm_node *top);
 bool sp_lpm_tree_is_empty(const struct sp_lpm_node *n);
-bool sp_tuples_insert(struct sp_table *t, struct sp_entry *e);
-void sp_tuples_remove(struct sp_table *t, struct sp_entry *e);
+bool sp_tuples_insert(struct sp_table *t, struct sp_tuples *ts, struct sp_entry *e);
+void sp_tuples_remove(struct sp_table *t, struct sp_tuples *ts, struct sp_entry *e);
 void sp_tuples_clear(struct sp_tuples *tuples, struct sp_preparer *p);
 
 bool sp_map_put(struct sp_id_map *m, uint32_t id, void *value);
 void sp_map_remove(struct sp_id_map *m, uint32_t id);
-void sp_map_clear(struct sp_id_map *m, void (*release)(void *));
+void sp_map_clear(struct sp_id_map *m, void (*release)(void *)); /* NULL: the values are others' */
 
 /* Finds the entry with the same match (value, mask, ranges, prefix, priority). */
 struct sp_entry *sp_table_find(const struct sp_table *t, const struct sp_entry *like);
+struct sp_entry *sp_identity_find(const struct sp_table *t, const struct sp_hash *h, const struct sp_entry *like);
 uint64_t sp_identity(const struct sp_table *t, const struct sp_entry *e);
+void sp_mask_prefix(uint64_t *key, unsigned words, unsigned prefix); /* clears the bits behind it */
 uint32_t sp_table_add(struct sp_table *t, struct sp_entry *e); /* code */
 void sp_table_drop(struct sp_table *t, struct sp_entry *e);    /* unlinks, does not free */
+void sp_table_seen(struct sp_table *t); /* after a change of `count`, `places` or `past` */
 void sp_table_prepare(struct sp_table *t); /* before its first use */
 void sp_table_clear(struct sp_table *t);
 
@@ -93,6 +96,13 @@ SP_INLINE struct sp_entry *sp_table_entry(const struct sp_table *t, uint32_t pla
 {
     return sp_is_free(t->pool[place]) ? NULL : t->pool[place];
 }
+
+/* Lookups in what was before the batch being executed; see past.c. */
+struct sp_entry *sp_past_exact(const struct sp_table *t, const uint64_t *key);
+struct sp_entry *sp_past_direct(const struct sp_table *t, uint64_t value);
+void *sp_past_lpm(const struct sp_table *t, const uint64_t *key); /* an action, where the table is bare */
+struct sp_entry *sp_past_ternary(const struct sp_table *t, const uint64_t *key, const uint64_t *ranges);
+const struct sp_replicas *sp_past_replicas(const struct sp_switch *sw, bool clone, uint32_t id);
 
 size_t sp_key_room(const struct sp_table_desc *d); /* bytes of sp_entry.key[] */
 struct sp_entry *sp_entry_new(struct sp_table *t); /* zeroed, with room for the key; NULL: out of memory */

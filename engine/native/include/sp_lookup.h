@@ -43,13 +43,17 @@ SP_INLINE struct sp_entry *sp_hash_find(const struct sp_hash *t, uint64_t h, con
 
 SP_INLINE struct sp_entry *sp_lookup_exact(const struct sp_table *t, const uint64_t *key, const unsigned words)
 {
-    return t->count ? sp_hash_find(&t->hash, sp_hash_words(key, words), key, words) : NULL;
+    if (!t->seen)
+        return t->past ? sp_past_exact(t, key) : NULL;
+    return sp_hash_find(&t->hash, sp_hash_words(key, words), key, words);
 }
 
 /* key: one field of `width` <= 16 bits */
 SP_INLINE struct sp_entry *sp_lookup_direct(const struct sp_table *t, uint64_t value)
 {
-    return t->direct ? t->direct[value] : NULL;
+    if (!t->direct)
+        return t->past ? sp_past_direct(t, value) : NULL;
+    return t->direct[value];
 }
 
 extern const uint64_t sp_lpm_ancestors[64];
@@ -119,8 +123,8 @@ static inline __attribute__((unused)) void *sp_lookup_longer(const struct sp_lpm
 /* The entry, or in bare tables its action; values: the table's pool or the switch's actions by id. */
 SP_INLINE void *sp_lookup_lpm(const struct sp_table *t, const uint64_t *key, const unsigned words, void *values)
 {
-    if (!t->count)
-        return NULL;
+    if (!t->seen)
+        return t->past ? sp_past_lpm(t, key) : NULL;
     const struct sp_lpm_root *root = &t->lpm.root[key[0] >> (64 - SP_LPM_ROOT)];
     uint32_t value = root->value;
     if (root->chunk) {
@@ -173,6 +177,8 @@ SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uin
                                              const unsigned range_words)
 {
     struct sp_entry *best = NULL;
+    if (SP_UNLIKELY(t->tuples.past))
+        return sp_past_ternary(t, key, ranges);
     for (uint32_t i = 0; i < t->tuples.count; i++) {
         const struct sp_tuple *tuple = t->tuples.tuple[i];
         if (best && best->priority >= tuple->priority)
@@ -189,16 +195,24 @@ SP_INLINE struct sp_entry *sp_lookup_ternary(const struct sp_table *t, const uin
     return best;
 }
 
-/* The action of an entry; hash: of the selector's input. NULL: a group without live members. */
-SP_INLINE const struct sp_act *sp_entry_act(const struct sp_entry *e)
+/* The action of a member, of an entry, of a group. */
+SP_INLINE const struct sp_act *sp_member_act(const struct sp_switch *sw, const struct sp_member *m)
 {
-    return SP_LIKELY(e->kind == 1) ? e->act : e->member->act;
+    return SP_UNLIKELY(sw->past) && m->past ? m->past : m->act;
 }
 
-/* The hash's low 32 bits choose, as in BMv2: `identity` has up to 64. */
-SP_INLINE const struct sp_act *sp_group_act(const struct sp_group *g, uint64_t hash)
+SP_INLINE const struct sp_act *sp_entry_act(const struct sp_switch *sw, const struct sp_entry *e)
 {
-    return g->live ? g->member[g->choice[(uint32_t)hash % g->live]].member->act : NULL;
+    return SP_LIKELY(e->kind == 1) ? e->act : sp_member_act(sw, e->member);
+}
+
+/* hash: of the selector's input; its low 32 bits choose, as in BMv2: `identity` has up to 64. NULL: a group without live
+ * members. */
+SP_INLINE const struct sp_act *sp_group_act(const struct sp_switch *sw, const struct sp_group *g, uint64_t hash)
+{
+    if (SP_UNLIKELY(sw->past) && g->past)
+        g = g->past;
+    return g->live ? sp_member_act(sw, g->member[g->choice[(uint32_t)hash % g->live]].member) : NULL;
 }
 
 SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)
@@ -211,6 +225,14 @@ SP_INLINE void *sp_map_get(const struct sp_id_map *m, uint32_t id)
         if (m->ids[i] == id)
             return m->values[i];
     }
+}
+
+/* A multicast group or clone session as packets see it. */
+SP_INLINE const struct sp_replicas *sp_replicas_seen(const struct sp_switch *sw, bool clone, uint32_t id)
+{
+    if (SP_UNLIKELY(sw->past))
+        return sp_past_replicas(sw, clone, id);
+    return sp_map_get(clone ? &sw->clones : &sw->multicast, id);
 }
 
 #endif

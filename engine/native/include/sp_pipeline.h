@@ -113,7 +113,7 @@ static __attribute__((unused)) void sp_again(struct sp_switch *sw, struct sp_con
 static __attribute__((unused)) void sp_egress_clone(struct sp_switch *sw, struct sp_contexts *cs, unsigned depth)
 {
     struct sp_context *c = &cs->context[depth], *copy = c + 1;
-    const struct sp_replicas *session = sp_map_get(&sw->clones, c->clone & ~SP_CLONE);
+    const struct sp_replicas *session = sp_replicas_seen(sw, true, c->clone & ~SP_CLONE);
     uint32_t list = c->clone_list;
     SP_TRACE_EVENT(SP_T_CLONE, c->clone & ~SP_CLONE, 1, NULL, 0);
     c->clone = 0;
@@ -213,7 +213,7 @@ static __attribute__((unused)) void sp_ingress_clone(struct sp_switch *sw, struc
                                                      const uint8_t *frame, uint32_t len)
 {
     struct sp_context *c = &cs->context[0], *copy = &cs->context[1];
-    const struct sp_replicas *session = sp_map_get(&sw->clones, c->clone & ~SP_CLONE);
+    const struct sp_replicas *session = sp_replicas_seen(sw, true, c->clone & ~SP_CLONE);
     uint32_t list = c->clone_list;
     SP_TRACE_EVENT(SP_T_CLONE, c->clone & ~SP_CLONE, 0, NULL, 0);
     c->clone = 0;
@@ -264,7 +264,7 @@ static void sp_run(struct sp_switch *sw, struct sp_contexts *cs, const uint8_t *
         sw->stats.dropped_ingress++;
     } else if (SP_UNLIKELY(group)) {
         sp_set_instance_type(p, SP_REPLICATED);
-        sp_multicast(sw, cs, 0, sp_map_get(&sw->multicast, (uint32_t)group));
+        sp_multicast(sw, cs, 0, sp_replicas_seen(sw, false, (uint32_t)group));
     } else if (sp_get_egress_spec(p) == sw->options.drop_port) {
         SP_TRACE_EVENT(SP_T_DROP, 0, 0, NULL, 0);
         sw->stats.dropped_ingress++;

@@ -156,6 +156,7 @@ struct sp_member {
     uint32_t id;
     uint32_t uses; /* entries and groups that refer to it */
     struct sp_act *act;
+    struct sp_act *past; /* what packets see instead while a batch is written; NULL: the same */
 };
 
 struct sp_group_member {
@@ -171,6 +172,7 @@ struct sp_group {
     uint32_t live; /* length of choice[] */
     struct sp_group_member *member;
     uint16_t *choice; /* positions in member[] of the live ones, once per unit of weight, ascending id */
+    struct sp_group *past; /* as in sp_member */
 };
 
 struct sp_entry {
@@ -186,7 +188,9 @@ struct sp_entry {
     int32_t priority;
     uint16_t prefix; /* LPM: bits of the whole key */
     uint8_t kind;    /* 1 direct, 2 member, 3 group */
-    uint8_t constant;
+    uint8_t constant : 1;
+    uint8_t counted : 1; /* the batch being executed has set the counter */
+    uint32_t born; /* the batch that made it, or gave it what it is: past.c */
     uint64_t key[]; /* value; then mask (ternary); then low, high per range, the first word the highest */
 };
 
@@ -254,6 +258,7 @@ struct sp_lpm {
     struct sp_grower longer_grower;
     struct sp_order *order; /* of the next block */
     struct sp_arena arena;
+    uint64_t lengths_seen[33]; /* bit map of prefix lengths that entries have had: keys have at most 2,048 bits */
 };
 
 struct sp_tuple {
@@ -266,6 +271,7 @@ struct sp_tuple {
 struct sp_tuples {
     struct sp_tuple **tuple; /* by falling priority */
     uint32_t count, capacity;
+    bool past; /* as in the table */
 };
 
 struct sp_table {
@@ -273,8 +279,10 @@ struct sp_table {
     struct sp_switch *owner;
     uint32_t index;
     uint32_t count;
-    struct sp_hash hash; /* identity of entries; for exact tables also the lookup */
-    struct sp_entry **direct;
+    uint32_t seen;           /* as count; 0 while packets see the past, so that lookups ask for nothing else */
+    bool past;               /* a batch has changed the table, and packets must not see it yet: past.c */
+    struct sp_hash hash;     /* identity of entries; for exact tables also the lookup */
+    struct sp_entry **direct; /* `places` where there are some; NULL while packets see the past */
     struct sp_lpm lpm;
     struct sp_tuples tuples;
     struct sp_act *default_act;  /* NULL: no action on a miss */
@@ -283,6 +291,11 @@ struct sp_table {
     struct sp_arena entries; /* their memory */
     struct sp_grower pool_grower;
     uint32_t pool_len, pool_capacity, free_slot; /* free_slot: 1 + the first free place */
+    struct sp_entry **places;      /* direct_index: by value of the key */
+    struct sp_hash gone;           /* entries as they were before the batch, by identity (exact, LPM) ... */
+    struct sp_tuples gone_tuples;  /* ... or by mask */
+    struct sp_act *default_next;   /* after the batch */
+    struct sp_table *next_past;    /* of the batch's tables */
 };
 
 struct sp_id_map { /* id -> pointer, open addressing */
@@ -320,8 +333,9 @@ struct sp_replicas {
 };
 
 struct sp_value_set {
-    uint32_t count;
+    uint32_t count, next_count;
     uint8_t *values; /* count * (value, mask), each ceil(width / 8) bytes */
+    uint8_t *next;   /* after the batch being executed; NULL: the same */
 };
 
 struct sp_reply {
@@ -344,6 +358,7 @@ struct sp_switch {
     struct sp_meter **meters;
     struct sp_value_set *value_sets;
     struct sp_id_map multicast, clones;
+    struct sp_id_map gone_multicast, gone_clones; /* as they were before the batch, by id: sp_past_replicas() */
     struct sp_act_pool acts;
     uint8_t port_down[8192]; /* bit map */
     uint64_t random;
@@ -354,6 +369,8 @@ struct sp_switch {
     void *contexts; /* of the generated pipeline */
     uint64_t now;
     struct sp_journal *journal; /* of the batch being executed */
+    uint32_t batch;             /* its number */
+    bool past;                  /* packets see what was before it */
 };
 
 #endif

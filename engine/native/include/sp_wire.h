@@ -78,6 +78,12 @@ uint32_t sp_cmd_member_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_member_read(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_write(struct sp_switch *sw, struct sp_reader *r);
 uint32_t sp_cmd_group_read(struct sp_switch *sw, struct sp_reader *r);
+uint32_t sp_cmd_replicas_write(struct sp_switch *sw, struct sp_reader *r, bool clone);
+uint32_t sp_cmd_replicas_read(struct sp_switch *sw, bool clone);
+uint32_t sp_cmd_value_set(struct sp_switch *sw, struct sp_reader *r);
+/* Reads the index of an array; NULL, with a message, when there is none. */
+const struct sp_array_desc *sp_pick_array(struct sp_switch *sw, struct sp_reader *r, const struct sp_array_desc *arrays,
+                                          uint32_t n, uint32_t *index);
 uint32_t sp_cmd_occupancy(struct sp_switch *sw);
 uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns);
 uint32_t sp_dispatch(struct sp_switch *sw, uint32_t op, struct sp_reader *r, uint64_t now_ns);
@@ -87,18 +93,39 @@ struct sp_step {
     void (*undo)(struct sp_switch *sw, struct sp_step *step);
     void (*keep)(struct sp_switch *sw, struct sp_step *step); /* NULL: nothing to give back */
     void *at, *old, *fresh;
-    size_t size;
     uint32_t id;
 };
 
 struct sp_journal {
-    struct sp_step *step;
-    uint32_t count, capacity;
+    struct sp_arena arena; /* of all that it holds */
+    struct sp_steps *first, *last;
+    struct sp_cells *first_cells, *cells; /* that wait for the end; cells: the last block */
+    struct sp_table *tables;              /* that have changed */
+    void **images;                        /* of registers that are filled, by index */
 };
 
-bool sp_step_room(struct sp_switch *sw); /* call before the change; false: out of memory */
+bool sp_step_room(struct sp_switch *sw); /* for two steps; call before the change; false: out of memory */
 /* After the change: remembers the step in a batch, otherwise keeps it at once. */
 void sp_step_done(struct sp_switch *sw, struct sp_step step);
-bool sp_step_bytes(struct sp_switch *sw, void *at, size_t size); /* remembers bytes that are about to change */
+void *sp_step_memory(struct sp_switch *sw, size_t bytes); /* until the end of the batch; NULL: out of memory */
+/* Writes bytes that packets write, too: now, or at the end of the batch. False: out of memory. */
+bool sp_cell_write(struct sp_switch *sw, void *at, const void *value, size_t size);
+/* In a batch: what a register will be, all of it. NULL: out of memory. */
+uint8_t *sp_register_image(struct sp_switch *sw, uint32_t index);
+/* A register's cells; *seen: by packets. */
+uint8_t *sp_register_cells(const struct sp_switch *sw, uint32_t index, bool *seen);
+void sp_batch_begin(struct sp_switch *sw, struct sp_journal *j);
+void sp_batch_end(struct sp_switch *sw, bool stands); /* packets see all of the batch, or nothing of it for ever */
+
+/* What packets see meanwhile: past.c. */
+void sp_past_touch(struct sp_table *t); /* before a change in a batch; otherwise does nothing */
+/* Before a change of an entry in a batch (a step; otherwise nothing): packets go on with a copy. False: out of memory. */
+bool sp_past_version(struct sp_table *t, struct sp_entry *e);
+/* As sp_table_drop(); *kept: packets still find the entry. False: out of memory, nothing has changed. */
+bool sp_past_drop(struct sp_table *t, struct sp_entry *e, bool *kept);
+void sp_past_add(struct sp_table *t, struct sp_entry *e, bool kept); /* takes that back */
+bool sp_past_keep_replicas(struct sp_switch *sw, bool clone, uint32_t id, struct sp_replicas *was);
+void sp_past_end(struct sp_switch *sw, const struct sp_journal *j, bool stands); /* packets see what there is */
+void sp_past_forget(struct sp_switch *sw, const struct sp_journal *j);
 
 #endif
