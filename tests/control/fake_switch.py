@@ -309,7 +309,7 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         with self._lock:
             self._writes.append(request)
             life = self._life
-        self.go_on.wait(10)
+        self.go_on.wait(100)
         with self._lock:
             if life != self._life:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "it was restarted")

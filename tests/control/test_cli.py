@@ -109,7 +109,7 @@ def test_serve_ends_on_sigterm_while_no_switch_answers(wait_s: float) -> None:
                 break
         time.sleep(wait_s)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

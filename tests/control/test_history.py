@@ -205,7 +205,7 @@ def test_the_thread_writes_by_itself_and_at_the_end(tmp_path: Path) -> None:
     writer = Writer(tmp_path, flush_s=0.01)
     writer.start()
     writer.put(ports(2))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while writer.counts.written < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)  # the writer's thread tells nobody

@@ -42,7 +42,7 @@ async def running(
     task = asyncio.create_task(service.run())
     try:
         if ready:
-            assert await service.wait_ready(20), [s.last_error for s in service.fleet.sessions.values()]
+            assert await service.wait_ready(60), [s.last_error for s in service.fleet.sessions.values()]
         yield service
     finally:
         task.cancel()
@@ -50,7 +50,7 @@ async def running(
             await task
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for a condition, bounded."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -70,7 +70,7 @@ async def errors_seen(service: Service, fakes: dict[str, FakeSwitch], end: Endpo
 
     source._on_samples = listen
     fakes[end.switch].sense(f"interfaces/interface[name={end.port}]/state/counters/in-errors", count)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await told.wait()
     source._on_samples = real
 
@@ -247,7 +247,7 @@ def test_a_second_controller_stands_by_and_takes_over(fakes: dict[str, FakeSwitc
             await asyncio.sleep(0.2)
             assert first.fleet.ready
             assert {name: len(fake.writes) for name, fake in fakes.items()} == counts
-        assert await second.wait_ready(20), "the backup takes over when the primary leaves"
+        assert await second.wait_ready(60), "the backup takes over when the primary leaves"
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -323,7 +323,7 @@ def test_a_refused_entry_names_itself_and_the_reason(fakes: dict[str, FakeSwitch
             assert "INSERT label" in service.fleet.sessions["s2"].last_error
             assert "RESOURCE_EXHAUSTED Full" in service.fleet.sessions["s2"].last_error
             fakes["s2"].refuse = ""
-            assert await service.wait_ready(20)
+            assert await service.wait_ready(60)
 
     asyncio.run(scenario())
 

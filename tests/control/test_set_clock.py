@@ -44,7 +44,7 @@ def test_a_diverted_group_comes_back_when_it_is_quiet(
         service = Service(diamond(), settings_for(fakes, stable_s=1.0), store=store, program=program, clock=clock)
         task = asyncio.create_task(service.run())
         try:
-            assert await service.wait_ready(20)
+            assert await service.wait_ready(60)
             primary = service.plan.groups[KEY].primary
             assert primary is not None
             await errors_seen(service, fakes, primary.into, 5)

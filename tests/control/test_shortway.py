@@ -80,7 +80,7 @@ def talk(peer: Peer, work: Callable[[ShortWay], Awaitable[None]]) -> None:
     """Open a short way to the peer and do ``work`` with it."""
 
     async def scenario() -> None:
-        async with peer, asyncio.timeout(20):
+        async with peer, asyncio.timeout(60):
             way = ShortWay(peer.address, "/p4.v1.P4Runtime/Write", timeout_s=1.0)
             assert await way.open()
             await work(way)
@@ -202,7 +202,7 @@ def test_what_does_not_fit_the_peers_windows_goes_the_usual_way() -> None:
 
 def test_harvest_takes_what_is_there_and_leaves_the_rest() -> None:
     async def scenario() -> None:
-        async with Peer(done) as quick, Peer(lambda _stream: b"") as slow, asyncio.timeout(20):
+        async with Peer(done) as quick, Peer(lambda _stream: b"") as slow, asyncio.timeout(60):
             ways = [ShortWay(peer.address, "/m", timeout_s=1.0) for peer in (quick, slow, quick)]
             for way in ways:
                 assert await way.open()

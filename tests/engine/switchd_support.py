@@ -81,7 +81,7 @@ def number_of(data: bytes) -> int:
     return int.from_bytes(data[14:18], "big")
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The first true value of ``condition()``; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -192,7 +192,7 @@ class Rig:
             if self.process is not None and self.process.poll() is None:
                 self.process.send_signal(signal.SIGCONT)
                 self.process.terminate()
-                assert self.process.wait(10) == 0, self.log.read_text()
+                assert self.process.wait(60) == 0, self.log.read_text()
         finally:
             if self.process is not None and self.process.poll() is None:
                 self.process.kill()

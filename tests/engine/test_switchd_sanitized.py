@@ -44,7 +44,7 @@ def healthy(switch: Rig) -> None:
         switch.host[1].send(numbered(4242))
         return any(number_of(data) == 4242 for data, _ in switch.host[2].receive(64, seconds=0.3))
 
-    eventually(crosses, "a frame through the switch", 20)
+    eventually(crosses, "a frame through the switch")
 
 
 def test_garbage_frames(switch: Rig) -> None:

@@ -103,7 +103,7 @@ def test_ports_go_and_come_while_frames_are_on_their_way(switch: Rig) -> None:
         switch.host[1].send(numbered(4242))
         return any(number_of(data) == 4242 for data, _ in switch.host[2].receive(64, seconds=0.3))
 
-    eventually(crosses, "a frame through the port that came back", 20)
+    eventually(crosses, "a frame through the port that came back")
     assert hello_port(client, 2)["up"]
 
 

@@ -126,7 +126,7 @@ class Pair:
             client.close()
         for process in self.processes:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
         for host in self.host.values():
             host.socket.close()
         for near, _ in self._ends:

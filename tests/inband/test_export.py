@@ -90,7 +90,7 @@ def test_sent_over_udp_and_coalesced() -> None:
             exporter.put(REPORT)
         got: list[bytes] = []
         while sum(len(decode_report(data).reports) for data in got) < 20:
-            got.append(await asyncio.wait_for(loop.sock_recv(collector, 65536), 10))
+            got.append(await asyncio.wait_for(loop.sock_recv(collector, 65536), 60))
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (exporter.sent, exporter.dropped, exporter.datagrams) == (20, 0, len(got))

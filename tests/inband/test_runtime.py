@@ -167,6 +167,6 @@ def test_without_polling_port_reports_tell_the_traffic_and_reports_what_packets_
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 60))
     assert service.silent_on_gnmi() == {switch.name for switch in TOPOLOGY.switches}
     assert service.inband is not None and service.inband.interval_s == 0.02

@@ -59,7 +59,7 @@ def run(
     )
 
 
-def eventually(condition: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+def eventually(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
     """Wait for a condition, bounded; returns what it returned."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

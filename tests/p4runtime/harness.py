@@ -19,7 +19,7 @@ from engine.server import Listener, Serving
 from tests.p4runtime.fake import FakeBackend, program_of
 
 SAMPLE = text_format.Parse((Path(__file__).parent / "sample.p4info.txtpb").read_text(), p4i.P4Info())
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0  # only so that what hangs ends: a busy machine takes its time
 COMPILE_S = 120.0  # a program that no cache knows yet, on a busy machine
 
 EXACT, LPM, ACL, BALANCE, CONST = (0x02000000 + n for n in (1, 2, 3, 4, 5))
@@ -162,7 +162,7 @@ class RawClient:
     def read(self, role: str = "", **entity: Any) -> list[p4r.Entity]:
         request = p4r.ReadRequest(device_id=1, role=role, entities=[p4r.Entity(**entity)])
         out: list[p4r.Entity] = []
-        for response in self.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=3 * TIMEOUT_S):
+        for response in self.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=TIMEOUT_S):
             out += response.entities
         return out
 
@@ -172,7 +172,7 @@ class RawClient:
         self.channel.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = TIMEOUT_S) -> None:
     """Wait for what nothing tells of; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -20,6 +20,7 @@ from tests.p4runtime.harness import (
     INSERT,
     MODIFY,
     SAMPLE,
+    TIMEOUT_S,
     RawClient,
     config_of,
     errors_of,
@@ -75,7 +76,7 @@ def test_refusals_read_the_same(counted: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     call = raw.channel.unary_unary("/p4.v1.P4Runtime/Write", None, None)
     with pytest.raises(grpc.RpcError) as caught:
-        call(b"\xff\xff\xff", timeout=5)
+        call(b"\xff\xff\xff", timeout=TIMEOUT_S)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert short_ways() == 1
 
@@ -84,7 +85,7 @@ def test_bytes_that_are_no_message_never_end_the_serving_thread(counted: Any) ->
     raw, _short_ways = counted
     call = raw.channel.unary_unary("/p4.v1.P4Runtime/Write", None, None)
     for _ in range(50):
-        pending = [call.future(b"\xff\xff\xff", timeout=20) for _ in range(20)]
+        pending = [call.future(b"\xff\xff\xff", timeout=TIMEOUT_S) for _ in range(20)]
         assert {one.code() for one in pending} == {grpc.StatusCode.INVALID_ARGUMENT}
     raw.write((MODIFY, register(1, b"\1")))
 
@@ -132,7 +133,7 @@ def test_many_clients_at_once_and_cancelled_calls(counted: Any, backend: FakeBac
     for _ in range(100):
         method.future(request).cancel()
     for thread in threads:
-        thread.join(60)
+        thread.join(TIMEOUT_S)
     assert not failures
     assert short_ways() >= 800
     assert [int.from_bytes(backend.switch.registers[0][n], "big") for n in range(8)] == [1] * 8

@@ -15,7 +15,7 @@ from engine.api import PortStatus
 from engine.gnmi_paths import parse
 from engine.p4rt.stubs import gnmi
 from tests.p4runtime.fake import FakeBackend
-from tests.p4runtime.harness import RawClient
+from tests.p4runtime.harness import TIMEOUT_S, RawClient
 
 POWER = "components/component[name=1]/transceiver/physical-channels/channel[index=0]/state/input-power/instant"
 STATUS = "interfaces/interface[name=*]/state/oper-status"
@@ -39,7 +39,7 @@ def value(found: gnmi.TypedValue) -> Any:
 
 def get(raw: RawClient, *paths: str, **more: Any) -> dict[str, Any]:
     request = gnmi.GetRequest(path=[path(p) for p in paths], **more)
-    reply = raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")(request, timeout=10)
+    reply = raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")(request, timeout=TIMEOUT_S)
     return {text(u.path): value(u.val) for n in reply.notification for u in n.update}
 
 
@@ -66,7 +66,7 @@ class Subscription:
         self._requests.put(request)
 
     def next(self) -> Any:
-        reply = self.replies.get(timeout=10)
+        reply = self.replies.get(timeout=TIMEOUT_S)
         if isinstance(reply, grpc.RpcError):
             raise reply
         return reply
@@ -99,7 +99,7 @@ def subscribe(raw: RawClient) -> Iterator[Subscribe]:
 
 def test_capabilities(raw: RawClient) -> None:
     method = raw.call("Capabilities", "unary_unary", gnmi.CapabilityResponse, "gnmi.gNMI")
-    reply = method(gnmi.CapabilityRequest(), timeout=10)
+    reply = method(gnmi.CapabilityRequest(), timeout=TIMEOUT_S)
     assert gnmi.JSON in reply.supported_encodings and reply.gNMI_version
 
 

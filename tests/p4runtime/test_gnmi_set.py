@@ -10,7 +10,7 @@ import pytest
 from engine.gnmi_paths import parse
 from engine.p4rt.stubs import gnmi
 from tests.p4runtime.fake import FakeBackend
-from tests.p4runtime.harness import RawClient
+from tests.p4runtime.harness import TIMEOUT_S, RawClient
 
 ENABLED = "interfaces/interface[name=1]/config/enabled"
 
@@ -24,12 +24,12 @@ def update(text: str, **value: Any) -> gnmi.Update:
 
 
 def send(raw: RawClient, **parts: Any) -> gnmi.SetResponse:
-    return raw.call("Set", "unary_unary", gnmi.SetResponse, "gnmi.gNMI")(gnmi.SetRequest(**parts), timeout=10)
+    return raw.call("Set", "unary_unary", gnmi.SetResponse, "gnmi.gNMI")(gnmi.SetRequest(**parts), timeout=TIMEOUT_S)
 
 
 def read(raw: RawClient, text: str, type_: int = 0) -> list[Any]:
     call = raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")
-    response = call(gnmi.GetRequest(path=[path(text)], type=type_, encoding=gnmi.PROTO), timeout=10)
+    response = call(gnmi.GetRequest(path=[path(text)], type=type_, encoding=gnmi.PROTO), timeout=TIMEOUT_S)
     values = [u.val for n in response.notification for u in n.update]
     return [getattr(value, value.WhichOneof("value")) for value in values]
 
@@ -111,7 +111,7 @@ def test_finsy_s_client(address: str, backend: FakeBackend) -> None:
                 break
             await client.set(delete=[port / "config/enabled"])
 
-    asyncio.run(asyncio.wait_for(talk(), 20))
+    asyncio.run(asyncio.wait_for(talk(), TIMEOUT_S))
     assert backend.enabled == {1: True, 2: True}
 
 
@@ -124,5 +124,5 @@ def test_messages_as_pygnmi_sends_them(raw: RawClient, backend: FakeBackend) -> 
     assert backend.enabled == {1: True, 2: False}
     call = raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")
     request = gnmi.GetRequest(path=[path("interfaces/interface[name=2]/config/enabled")], encoding=gnmi.JSON_IETF)
-    (notification,) = call(request, timeout=10).notification
+    (notification,) = call(request, timeout=TIMEOUT_S).notification
     assert notification.update[0].val.json_ietf_val == b"false"

@@ -15,6 +15,7 @@ from tests.p4runtime.harness import (
     INSERT,
     MODIFY,
     SAMPLE,
+    TIMEOUT_S,
     RawClient,
     Stream,
     config_of,
@@ -230,7 +231,7 @@ def test_the_action_must_be_given(raw: RawClient) -> None:
 
 def test_capabilities_name_the_version(raw: RawClient) -> None:
     method = raw.call("Capabilities", "unary_unary", p4r.CapabilitiesResponse)
-    assert method(p4r.CapabilitiesRequest(), timeout=5).p4runtime_api_version.startswith("1.4")
+    assert method(p4r.CapabilitiesRequest(), timeout=TIMEOUT_S).p4runtime_api_version.startswith("1.4")
 
 
 def test_a_restarted_server_finds_everything_in_the_data_plane(backend: FakeBackend) -> None:

@@ -22,7 +22,7 @@ from google.protobuf import text_format
 from engine.api import DatapathError
 from engine.dataplane import Client
 from engine.p4rt.stubs import p4i, p4r
-from tests.p4runtime.harness import DELETE, INSERT, MODIFY, RawClient, errors_of
+from tests.p4runtime.harness import DELETE, INSERT, MODIFY, TIMEOUT_S, RawClient, errors_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "p4" / "build"
@@ -71,12 +71,12 @@ class Switch:
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(TIMEOUT_S)
 
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(TIMEOUT_S)
 
     def clean(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -232,11 +232,11 @@ def test_finsy_drives_it(switch: Switch) -> None:
         async with fy.Switch("s1", switch.address, options) as sw:  # again: the pipeline is recognised
             assert [e async for e in sw.read(fy.P4TableEntry("route_ipv4"))]
 
-    asyncio.run(asyncio.wait_for(session(), 60))
+    asyncio.run(asyncio.wait_for(session(), TIMEOUT_S))
 
 
 def _fails(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=START_S, check=False)
     assert done.returncode == 2, done
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -260,7 +260,13 @@ def test_start_up_errors_are_one_line_and_status_2(switch: Switch) -> None:
 def test_no_compiler_is_said_in_one_line(switch: Switch, tmp_path: Path) -> None:
     environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
-        switch.command("--no-p4"), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        switch.command("--no-p4"),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
     )
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
@@ -318,7 +324,7 @@ def test_tls(switch: Switch, mutual: bool) -> None:
         client = RawClient(switch.address, credentials=credentials)
         try:
             method = client.call("Capabilities", "unary_unary", p4r.CapabilitiesResponse)
-            return str(method(p4r.CapabilitiesRequest(), timeout=10).p4runtime_api_version)
+            return str(method(p4r.CapabilitiesRequest(), timeout=TIMEOUT_S).p4runtime_api_version)
         finally:
             client.close()
 
@@ -332,7 +338,9 @@ def test_tls(switch: Switch, mutual: bool) -> None:
 
 def refused(switch: Switch, *flags: str) -> str:
     """The one line of a switch that ends with status 2."""
-    done = subprocess.run(switch.command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        switch.command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=START_S, check=False
+    )
     assert done.returncode == 2, done
     (line,) = done.stderr.strip().splitlines()
     return line

@@ -23,7 +23,7 @@ from engine.p4rt.stubs import gnmi, p4r
 from engine.server import Listener
 from tests.engine.switchd_support import eventually
 from tests.p4runtime.fake import FakeBackend
-from tests.p4runtime.harness import BALANCE, DIGEST, INSERT, RawClient, exact, served
+from tests.p4runtime.harness import BALANCE, DIGEST, INSERT, TIMEOUT_S, RawClient, exact, served
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
@@ -32,7 +32,7 @@ def alive(address: str, credentials: grpc.ChannelCredentials | None = None) -> s
     client = RawClient(address, credentials=credentials)
     try:
         call = client.call("Capabilities", "unary_unary", p4r.CapabilitiesResponse)
-        return str(call(p4r.CapabilitiesRequest(), timeout=10).p4runtime_api_version)
+        return str(call(p4r.CapabilitiesRequest(), timeout=TIMEOUT_S).p4runtime_api_version)
     finally:
         client.close()
 
@@ -140,12 +140,12 @@ def test_messages_that_are_too_large_or_are_none(raw: RawClient, primary: Any) -
     for method in ("Write", "SetForwardingPipelineConfig", "GetForwardingPipelineConfig", "Capabilities"):
         call = raw.channel.unary_unary(f"/p4.v1.P4Runtime/{method}", None, None)
         with pytest.raises(grpc.RpcError) as caught:
-            call(b"\xff\xff\xff", timeout=20)
+            call(b"\xff\xff\xff", timeout=TIMEOUT_S)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     deep = p4r.WriteRequest(device_id=1)
     deep.election_id.low = 1
     deep.updates.add(type=INSERT).entity.table_entry.CopyFrom(exact(1, metadata=bytes(1 << 20)))
-    raw.call("Write", "unary_unary", p4r.WriteResponse)(deep, timeout=20)
+    raw.call("Write", "unary_unary", p4r.WriteResponse)(deep, timeout=TIMEOUT_S)
 
 
 def test_a_digest_nobody_acknowledges(raw: RawClient, primary: Any, backend: FakeBackend) -> None:
@@ -241,12 +241,12 @@ def test_mutual_tls_wants_a_certificate_of_its_authority(tmp_path: Path) -> None
         refused(address, grpc.ssl_channel_credentials(other.pem, *good))
         client = RawClient(address, credentials=grpc.ssl_channel_credentials(ours.pem, *good))
         call = client.call("Capabilities", "unary_unary", gnmi.CapabilityResponse, "gnmi.gNMI")
-        assert call(gnmi.CapabilityRequest(), timeout=10).gNMI_version, "gNMI is behind the same door"
+        assert call(gnmi.CapabilityRequest(), timeout=TIMEOUT_S).gNMI_version, "gNMI is behind the same door"
         client.close()
         stranger = RawClient(address, credentials=grpc.ssl_channel_credentials(ours.pem))
         call = stranger.call("Capabilities", "unary_unary", gnmi.CapabilityResponse, "gnmi.gNMI")
         with pytest.raises(grpc.RpcError):
-            call(gnmi.CapabilityRequest(), timeout=5)
+            call(gnmi.CapabilityRequest(), timeout=TIMEOUT_S)
         stranger.close()
 
 
@@ -291,12 +291,12 @@ def test_streams_of_bytes_that_are_no_message_end(method: str, backend: FakeBack
         client = RawClient(address)
         call = client.channel.stream_stream(f"/{method}", None, None)
         for _ in range(30):
-            stream = call(iter([b"\xff\xff\xff"]), timeout=20)
+            stream = call(iter([b"\xff\xff\xff"]), timeout=TIMEOUT_S)
             with pytest.raises(grpc.RpcError) as caught:
                 list(stream)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         client.close()
-        assert serving.grpc.stop(0.5).wait(10), "no call is left"
+        assert serving.grpc.stop(0.5).wait(TIMEOUT_S), "no call is left"
 
 
 def test_a_default_action_that_there_is_none_of(raw: RawClient, primary: Any, backend: FakeBackend) -> None:

@@ -24,6 +24,7 @@ from tests.p4runtime.harness import (
     MODIFY,
     SAMPLE,
     SEEN,
+    TIMEOUT_S,
     RawClient,
     config_of,
     exact,
@@ -171,7 +172,11 @@ def test_bytes_that_are_no_message(
     raw, _backend = world
     service, name, shape = method
     call = getattr(raw.channel, shape)(f"/{service}/{name}", None, None)
-    result = (lambda: list(call(body, timeout=10))) if shape == "unary_stream" else (lambda: call(body, timeout=10))
+    result = (
+        (lambda: list(call(body, timeout=TIMEOUT_S)))
+        if shape == "unary_stream"
+        else (lambda: call(body, timeout=TIMEOUT_S))
+    )
     _survives(result)
 
 
@@ -245,7 +250,7 @@ def test_senseless_updates_get_a_specified_code(
     raw, _backend = world
     request = p4r.WriteRequest(device_id=1, updates=updates, atomicity=atomicity)
     request.election_id.low = 1
-    _survives(lambda: raw.call("Write", "unary_unary", p4r.WriteResponse)(request, timeout=10))
+    _survives(lambda: raw.call("Write", "unary_unary", p4r.WriteResponse)(request, timeout=TIMEOUT_S))
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
@@ -253,14 +258,14 @@ def test_senseless_updates_get_a_specified_code(
 def test_senseless_reads_get_a_specified_code(world: tuple[RawClient, FakeBackend], entity: Any) -> None:
     raw, _backend = world
     request = p4r.ReadRequest(device_id=1, entities=[entity])
-    _survives(lambda: list(raw.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=10)))
+    _survives(lambda: list(raw.call("Read", "unary_stream", p4r.ReadResponse)(request, timeout=TIMEOUT_S)))
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(request=messages(gnmi.GetRequest))
 def test_senseless_gnmi_requests_get_a_specified_code(world: tuple[RawClient, FakeBackend], request: Any) -> None:
     raw, _backend = world
-    _survives(lambda: raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")(request, timeout=10))
+    _survives(lambda: raw.call("Get", "unary_unary", gnmi.GetResponse, "gnmi.gNMI")(request, timeout=TIMEOUT_S))
 
 
 def test_the_server_still_works_after_all_that(world: tuple[RawClient, FakeBackend]) -> None:

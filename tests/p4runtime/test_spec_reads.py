@@ -17,6 +17,7 @@ from tests.p4runtime.harness import (
     EXACT,
     FORWARD,
     LPM,
+    TIMEOUT_S,
     RawClient,
     Stream,
     drop,
@@ -87,7 +88,7 @@ class Gate:
             self._calls += 1
             if self._calls == 2:
                 self.entered.set()
-                assert self.go_on.wait(10)
+                assert self.go_on.wait(TIMEOUT_S)
         return self._plain(op, payload)
 
 
@@ -99,10 +100,10 @@ def half_written(client: RawClient, backend: FakeBackend, address: str) -> Itera
     writer.election = client.election
     thread = threading.Thread(target=lambda: writer.insert(*(exact(n) for n in range(1100))))
     thread.start()
-    assert gate.entered.wait(10)
+    assert gate.entered.wait(TIMEOUT_S)
     yield gate.go_on
     gate.go_on.set()
-    thread.join(10)
+    thread.join(TIMEOUT_S)
     writer.close()
 
 
@@ -113,7 +114,7 @@ def test_a_read_sees_no_half_of_a_write(client: RawClient, half_written: threadi
     reader.join(0.3)
     assert not found, "it waits"
     half_written.set()
-    reader.join(10)
+    reader.join(TIMEOUT_S)
     assert found == [1100]
 
 

@@ -19,6 +19,7 @@ from tests.p4runtime.harness import (
     LPM,
     MODIFY,
     NOACTION,
+    TIMEOUT_S,
     RawClient,
     drop,
     errors_of,
@@ -210,7 +211,7 @@ def test_missing_parts_of_an_update(raw: RawClient) -> None:
         request = p4r.WriteRequest(device_id=1, updates=[update])
         request.election_id.low = 1
         with pytest.raises(grpc.RpcError) as caught:
-            raw.call("Write", "unary_unary", p4r.WriteResponse)(request, timeout=5)
+            raw.call("Write", "unary_unary", p4r.WriteResponse)(request, timeout=TIMEOUT_S)
         assert word in errors_of(caught.value)[0].message
 
 
@@ -306,7 +307,9 @@ def test_a_long_list_of_errors_still_arrives(raw: RawClient) -> None:
 def test_another_device_is_not_found(raw: RawClient) -> None:
     for attempt in (
         lambda: raw.write((INSERT, {"table_entry": exact(1)}), device_id=9),
-        lambda: list(raw.call("Read", "unary_stream", p4r.ReadResponse)(p4r.ReadRequest(device_id=9), timeout=5)),
+        lambda: list(
+            raw.call("Read", "unary_stream", p4r.ReadResponse)(p4r.ReadRequest(device_id=9), timeout=TIMEOUT_S)
+        ),
     ):
         with pytest.raises(grpc.RpcError) as caught:
             attempt()

@@ -33,7 +33,7 @@ from topo.traffic import FlowReport, FlowSpec, Traffic
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], what: str, seconds: float = 10.0) -> T:
+def eventually(condition: Callable[[], T], what: str, seconds: float = 30.0) -> T:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"never happened: {what}"
