@@ -18,7 +18,7 @@ from ml import compiled
 from ml.bank import BASE, DAYLESS_S, DOUBT, QUICK, SLOW, STEADY, Bank, Taus
 from ml.block import Block
 from ml.estimators.base import ONE, TWO, ZERO, Floats, Rows, fixed
-from ml.estimators.trend import Line
+from ml.estimators.trend import JUMP_SAMPLES, Line
 from ml.physics import FEC_LIMIT_BER, margin_reader
 from ml.schema import DeviceSample, Mode, PortSample
 
@@ -38,7 +38,8 @@ class Feature:
 def schema_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
     jumps = [[bank.JUMP, bank.JUMP_RATE] for bank in (PortBank, DeviceBank)]
-    content = [QUICK, SLOW, BASE, STEADY, DOUBT, MARGIN_OK, jumps, [[f.name, f.signal, f.bound] for f in features]]
+    settings = [QUICK, SLOW, BASE, STEADY, DOUBT, MARGIN_OK, jumps, JUMP_SAMPLES]
+    content = [*settings, [[f.name, f.signal, f.bound] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

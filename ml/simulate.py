@@ -12,12 +12,14 @@ some fail without one, most never fail although many of those look unwell. Shape
 ``lossy``            begins with loss, optics unremarkable
 ``flapping``         link down and up again, several times
 ``bursts``           traffic bursts within capacity, up to 90 % of the line rate
+``moved``            traffic that is moved here and away: steps that stay, up to 90 %
 ``ramp_within``      traffic ramp that stops at 55-86 %
 ``congestion``       traffic ramp beyond the line rate, queue fills, drops
 ``surge``            traffic jump beyond the line rate at once
 ===================  ============================================================================================
 
-Devices: ``healthy``, ``spikes``, ``creep_within``, ``overload``, ``leak`` (memory), ``abrupt``.
+Devices: ``healthy``, ``spikes``, ``moved``, ``creep_within``, ``overload``, ``leak`` (memory), ``abrupt``. What is
+read is a mean over a window, so a step that falls inside one gives low, mid, high.
 
 A run's *event* is its first lost packet. Optics follow :mod:`ml.physics`: Q falls with the received power (dB for
 dB, a receiver limited by optical noise), the FEC limit is where the margin is used up. A queue is a fluid with
@@ -37,7 +39,7 @@ from ml.physics import FEC_LIMIT_BER, ber, q_factor
 from ml.queueing import queue
 
 LINK_KINDS: dict[str, float] = {
-    "healthy": 0.24,
+    "healthy": 0.22,
     "noisy": 0.15,
     "wandering": 0.10,
     "gray": 0.13,
@@ -45,13 +47,15 @@ LINK_KINDS: dict[str, float] = {
     "lossy": 0.03,
     "flapping": 0.02,
     "bursts": 0.08,
+    "moved": 0.02,
     "ramp_within": 0.07,
     "congestion": 0.12,
     "surge": 0.02,
 }
 DEVICE_KINDS: dict[str, float] = {
-    "healthy": 0.35,
+    "healthy": 0.32,
     "spikes": 0.20,
+    "moved": 0.03,
     "creep_within": 0.17,
     "overload": 0.18,
     "leak": 0.06,
@@ -125,6 +129,23 @@ def _steps(rng: np.random.Generator, time: Floats, most: Floats) -> Floats:
     return total
 
 
+def _since(time: Floats, moment: Floats, window: Floats) -> Floats:
+    """What a mean over the last ``window`` units sees of a step at ``moment``: 0, 1, or anything between."""
+    seen: Floats = np.clip((time - moment) / window, 0.0, 1.0)
+    return seen
+
+
+def _moved(rng: np.random.Generator, time: Floats, window: Floats, room: Floats) -> Floats:
+    """Load above the usual: one to three steps that stay, up to a load of 30 to 90 %, of which ``room`` are left."""
+    level, total = np.zeros(time.shape[1]), np.zeros(time.shape)
+    for at in np.sort(rng.uniform(0.8, 9.0, (3, len(level))), axis=0):
+        top = np.where(rng.random(len(level)) < 0.7, rng.uniform(0.3, 0.9, len(level)), 0.0)
+        target = np.maximum(top - (1.0 - room), 0.0)
+        total += (target - level) * _since(time, at, window)
+        level = target
+    return total
+
+
 def _first(time: Floats, hit: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> Floats:
     """Time of the first True per element, inf without."""
     found: Floats = np.where(hit.any(axis=0), time[hit.argmax(axis=0), np.arange(time.shape[1])], np.inf)
@@ -189,7 +210,8 @@ def ports(seed: int, count: int, shares: Mapping[str, float] = LINK_KINDS) -> Po
     for _ in range(4):
         start, wide = rng.uniform(0.5, 9.0, count), rng.uniform(0.08, 1.2, count)
         tall = np.where(kind == "bursts", np.maximum(rng.uniform(0.3, 0.9, count) - load.max(axis=0), 0.0), 0.0)
-        load += tall * ((time >= start) & (time < start + wide))
+        load += tall * (_since(time, start, elapsed) - _since(time, start + wide, elapsed))
+    load += np.where(kind == "moved", _moved(rng, time, elapsed, 1.0 - usual), 0.0)
     pps = 10 ** rng.uniform(3.2, 5.0, count)  # line rate in packets per unit
     packets = rng.poisson(np.maximum(load * pps * elapsed, 0.0))
     offered = packets / np.maximum(pps * elapsed, 1e-9)
@@ -255,10 +277,12 @@ def devices(seed: int, count: int, shares: Mapping[str, float] = DEVICE_KINDS) -
     load += np.where(kind == "creep_within", within, 0.0) * np.minimum(
         _ramp(time, onset, rng.uniform(0.8, 3.0, count), ones), 1.0
     )
+    window = np.minimum(rng.uniform(0.02, 0.1, count), elapsed)  # the load is a mean over this long
     for _ in range(4):
         start, wide = rng.uniform(0.5, 9.0, count), rng.uniform(0.05, 0.5, count)
         tall = np.where(kind == "spikes", np.maximum(rng.uniform(0.4, 0.95, count) - load.max(axis=0), 0.0), 0.0)
-        load += tall * ((time >= start) & (time < start + wide))
+        load += tall * (_since(time, start, window) - _since(time, start + wide, window))
+    load += np.where(kind == "moved", _moved(rng, time, window, 1.0 - usual), 0.0)
     noise = rng.uniform(0.003, 0.04, count)
     shown = np.clip(load + rng.normal(0.0, 1.0, shape) * noise, 0.0, None)
     pps = 10 ** rng.uniform(3.5, 5.3, count)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml.bank import BASE, CONTEXT, DEEP, DOUBT, LONG, PHASES, QUICK, SLOW, STEADY, Bank
 from ml.block import LINES, Block
 from ml.estimators.base import Floats, Rows
-from ml.estimators.trend import Line
+from ml.estimators.trend import JUMP_SAMPLES, Line
 from ml.features import (
     CONGESTION_FEATURES,
     FEATURES,
@@ -137,7 +137,7 @@ def wide_digest(features: Sequence[Feature]) -> str:
     """Identifies a list of features and the settings that give them their meaning."""
     jumps = [[bank.LATE_JUMP, bank.JUMP_RATE, bank.SEASONAL] for bank in (PortBank, DeviceBank)]
     settings = [QUICK, SLOW, BASE, LONG, DEEP, STEADY, DOUBT, PHASES, CONTEXT, MARGIN_MOST, SOON, MOST_REAL_LOAD, jumps]
-    content = [settings, [[f.name, f.signal, f.bound, f.direction] for f in features]]
+    content = [settings, JUMP_SAMPLES, [[f.name, f.signal, f.bound, f.direction] for f in features]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 

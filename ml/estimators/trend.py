@@ -12,6 +12,9 @@ from ml.estimators.base import FAR_S, ONE, TWO, ZERO, Estimator, Flags, Floats, 
 _LEAST, _APART, _TINY, _HALF, _UNKNOWN = (fixed(v) for v in (1e-12, 1e-9, 1e-300, 0.5, np.nan))
 
 
+JUMP_SAMPLES = 2  # changes in a row that may be one jump
+
+
 class Line(NamedTuple):
     level: Floats  # fitted value at the time of the last sample; nan before the first
     slope: Floats  # per unit of time; 0 while it cannot be told
@@ -29,6 +32,10 @@ class Trend(Estimator[Line]):
     from the one before, the line's past is shifted along. So a burst of traffic that begins at once is a new
     level at once, and never looks like a ramp. Both are one value or one per signal; infinite: no jumps.
 
+    A mean over a window in which the level stepped lies between the levels: low, mid, high are a jump as well. Two
+    changes in the same direction (:data:`JUMP_SAMPLES`) that surpass the limit for the time of both shift the past
+    along, and what the line held of the first one is taken back.
+
     >>> trend = Trend(tau=2.0)
     >>> for i in range(20):
     ...     trend.learn_one(0, 0.1 * i, 3.0 - 0.5 * i)
@@ -39,7 +46,13 @@ class Trend(Estimator[Line]):
     [1] R. G. Brown, Smoothing, Forecasting and Prediction of Discrete Time Series, 1963 (discounted least squares).
     """
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("s0", "s1", "s2", "y0", "y1", "yy", "origin", "last")
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "s0", "s1", "s2", "y0", "y1", "yy", "origin",
+        "last",  # value ...
+        "change",  # ... what it was above the one before (0: that was the end of a jump over two) ...
+        "held",  # ... how much of this was no jump ...
+        "span",  # ... and the time between them
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,10 +73,10 @@ class Trend(Estimator[Line]):
         return left
 
     def bind(self, state: Floats) -> Step:
-        s0, s1, s2, y0, y1, yy, origin, last = state
+        s0, s1, s2, y0, y1, yy, origin, last, change, held, span = state
         sums = state[:6]
         delta, limit, size, moved = (np.empty_like(s0) for _ in range(4))
-        fresh, jumped = np.empty_like(s0, dtype=bool), np.empty_like(s0, dtype=bool)
+        fresh, jumped, twice, along, able = (np.empty_like(s0, dtype=bool) for _ in range(5))
         jump, jump_rate = (np.zeros_like(s0) + np.reshape(v, (-1, 1)) for v in (self.jump, self.jump_rate))
 
         def step(ok: Flags, taken: Floats, elapsed: Floats, value: Floats, fade: Floats) -> None:
@@ -73,14 +86,40 @@ class Trend(Estimator[Line]):
             np.add(limit, jump, out=limit)
             np.abs(delta, out=size)
             np.greater(size, limit, out=jumped)
-            np.bitwise_and(jumped, ok, out=jumped)
-            np.greater(jumped, fresh, out=jumped)  # and not the first sample
+            np.add(elapsed, span, out=limit)  # and with the change before
+            np.multiply(limit, jump_rate, out=limit)
+            np.add(limit, jump, out=limit)
+            np.add(delta, change, out=size)
+            np.abs(size, out=size)
+            np.greater(size, limit, out=twice)
+            np.multiply(delta, change, out=size)
+            np.greater(size, ZERO, out=along)
+            np.bitwise_and(twice, along, out=twice)
+            np.bitwise_or(jumped, twice, out=jumped)
+            np.greater(ok, fresh, out=able)  # not the first sample
+            np.bitwise_and(jumped, able, out=jumped)
+            np.bitwise_and(twice, able, out=twice)
+            np.copyto(change, delta, where=ok)
             if np.count_nonzero(jumped):
+                if np.count_nonzero(twice):
+                    np.subtract(last, origin, out=moved)
+                    np.multiply(moved, TWO, out=moved)
+                    np.subtract(held, moved, out=moved)
+                    np.multiply(moved, held, out=moved)
+                    np.add(yy, moved, out=yy, where=twice)
+                    np.subtract(y0, held, out=y0, where=twice)
+                    np.add(delta, held, out=delta, where=twice)
                 np.multiply(delta, jumped, out=delta)
                 np.add(origin, delta, out=origin)
+            np.copyto(held, change, where=ok)
             np.bitwise_and(fresh, ok, out=fresh)
+            np.bitwise_or(jumped, fresh, out=jumped)
+            np.copyto(held, ZERO, where=jumped)
+            np.bitwise_or(twice, fresh, out=twice)
+            np.copyto(change, ZERO, where=twice)
             np.copyto(origin, value, where=fresh)  # values near 0 keep the sums well conditioned
             np.copyto(last, value, where=ok)
+            np.copyto(span, elapsed, where=ok)
             np.multiply(s0, elapsed, out=moved)
             np.multiply(s1, TWO, out=delta)
             np.subtract(moved, delta, out=delta)

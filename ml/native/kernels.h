@@ -15,7 +15,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define EACH(i, from, to) _Pragma("GCC ivdep") for (int64_t i = (from); i < (to); i++)
 
-enum { LINES = 3, LEVELS = 2, TREND = 8, COUNTER = 8, AT_ONCE = 128 };
+enum { LINES = 3, LEVELS = 2, TREND = 11, COUNTER = 8, AT_ONCE = 128 };
 
 /* numpy's maximum and minimum where b is a number: a that is nan stays so. */
 INLINE double most(double a, double b) { return a < b ? b : a; }

@@ -163,28 +163,35 @@ INLINE void line(const struct learn *l, int64_t s, int64_t k) {
   int64_t n = l->rows, own = s * l->signals + k, field = LINES * l->signals * n;
   double *s0 = l->trend + own * n, *s1 = s0 + field, *s2 = s1 + field, *y0 = s2 + field, *y1 = y0 + field;
   double *yy = y1 + field, *origin = yy + field, *last = origin + field;
+  double *change = last + field, *held = change + field, *span = held + field;
   const double *value = l->values + k * n, *elapsed = l->elapsed + k * n, *fade = l->fade + own * n;
   const uint8_t *told = l->told + k * n;
   double jump = l->jump[own], jump_rate = l->jump_rate[own];
   EACH(i, 0, n) {
     int fresh = s0[i] == 0.0, ok = told[i];
     double taken = ok ? 1.0 : 0.0, v = value[i], t = elapsed[i], left = fade[i];
-    double apart = v - last[i];
-    int jumped = (fabs(apart) > t * jump_rate + jump) & ok & !fresh;
-    double start = jumped ? origin[i] + apart : origin[i];
+    double apart = v - last[i], more = change[i], once = held[i];
+    int twice = (fabs(apart + more) > (t + span[i]) * jump_rate + jump) & (apart * more > 0.0) & ok & !fresh;
+    int jumped = ((fabs(apart) > t * jump_rate + jump) & ok & !fresh) | twice;
+    double again = (once - (last[i] - origin[i]) * 2.0) * once; /* what the line held of the first of two is taken back */
+    double squares = twice ? yy[i] + again : yy[i], sum = twice ? y0[i] - once : y0[i];
+    double start = jumped ? origin[i] + (twice ? apart + once : apart) : origin[i];
     start = fresh & ok ? v : start;
+    change[i] = ok ? (twice | fresh ? 0.0 : apart) : more;
+    held[i] = ok ? (jumped | fresh ? 0.0 : apart) : once;
+    span[i] = ok ? t : span[i];
     double moved = s0[i] * t;
     double aged = s2[i] + (moved - s1[i] * 2.0) * t;
-    double once = s1[i] - moved, beside = y1[i] - y0[i] * t;
+    double older = s1[i] - moved, beside = y1[i] - sum * t;
     double from = (v - start) * taken;
     origin[i] = start;
     last[i] = ok ? v : last[i];
     s0[i] = s0[i] * left + taken;
-    s1[i] = once * left;
+    s1[i] = older * left;
     s2[i] = aged * left;
-    y0[i] = y0[i] * left + from;
+    y0[i] = sum * left + from;
     y1[i] = beside * left;
-    yy[i] = yy[i] * left + from * from;
+    yy[i] = squares * left + from * from;
   }
 }
 

@@ -18,13 +18,23 @@ def creep_within(draw: Draw) -> Floats:
     return traffic.ramp_within(draw)
 
 
+def _window(draw: Draw) -> Floats:
+    """Share of the sampling interval over which each device takes the mean of its load."""
+    return draw.uniform(0.05, 1.0)
+
+
+def moved(draw: Draw) -> Floats:
+    """Work that is moved here and away: steps (a decoy)."""
+    return traffic.moved(draw, _window(draw))
+
+
 def spikes(draw: Draw) -> Floats:
     """Batch jobs and scans: short, up to 95 % (a decoy)."""
-    load = traffic.usual(draw)
+    load, window = traffic.usual(draw), _window(draw)
     for at in draw.moments(6):
         wide = 10 ** draw.uniform(1.0, 2.5)
         tall = np.maximum(draw.uniform(0.4, 0.95) - load.max(axis=0), 0.0)
-        load = load + tall * ((draw.time >= at) & (draw.time < at + wide))
+        load = load + tall * (draw.since(at, window) - draw.since(at + wide, window))
     return load
 
 

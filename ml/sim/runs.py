@@ -21,10 +21,12 @@ links               what happens                                                
 ``flapping``        down and up                                                                no
 ``surge``           load beyond the line rate at once                                          no
 ``healthy`` and     ``noisy`` (wavering, patched), ``cycle`` (temperature), ``wandering`` (a fade that stops),
-decoys              ``shower`` (rain within the margin), ``bursts``, ``ramp_within``, ``incast_within``
+decoys              ``shower`` (rain within the margin), ``bursts``, ``moved`` (steps of load that stay),
+                    ``ramp_within``, ``incast_within``
 ==================  =========================================================================  ===========
 
-Devices: ``creep``, ``leak`` (foreseeable), ``abrupt``; ``healthy``, ``spikes``, ``creep_within``, ``sawtooth``.
+Devices: ``creep``, ``leak`` (foreseeable), ``abrupt``; ``healthy``, ``spikes``, ``moved``, ``creep_within``,
+``sawtooth``.
 """
 
 from __future__ import annotations
@@ -44,21 +46,21 @@ from ml.sim import abrupt, device, fibre, optics, quiet, radio, traffic
 from ml.sim.world import Draw, Names, Scale, World, clock, dropouts, kinds
 
 LINK_KINDS: dict[str, float] = {
-    "healthy": 0.16, "noisy": 0.08, "cycle": 0.06, "wandering": 0.07, "shower": 0.04, "bursts": 0.06,
-    "ramp_within": 0.08, "incast_within": 0.05,
+    "healthy": 0.12, "noisy": 0.08, "cycle": 0.06, "wandering": 0.07, "shower": 0.04, "bursts": 0.06,
+    "moved": 0.04, "ramp_within": 0.08, "incast_within": 0.05,
     "bend": 0.05, "connector": 0.04, "bend_cut": 0.03, "laser": 0.04, "receiver": 0.03, "rain": 0.04,
     "congestion": 0.09, "incast": 0.05,
     "abrupt": 0.03, "lossy": 0.02, "flapping": 0.01, "surge": 0.02,
 }  # fmt: skip
 DEVICE_KINDS: dict[str, float] = {
-    "healthy": 0.25, "spikes": 0.15, "creep_within": 0.15, "sawtooth": 0.10, "creep": 0.18, "leak": 0.13,
+    "healthy": 0.20, "spikes": 0.15, "moved": 0.05, "creep_within": 0.15, "sawtooth": 0.10, "creep": 0.18, "leak": 0.13,
     "abrupt": 0.04,
 }  # fmt: skip
 FORESEEABLE = (
     "bend", "connector", "bend_cut", "shared", "laser", "receiver", "rain", "congestion", "incast", "creep", "leak",
 )  # fmt: skip
-SOUND = ("healthy", "noisy", "cycle", "wandering", "shower", "bursts", "ramp_within", "incast_within")
-SOUND_DEVICES = ("healthy", "spikes", "creep_within", "sawtooth")
+SOUND = ("healthy", "noisy", "cycle", "wandering", "shower", "bursts", "moved", "ramp_within", "incast_within")
+SOUND_DEVICES = ("healthy", "spikes", "moved", "creep_within", "sawtooth")
 SHARED = 0.05  # share of groups of four whose fibre bends as one
 GROUP = 4
 
@@ -187,6 +189,8 @@ def ports(world: World, scale: Scale, seed: int, count: int, shares: Mapping[str
                 load[:, own] = traffic.surge(draw)
             case "bursts":
                 load[:, own] = traffic.bursts(draw)
+            case "moved":
+                load[:, own] = traffic.moved(draw)
             case "incast" | "incast_within":
                 load[:, own], burst[:, own] = traffic.incast(draw, fails=name == "incast")
 
@@ -253,7 +257,7 @@ def devices(world: World, scale: Scale, seed: int, count: int, shares: Mapping[s
     load, dead = np.empty(shape), np.zeros(shape, dtype=bool)
     memory = rng.uniform(0.1, 0.8, count) * np.ones(shape)
     full = np.zeros(shape, dtype=bool)
-    busy = {"creep": device.creep, "creep_within": device.creep_within, "spikes": device.spikes}
+    busy = {"creep": device.creep, "creep_within": device.creep_within, "spikes": device.spikes, "moved": device.moved}
     for name, (own, draw) in _draws(rng, world, scale, true, np.ones(count), kind, groups).items():
         load[:, own] = busy.get(name, traffic.usual)(draw)
         if name == "leak":

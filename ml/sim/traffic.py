@@ -45,7 +45,19 @@ def bursts(draw: Draw) -> Floats:
     for at in draw.moments(5):
         wide = 10 ** draw.uniform(1.3, 3.3)
         tall = np.maximum(draw.span(draw.world.bursts) - load.max(axis=0), 0.0)
-        load = load + tall * ((draw.time >= at) & (draw.time < at + wide))
+        load = load + tall * (draw.since(at) - draw.since(at + wide))
+    return load
+
+
+def moved(draw: Draw, window: float | Floats = 1.0) -> Floats:
+    """Traffic (or work) that is moved here, and may be moved away again: up to three steps, each of which stays, up to
+    90 % (a decoy). Readings are means over the last ``window`` (a share) of each sampling interval."""
+    load = usual(draw)
+    above, level = load.max(axis=0), np.zeros(draw.count)
+    for at in draw.moments(3):
+        target = np.where(draw.some(0.7), np.maximum(draw.span(draw.world.bursts) - above, 0.0), 0.0)
+        load = load + (target - level) * draw.since(at, window)
+        level = target
     return load
 
 

@@ -176,6 +176,12 @@ class Draw:
         curve: Floats = np.where(share < 1.0, share**power, 1.0 + power * (share - 1.0))
         return curve
 
+    def since(self, moment: Floats, window: float | Floats = 1.0) -> Floats:
+        """What a mean over the last ``window`` (a share) of each sampling interval sees of a step at ``moment``: 0
+        before it, 1 after it, and anything between in the interval in which it falls."""
+        seen: Floats = np.clip((self.time - moment) / (np.diff(self.time, axis=0, prepend=0.0) * window), 0.0, 1.0)
+        return seen
+
     def some(self, share: float) -> Flags:
         chosen: Flags = self.rng.random(self.count) < share
         return chosen

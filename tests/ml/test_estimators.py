@@ -228,6 +228,42 @@ def test_a_jump_moves_the_line_and_does_not_tilt_it() -> None:
     assert float(jumping.score_one(0).level[0]) == pytest.approx(6.0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.65, 0.9, 1.0])
+@pytest.mark.parametrize("step", [0.4, -0.4])
+def test_a_step_inside_a_window_is_a_jump_over_two_samples(share: float, step: float) -> None:
+    trend, plain = Trend(tau=0.5, jump=0.15, jump_rate=1.0), Trend(tau=0.5)
+    values = [0.1] * 12 + [0.1 + share * step] + [0.1 + step] * 3
+    for i, value in enumerate(values):
+        for line in (trend, plain):
+            line.learn_one(0, 0.05 * i, value)
+        if i >= 13:
+            found = trend.score_one(0)
+            assert float(found.slope[0]) == pytest.approx(0.0, abs=1e-9)
+            assert float(found.level[0]) == pytest.approx(0.1 + step)
+            assert float(found.slope_error[0]) == pytest.approx(0.0, abs=1e-6)
+    assert abs(float(plain.score_one(0).slope[0])) > 0.4
+
+
+def test_ramps_and_swings_are_no_jump_over_two_samples() -> None:
+    for values in (
+        [0.1 + 0.9 * 0.05 * max(i - 5, 0) for i in range(25)],  # as steep as a limit of 1 per unit of time allows
+        [0.5 + 0.09 * (-1) ** i for i in range(25)],  # each change near the limit, together nothing
+    ):
+        trend, plain = Trend(tau=0.5, jump=0.15, jump_rate=1.0), Trend(tau=0.5)
+        for i, value in enumerate(values):
+            trend.learn_one(0, 0.05 * i, value)
+            plain.learn_one(0, 0.05 * i, value)
+        np.testing.assert_array_equal(trend.state, plain.state)
+
+
+def test_a_jump_over_two_samples_ends_there() -> None:
+    trend = Trend(tau=0.5, jump=0.15, jump_rate=1.0)
+    values = [0.1] * 12 + [0.3, 0.5] + [0.5 + 0.03 * i for i in range(1, 8)]  # then a ramp, in the same direction
+    for i, value in enumerate(values):
+        trend.learn_one(0, 0.05 * i, value)
+    assert float(trend.score_one(0).slope[0]) > 0.2
+
+
 def test_time_to_threshold_never_promises_what_moves_away() -> None:
     left = time_to_threshold(np.array([1.0, 1.0, 1.0, 3.0, np.nan]), np.array([1.0, -1.0, 0.0, 5.0, 1.0]), 3.0)
     assert left[:4].tolist() == [2.0, FAR_S, FAR_S, 0.0]

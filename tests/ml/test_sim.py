@@ -9,8 +9,8 @@ import pytest
 
 from ml.features import PortBank
 from ml.physics import FEC_LIMIT_BER, margin_db
-from ml.sim import runs
-from ml.sim.world import FAMILIAR, SCALES, TEMPTING, UNSEEN, Scale
+from ml.sim import runs, traffic
+from ml.sim.world import FAMILIAR, SCALES, TEMPTING, UNSEEN, Draw, Scale
 
 SHORT = Scale("short", (200.0, 900.0), (5.0, 10.0), 400)
 POWER, BER, QUEUE, BIAS, WARM, ROOM = 0, 1, 2, 6, 7, 8
@@ -156,3 +156,24 @@ def test_inputs_are_in_their_places(ports: runs.PortRuns) -> None:
     assert ((raw >= low) & (raw <= high))[known].all()
     assert FEC_LIMIT_BER < 0.5
     assert [scale.name for scale in SCALES] == ["minutes", "hours", "half-days"]
+
+
+def test_a_step_of_load_is_read_in_part_in_the_interval_in_which_it_falls() -> None:
+    time = np.cumsum(np.full((20, 3), 5.0), axis=0)
+    draw = Draw(np.random.default_rng(1), FAMILIAR, time, np.zeros(3), np.ones(3), np.ones(3))
+    seen = draw.since(np.array([50.0, 52.0, 54.0]))
+    assert (np.diff(seen, axis=0) >= 0.0).all() and not seen[:10].any() and (seen[11:] == 1.0).all()
+    np.testing.assert_allclose(seen[10], [1.0, 0.6, 0.2])
+    np.testing.assert_allclose(draw.since(np.array([52.0, 52.0, 52.0]), np.array([1.0, 0.5, 0.1]))[10], [0.6, 1.0, 1.0])
+
+
+def test_traffic_that_is_moved_stays_and_stays_within_the_line_rate() -> None:
+    for world in (FAMILIAR, UNSEEN, TEMPTING):
+        found = runs.ports(world, SHORT, 9, 60, {"moved": 1.0}).congestion
+        assert np.isinf(found.event).all()
+    time = np.cumsum(np.full((400, 80), 10.0), axis=0)
+    draw = Draw(np.random.default_rng(2), TEMPTING, time, np.zeros(80), np.ones(80), np.ones(80))
+    load = traffic.moved(draw)
+    assert load.min() > 0.0 and load.max() <= TEMPTING.bursts[1] + 1e-9
+    large = np.abs(np.diff(load, axis=0)) > 0.05
+    assert 0 < large.sum(axis=0).max() <= 6  # three steps, each in one reading or two

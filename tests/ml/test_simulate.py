@@ -106,3 +106,14 @@ def test_shapes_follow_the_banks(ports: simulate.PortRuns, devices: simulate.Run
 @pytest.mark.parametrize("value", [1e-12, 1e-8, 1e-4, FEC_LIMIT_BER, 0.1])
 def test_error_ratio_and_q_are_inverses(value: float) -> None:
     assert float(ber(q_factor(value))) == pytest.approx(value, rel=0.02)
+
+
+def test_a_step_of_load_is_read_in_part_in_the_window_in_which_it_falls() -> None:
+    time = np.repeat(np.arange(0.05, 10.0, 0.05)[:, None], 50, axis=1)
+    usual, window = np.linspace(0.05, 0.5, 50), np.full(time.shape, 0.05)
+    above = simulate._moved(np.random.default_rng(1), time, window, 1.0 - usual)
+    assert above.min() == 0.0 and (usual + above).max() <= 0.9
+    change = np.diff(above, axis=0)
+    partial = (change[1:] * change[:-1] > 1e-6).sum()  # low, mid, high
+    assert partial > 30
+    assert (np.abs(change) > 1e-9).sum(axis=0).max() <= 6
