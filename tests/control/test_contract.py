@@ -147,7 +147,7 @@ def test_the_packet_out_transport_works_on_the_real_program(switches: dict[str, 
             session = service.fleet.sessions["s1"]
             switch = session._switch
             assert switch is not None
-            transport = PacketOutTransport(partial(session._send, switch), timeout_s=5.0)
+            transport = PacketOutTransport(partial(session._send, switch), timeout_s=60.0)
             session._packets = transport
             assert await transport.probe()
             await transport.flip({5: 1, 6: 1})

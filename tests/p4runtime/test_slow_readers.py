@@ -19,7 +19,6 @@ from tests.p4runtime.harness import (
     MODIFY,
     SAMPLE,
     RawClient,
-    Stream,
     config_of,
     exact,
     forward,
@@ -57,29 +56,34 @@ def test_what_a_read_has_begun_with_it_ends_with(backend: FakeBackend) -> None:
         raw.close()
 
 
-def test_reads_that_nobody_takes_leave_room_for_others(raw: RawClient, primary: Stream, address: str) -> None:
-    raw.insert(*(exact(n, metadata=bytes(4000)) for n in range(2000)))
-    others = [RawClient(address) for _ in range(8)]
-    reads = [other.call("Read", "unary_stream", p4r.ReadResponse) for other in others]
-    calls = [read(EVERYTHING) for _ in range(MAX_READS // 4) for read in reads]
-    try:
-        until(lambda: sum(call.done() for call in calls) == MAX_READS)
-        refused = {call.code() for call in calls if call.done()}
-        assert refused == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        raw.insert(exact(5000))
-    finally:
-        for call in calls:
-            call.cancel()
-        for other in others:
-            other.close()
-
-    def room() -> bool:
+def test_reads_that_nobody_takes_leave_room_for_others(backend: FakeBackend) -> None:
+    with served(backend) as (serving, address):
+        serving.device._reads.clock = lambda: 0.0  # however long it takes here to ask: nobody's patience ends
+        raw, *others = (RawClient(address) for _ in range(9))
+        raw.become_primary()
+        raw.set_config(config_of(SAMPLE))
+        raw.insert(*(exact(n, metadata=bytes(4000)) for n in range(2000)))
+        reads = [other.call("Read", "unary_stream", p4r.ReadResponse) for other in others]
+        calls = [read(EVERYTHING) for _ in range(MAX_READS // 4) for read in reads]
         try:
-            return len(raw.read(table_entry=p4r.TableEntry())) == 2001
-        except grpc.RpcError:
-            return False
+            until(lambda: sum(call.done() for call in calls) == MAX_READS)
+            refused = {call.code() for call in calls if call.done()}
+            assert refused == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            raw.insert(exact(5000))
+        finally:
+            for call in calls:
+                call.cancel()
+            for other in others:
+                other.close()
 
-    until(room)
+        def room() -> bool:
+            try:
+                return len(raw.read(table_entry=p4r.TableEntry())) == 2001
+            except grpc.RpcError:
+                return False
+
+        until(room)
+        raw.close()
 
 
 ENTRIES = 2000
