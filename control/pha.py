@@ -1,7 +1,7 @@
 """The Predictive Health Analyzer: telemetry and maintenance notices in, probabilities with reasons out.
 
 A thin, pure wrapper over :mod:`ml`: it maps elements to the links and devices of a topology, joins both ends
-of a link, turns notices into certain forecasts, and applies thresholds with hysteresis. It performs no I/O and
+of a link, adds planned work (:mod:`control.planned`), and applies thresholds with hysteresis. It performs no I/O and
 reads no clock: every time is the caller's, in seconds of one epoch (samples, notices and ``now_s`` alike).
 
 Use::
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from control.ends import Ends
 from control.hysteresis import Threshold, Watch
+from control.planned import MaintenanceNotice, PlannedWork
 from ml.bank import ABSURD, CONTEXT, JUMPED, LATE, RESET, Bank
 from ml.boosted import BoostedModel
 from ml.cascade import PORTS, Judgement
@@ -79,21 +80,6 @@ class Settings:
         return cls(profile="operations", stale_s=4.0 * sample_s, drain_lead_s=300.0)
 
 
-@dataclass(frozen=True, slots=True)
-class MaintenanceNotice:
-    """A planned outage. ``element`` is a link (``"s1-s2"`` or ``"s1:2"``) or a switch (``"s2"``)."""
-
-    id: str
-    element: str
-    start_s: float
-    end_s: float
-    summary: str = ""
-
-
-class NoticeError(ValueError):
-    """A notice that names nothing in the topology, or whose window is not one."""
-
-
 class HealthAnalyzer:
     """Probabilities per link, port and device of one topology."""
 
@@ -120,7 +106,7 @@ class HealthAnalyzer:
         self._port_row = {str(end): row for row, end in enumerate(self._ends)}
         self._device_row = {name: row for row, name in enumerate(self._switches)}
         self._ignored = {f"{host.switch}:{host.port}" for host in topology.hosts}
-        self._notices: dict[str, tuple[MaintenanceNotice, str]] = {}
+        self._planned = PlannedWork(topology)
         self._notes: list[str] = []
         groups: dict[str, list[str]] = {}
         for link in topology.links:
@@ -205,26 +191,21 @@ class HealthAnalyzer:
         return self._drift.report()
 
     def notice(self, notice: MaintenanceNotice) -> None:
-        """Take in a notice; one with a known id replaces it. Raises :class:`NoticeError`."""
-        if not notice.end_s > notice.start_s:
-            raise NoticeError(f"notice {notice.id!r}: its end is not after its start")
-        self._notices[notice.id] = (notice, self._resolve(notice))
+        """Take in a notice; one with a known id replaces it. Raises :class:`control.planned.NoticeError`."""
+        self._planned.enter(notice)
 
     def withdraw(self, notice_id: str) -> bool:
         """Forget a notice; False if there was none."""
-        return self._notices.pop(notice_id, None) is not None
+        return self._planned.withdraw(notice_id)
 
     def planned(self, now_s: float) -> list[tuple[MaintenanceNotice, str, bool]]:
         """Work that is not over yet, the soonest first: the notice, the element's name, whether it is drained now."""
-        lead_s = self.settings.drain_lead_s
-        known = [item for item in self._notices.values() if now_s < item[0].end_s]
-        known.sort(key=lambda item: (item[0].start_s, item[0].id))
-        return [(notice, element, now_s >= notice.start_s - lead_s) for notice, element in known]
+        return self._planned.standing(now_s, self.settings.drain_lead_s)
 
     def forecasts(self, now_s: float) -> list[Forecast]:
         """Every probability of at least ``report_floor``, most probable first."""
         self._evaluate(now_s)
-        found = self._planned(now_s)
+        found = self._planned.forecasts(now_s, self.settings.drain_lead_s)
         for mode, watch in self._watches.items():
             floor = max(self.settings.report_floor, self._calm(mode))
             shown = np.flatnonzero(np.nan_to_num(watch.probability, nan=-1.0) >= floor)
@@ -236,7 +217,7 @@ class HealthAnalyzer:
         others of :meth:`forecasts` are there to be prepared for. Not ``explained``, they come without the models'
         reasons: a flip needs none, and asking again with them costs only the words."""
         self._evaluate(now_s)
-        found = self._planned(now_s)
+        found = self._planned.forecasts(now_s, self.settings.drain_lead_s)
         for mode, watch in self._watches.items():
             found += [self._forecast(mode, int(key), now_s, explained) for key in np.flatnonzero(watch.raised)]
         return sorted(found, key=lambda item: -item.probability)
@@ -441,22 +422,3 @@ class HealthAnalyzer:
             known = stamp, x.copy(), reasons(self.models[mode], bank, row, x, prefix=where)
             self._said[mode, key] = known
         return known[2]
-
-    def _resolve(self, notice: MaintenanceNotice) -> str:
-        if any(switch.name == notice.element for switch in self.topology.switches):
-            return notice.element
-        for link in self.topology.links:
-            names = (link.name, f"{link.b.switch}-{link.a.switch}", str(link.a), str(link.b))
-            if notice.element in names:
-                return str(link.a)
-        raise NoticeError(f"notice {notice.id!r}: no link or switch {notice.element!r} in {self.topology.name}")
-
-    def _planned(self, now_s: float) -> list[Forecast]:
-        found = []
-        for notice, element in self._notices.values():
-            if notice.start_s - self.settings.drain_lead_s <= now_s < notice.end_s:
-                wait_s = max(0.0, notice.start_s - now_s)
-                text = f"maintenance {notice.id} of {notice.element} starts in {wait_s:.1f} s: {notice.summary}"
-                reason = Reason("maintenance", wait_s, text, float("inf"))
-                found.append(Forecast(element, Mode.MAINTENANCE, 1.0, max(wait_s, 0.0), now_s, (reason,)))
-        return found

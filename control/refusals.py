@@ -15,6 +15,8 @@ from finsy.p4client import P4RpcStatus
 from finsy.proto import p4r
 from google.protobuf.message import DecodeError
 
+from control.errors import ControlError, NotPrimary, SwitchUnavailable, WriteRejected
+
 _SHOWN = 3
 
 
@@ -62,6 +64,16 @@ def plain(error: BaseException) -> str:
     subvalues: Mapping[int, object] = {index: item.subvalue for index, item in error.details.items()}
     told = describe(of_client(error), lambda index: _entity(index, subvalues.get(index)))
     return f"{head}: {told}" if told else head
+
+
+def translated(name: str, error: P4ClientError, what: Callable[[int], str]) -> ControlError:
+    """What a failed write of the switch ``name`` is to the control plane; ``what`` tells of its updates by place."""
+    code = error.code.name
+    if code == "PERMISSION_DENIED":
+        return NotPrimary(f"{name}: another controller is primary")
+    if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
+        return SwitchUnavailable(f"{name}: {error.message or code}")
+    return WriteRejected(f"{name}: {describe(of_client(error), what) or plain(error)}")
 
 
 def _entity(index: int, update: object) -> str:

@@ -42,9 +42,9 @@ from control.memory import recall_numbers, recall_shadows, remember, rows_of
 from control.notices import Notice, NoticeFolder
 from control.outcomes import Outcomes
 from control.paths import Network
-from control.pha import MaintenanceNotice
-from control.pha import NoticeError as UnknownElement
 from control.plan import Entries, GroupKey
+from control.planned import MaintenanceNotice
+from control.planned import NoticeError as UnknownElement
 from control.program import Program
 from control.rates import RatePoller
 from control.reactive import Rerouter

@@ -23,8 +23,6 @@ import structlog
 from finsy import (
     GRPCCredentialsTLS,
     P4ClientError,
-    P4RegisterEntry,
-    P4TableEntry,
     Switch,
     SwitchEvent,
     SwitchOptions,
@@ -32,12 +30,11 @@ from finsy import (
 from finsy.proto import p4r
 
 from control import entries as wire
-from control import refusals
-from control.border import PlainSwitch, border, read
+from control import readback, refusals
+from control.border import PlainSwitch, border
 from control.errors import (
     ControlError,
     FlipTimeout,
-    NotPrimary,
     SwitchUnavailable,
     VerifyError,
     WriteRejected,
@@ -270,22 +267,11 @@ class SwitchSession:
         """The failover bits as the switch holds them."""
         if isinstance(self._transport, PacketOutTransport):
             return {group_id: await self._transport.read(group_id) for group_id in group_ids}
-        found: dict[int, int] = {}
-        async for entity in read(self._live(), wire.failover_reads(group_ids)):
-            if isinstance(entity, P4RegisterEntry) and entity.index is not None:
-                found[entity.index] = int(entity.data or 0)
-        return found
+        return await readback.bits(self._live(), group_ids)
 
     async def read_entries(self, tables: Iterable[Table] = tuple(Table)) -> Entries:
         """Everything that the switch holds in these tables and that is the control plane's."""
-        found: Entries = {}
-        wildcard = [P4TableEntry(table.value) for table in tables]
-        async for entity in read(self._live(), wildcard):
-            if isinstance(entity, P4TableEntry):
-                entry = wire.decode_entry(self._program.schema, entity)
-                if entry is not None:
-                    found[entry.key] = entry
-        return found
+        return await readback.entries(self._live(), self._program.schema, tables)
 
     async def verify(self, keys: Iterable[EntryKey] | None = None) -> None:
         """Read back and compare with the mirror; raises :class:`VerifyError` naming what differs."""
@@ -300,12 +286,7 @@ class SwitchSession:
 
     async def read_group_totals(self, group_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Bytes and packets sent per group, both sides together, cumulative."""
-        totals = dict.fromkeys(group_ids, (0, 0))
-        async for entity in read(self._live(), wire.group_counter_reads(group_ids)):
-            if entity.index is not None and entity.index // 2 in totals:
-                sent, packets = totals[entity.index // 2]
-                totals[entity.index // 2] = (sent + entity.byte_count, packets + entity.packet_count)
-        return totals
+        return await readback.group_totals(self._live(), group_ids)
 
     async def _serve(self, switch: Switch) -> None:
         """finsy's ready handler: runs again after each promotion or demotion."""
@@ -361,11 +342,6 @@ class SwitchSession:
     def _order_heartbeats(self, switch: Switch) -> Heartbeats:
         """Start the task that sees to heartbeats; it ends with finsy's other tasks of a primary."""
 
-        async def counted() -> int:
-            async for entity in read(switch, [wire.generator_counter_read()]):
-                return int(entity.packet_count)
-            return 0
-
         async def send(orders: Sequence[p4r.StreamMessageRequest]) -> None:
             async with self._stream_lock:
                 await switch.write(list(orders))
@@ -375,7 +351,7 @@ class SwitchSession:
             self._heartbeat_s,
             self._program.schema,
             ports=lambda: [int(match) for table, match in self.installed if table is Table.LIVENESS],
-            counted=counted,
+            counted=partial(readback.orders_counted, switch),
             send=send,
         )
         switch.create_task(self._guard(heartbeats.run()), name="heartbeats")
@@ -408,7 +384,7 @@ class SwitchSession:
                     encoded += wire.encode_updates(self._program.schema, updates[at : at + FEW])
                 await switch.write(encoded)
         except P4ClientError as error:
-            failure = self._translated(error, updates)
+            failure = refusals.translated(self.name, error, lambda i: f"{updates[i].op.name} {updates[i].entry}")
             if isinstance(failure, WriteRejected):
                 self.installed = await self.read_entries()  # part of the batch may have been applied
             raise failure from error
@@ -427,15 +403,6 @@ class SwitchSession:
         if update.op is Op.DELETE:
             return found is None
         return found == wire.canonical(self._program.schema, update.entry)
-
-    def _translated(self, error: P4ClientError, updates: Sequence[Update]) -> ControlError:
-        code = error.code.name
-        if code == "PERMISSION_DENIED":
-            return NotPrimary(f"{self.name}: another controller is primary")
-        if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"):
-            return SwitchUnavailable(f"{self.name}: {error.message or code}")
-        told = refusals.describe(refusals.of_client(error), lambda i: f"{updates[i].op.name} {updates[i].entry}")
-        return WriteRejected(f"{self.name}: {told or refusals.plain(error)}")
 
     async def _read_packets(self, switch: Switch) -> None:
         async for packet in switch.read_packets(queue_size=1000):

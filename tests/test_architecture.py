@@ -17,7 +17,8 @@ MAY: dict[str, set[str]] = {
     "control": {"control", "engine", "ml", "topo", "twin"},
 }
 PURE = (
-    "bookkeeping", "capacity", "degradation", "paths", "pha", "plan", "reactive", "selection", "spm", "threats", "tse",
+    "bookkeeping", "capacity", "degradation", "paths", "pha", "plan", "planned", "reactive", "selection", "spm",
+    "threats", "tse",
 )  # fmt: skip
 EFFECTS = {"asyncio", "grpc", "finsy", "sqlalchemy", "socket", "time", "datetime", "subprocess", "threading", "random",
            "requests", "httpx", "os"}  # fmt: skip

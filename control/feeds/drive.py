@@ -15,7 +15,7 @@ from control.feeds.announcement import Impact
 from control.feeds.manager import FeedManager
 from control.feeds.mapping import element_of
 from control.notices import Notice
-from control.pha import MaintenanceNotice
+from control.planned import MaintenanceNotice
 from ml.schema import Conditions
 
 AGE_S = 30.0  # so often is looked for what has become too old, even if no feed says anything

@@ -7,7 +7,8 @@ from math import nan
 import numpy as np
 import pytest
 
-from control.pha import HealthAnalyzer, MaintenanceNotice, NoticeError, Settings
+from control.pha import HealthAnalyzer, Settings
+from control.planned import MaintenanceNotice, NoticeError
 from ml.schema import Mode, PortSample
 from tests.control.pha_lab import START, STEP, Lab, ramp
 from topo.builtin import diamond
