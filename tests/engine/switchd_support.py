@@ -28,6 +28,7 @@ from engine.process import FLAGS, SOURCES, spawn
 HERE = Path(__file__).resolve().parent
 SO_TIMESTAMPNS = 35
 PACKET_OUTGOING = 4
+ETH_P_ALL = 3
 DATA = 0x8899  # ether type of our frames
 _names = itertools.count()
 
@@ -95,11 +96,12 @@ class Host:
 
     def __init__(self, interface: str) -> None:
         self.interface = interface
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        # No protocol yet: with one it would hear every interface, other tests' too, until it is bound.
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         with suppress(PermissionError):  # root of a user namespace only
             self.socket.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
-        self.socket.bind((interface, 0))
+        self.socket.bind((interface, ETH_P_ALL))
 
     def send(self, data: bytes) -> int:
         """Send and return the time (ns) just before."""

@@ -69,8 +69,8 @@ class Namespace:
             _setns(there)
             made = {}
             for port in range(1, PORTS + 1):
-                made[port] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-                made[port].bind((f"h{port}", 0))
+                made[port] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+                made[port].bind((f"h{port}", ETH_P_ALL))  # nothing of other interfaces before
             return made
         finally:
             _setns(home)
