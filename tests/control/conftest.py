@@ -10,10 +10,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_switch import FakeSwitch, free_base
+from fake_switch import FakeSwitch
 
 from control.paths import Network
 from control.program import Program
+from tests.ports import free_base
 from topo.builtin import abilene, diamond
 
 

@@ -12,10 +12,7 @@ the others only read. A batch is applied whole under the lock: a test sees all o
 from __future__ import annotations
 
 import json
-import os
 import queue
-import random
-import socket
 import struct
 import threading
 import time
@@ -34,21 +31,6 @@ _WORDS = {
     int(rpc_code.UNIMPLEMENTED): "Register writes are not supported yet",
     int(rpc_code.RESOURCE_EXHAUSTED): "Full",
 }
-
-
-def free_base(count: int = 4) -> int:
-    """A number that ``count`` free ports follow, 19 at most. They are not held, so each of pytest's processes has ports
-    of its own (below those that the system gives away), and chance keeps other runs apart."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
-    first = 20_000 + 2_000 * worker
-    for base in random.sample(range(first, first + 2_000, 20), 100):
-        try:
-            for number in range(1, count + 1):
-                socket.create_server(("127.0.0.1", base + number)).close()
-        except OSError:
-            continue
-        return base
-    raise RuntimeError(f"no free ports between {first} and {first + 2_000}")
 
 
 class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):

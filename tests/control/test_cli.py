@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_switch import free_base
 
 from control.commands._common import Output, show
+from tests.ports import free_base
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = ("serve", "lab", "switch", "paths", "flip", "revert", "status", "ledger", "history", "train", "evaluate")

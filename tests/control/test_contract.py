@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fake_switch import free_base
 from test_service import KEY, ROOT, until
 
 from control.errors import WriteRejected
@@ -29,6 +28,7 @@ from control.session import State
 from control.settings import Settings, Strategy
 from control.store import Store
 from control.tse import Side
+from tests.ports import free_base
 from topo.builtin import diamond
 
 pytestmark = pytest.mark.skipif(

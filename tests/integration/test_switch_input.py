@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from engine.p4rt.stubs import p4i, p4r
 from tests.integration.support import ROOT, environment
 from tests.p4runtime.harness import DELETE, INSERT, MODIFY, RawClient, errors_of
+from tests.ports import free_port
 
 BUILD = ROOT / "p4" / "build"
 START_S = 90.0  # the first start may have to compile
@@ -47,9 +48,7 @@ IDS = ids()
 def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RawClient]:
     """A running switch with our pipeline and some entries; the client is its primary."""
     folder = tmp_path_factory.mktemp("switch")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     log = (folder / "err").open("wb")
     process = subprocess.Popen(
         [

@@ -23,6 +23,7 @@ from engine.api import DatapathError
 from engine.dataplane import Client
 from engine.p4rt.stubs import p4i, p4r
 from tests.p4runtime.harness import DELETE, INSERT, MODIFY, TIMEOUT_S, RawClient, errors_of
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "p4" / "build"
@@ -33,12 +34,6 @@ START_S = 90.0  # the first start may have to compile
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")), reason="no C compiler"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Switch:
