@@ -146,13 +146,13 @@ __attribute__((visibility("default"))) uint32_t pause_command(struct sp_switch *
     uint64_t begun = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     start();
     uint32_t code = s.engine->command(sw, op, request, size, s.now, &reply, &reply_len);
-    for (uint32_t i = 0; op == SP_OP_TABLE_WRITE && i < reply_len && code == SP_OK; i++)
-        out->writes.failed += reply[i] != SP_OK;
     packet(NULL);
     uint64_t took = clock_ns(CLOCK_THREAD_CPUTIME_ID) - begun;
     out->writes.total += took;
     control(took);
     s.out = NULL;
+    for (uint32_t i = 0; op == SP_OP_TABLE_WRITE && i < reply_len && code == SP_OK; i++)
+        out->writes.failed += reply[i] != SP_OK; /* packets have not touched the reply; 50 us for 100,000 */
     return code;
 }
 

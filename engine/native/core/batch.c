@@ -95,41 +95,41 @@ bool sp_cell_write(struct sp_switch *sw, void *at, const void *value, size_t siz
     return true;
 }
 
-struct sp_cursor {
-    const struct sp_cells *block;
-    uint32_t at;
-};
-
-/* The next waiting cell and where its value is; NULL behind the last. */
-static void *sp_next_cell(struct sp_cursor *c, const uint64_t **value, size_t *size)
+/* The sizes that most cells have, without a call. */
+static void sp_cell_copy(void *at, const uint64_t *value, size_t size)
 {
-    while (c->block && c->at == c->block->used)
-        *c = (struct sp_cursor){c->block->after, 0};
-    if (!c->block)
-        return NULL;
-    struct sp_waiting w;
-    const uint64_t *data = c->block->data + c->at / 8;
-    memcpy(&w, data, sizeof w);
-    *value = data + sizeof w / 8;
-    *size = w.size;
-    c->at += (uint32_t)(sizeof w + (w.size + 7) / 8 * 8);
-    return w.at;
+    switch (size) {
+    case 1:
+        memcpy(at, value, 1);
+        break;
+    case 4:
+        memcpy(at, value, 4);
+        break;
+    case 8:
+        memcpy(at, value, 8);
+        break;
+    case 16:
+        memcpy(at, value, 16);
+        break;
+    default:
+        memcpy(at, value, size);
+    }
 }
 
 static void sp_write_cells(const struct sp_journal *j)
 {
-    struct sp_cursor cursor = {j->first_cells, 0}, ahead = cursor;
-    const uint64_t *value;
-    size_t size;
-    void *at;
-    for (uint32_t i = 0; i < AHEAD; i++)
-        if ((at = sp_next_cell(&ahead, &value, &size)))
-            __builtin_prefetch(at, 1);
-    while ((at = sp_next_cell(&cursor, &value, &size))) {
-        memcpy(at, value, size);
-        if ((at = sp_next_cell(&ahead, &value, &size)))
-            __builtin_prefetch(at, 1);
-    }
+    for (const struct sp_cells *block = j->first_cells; block; block = block->after)
+        for (uint32_t at = 0, words = block->used / 8; at < words;) {
+            struct sp_waiting w, later = {0};
+            memcpy(&w, block->data + at, sizeof w);
+            uint32_t each = (uint32_t)((sizeof w + w.size + 7) / 8);
+            /* Where all cells are of one size, this is one of those that follow; a wrong address does no harm. */
+            if (at + AHEAD * each < words)
+                memcpy(&later, block->data + at + AHEAD * each, sizeof later);
+            __builtin_prefetch(later.at, 1);
+            sp_cell_copy(w.at, block->data + at + sizeof w / 8, w.size);
+            at += each;
+        }
 }
 
 /* -- whole registers ---------------------------------------------------------------------------------------------- */

@@ -404,16 +404,32 @@ static uint32_t sp_batch_updates(struct sp_switch *sw, struct sp_reader *r, uint
     return SP_OK;
 }
 
-static void sp_all_updates(struct sp_switch *sw, struct sp_reader *r, uint32_t n, uint64_t now_ns, uint8_t *codes)
+#define CODES 8192u /* replied without a break */
+
+/* One code for each update; again: the same CODES ones over and over. */
+static void sp_reply_codes(struct sp_switch *sw, const uint8_t *codes, bool again, uint32_t n)
+{
+    sw->reply.len = 0;
+    for (uint32_t at = 0; at < n; at += CODES) {
+        if (at)
+            sp_breathe(sw);
+        sp_reply_bytes(sw, again ? codes : codes + at, n - at < CODES ? n - at : CODES);
+    }
+}
+
+static uint32_t sp_all_updates(struct sp_switch *sw, struct sp_reader *r, uint32_t n, uint64_t now_ns)
 {
     struct sp_journal journal;
     uint32_t done;
     sp_batch_begin(sw, &journal);
     uint32_t code = sp_batch_updates(sw, r, n, now_ns, &done);
     sp_batch_end(sw, code == SP_OK);
-    memset(codes, code == SP_OK ? SP_OK : SP_ABORTED, n);
-    if (code != SP_OK)
-        codes[done] = (uint8_t)code;
+    uint8_t codes[CODES];
+    memset(codes, code == SP_OK ? SP_OK : SP_ABORTED, CODES);
+    sp_reply_codes(sw, codes, true, n);
+    if (code != SP_OK && !sw->reply.failed)
+        sw->reply.data[done] = (uint8_t)code;
+    return SP_OK;
 }
 
 uint32_t sp_cmd_table_write(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns)
@@ -424,19 +440,18 @@ uint32_t sp_cmd_table_write(struct sp_switch *sw, struct sp_reader *r, uint64_t 
         return sp_fail(sw, SP_INVALID_ARGUMENT, "TABLE_WRITE: malformed");
     if (sw->journal)
         return sp_batch_updates(sw, r, n, now_ns, &done);
+    if (atomic)
+        return sp_all_updates(sw, r, n, now_ns);
     uint8_t *codes = malloc(n + 1u);
     if (!codes)
         return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
-    if (atomic)
-        sp_all_updates(sw, r, n, now_ns, codes);
-    for (done = 0; !atomic && done < n; done++) {
+    for (done = 0; done < n; done++) {
         uint32_t len = sp_u32(r);
         struct sp_reader one = {sp_take(r, len), len, r->ok};
         codes[done] = r->ok ? (uint8_t)sp_one(sw, &one, now_ns, false) : SP_INVALID_ARGUMENT;
         sp_breathe(sw); /* which looks at the clock: an update takes 0.3 to 3 us */
     }
-    sw->reply.len = 0;
-    sp_reply_bytes(sw, codes, n);
+    sp_reply_codes(sw, codes, false, n);
     free(codes);
     return SP_OK;
 }
