@@ -35,15 +35,17 @@ def missing() -> str | None:
 
 
 class Reference(SimpleSwitch):
-    """A running switch; one program after the other."""
+    """A running switch; one program after the other. ``data_plane``: packets come and go over its own service."""
 
-    def __init__(self) -> None:
+    def __init__(self, data_plane: bool = False) -> None:
         super().__init__("reference-")
         self._packets: queue.Queue[bytes] = queue.Queue()
         self.digests: set[tuple[int, ...]] = set()
         self._sequence = self._members = self._groups = 0
         try:
-            self.start("--log-level", "off", target=("--cpu-port", str(CPU_PORT)))
+            self.packets_address = f"unix:{self._folder.name}/packets"
+            service = ("--dp-grpc-server-addr", self.packets_address)
+            self.start("--log-level", "off", target=service if data_plane else ("--cpu-port", str(CPU_PORT)))
         except BaseException:
             self.close()
             raise
