@@ -102,7 +102,7 @@ def test_carrier_goes_and_comes_back() -> None:
     lab = FakeLab()
     plan_ = drawn("carrier_loss")
     player = play(plan_, lab, time.monotonic() - plan_.carrier[0].at_s)
-    assert lab.happened.wait(10)
+    assert lab.happened.wait(60)
     player.stop()
     assert lab.carriers == [(plan_.elements[0], False), (plan_.elements[0], True)]
 
@@ -117,13 +117,13 @@ def test_notice_appears_whole_and_goes(tmp_path: Path) -> None:
     lab = FakeLab()
     plan_ = drawn("maintenance")
     player = play(plan_, lab, time.monotonic() - 1, notices_dir=tmp_path / "notices")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     found: list[Path] = []
     while not found and time.monotonic() < deadline:
         found = list((tmp_path / "notices").glob("*.json"))
     notice = json.loads(found[0].read_text())
     assert notice["element"] == plan_.elements[0]
-    assert notice["start"] - time.time() == pytest.approx(plan_.notices[0].start_s - 1, abs=5)
+    assert notice["start"] - time.time() == pytest.approx(plan_.notices[0].start_s - 1, abs=60)
     assert notice["end"] - notice["start"] == pytest.approx(600)
     assert set(notice) == {"id", "element", "start", "end", "summary"}
     player.stop()
