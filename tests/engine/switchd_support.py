@@ -44,10 +44,11 @@ def missing() -> str:
         compiler()
     except CompilerMissing as error:
         return str(error)
-    done = subprocess.run(["ip", "link", "add", "swprobe0", "type", "veth", "peer", "name", "swprobe1"], check=False)
+    near, far = (f"swp{os.getpid()}{end}" for end in "ab")  # not the name that another test process probes with
+    done = subprocess.run(["ip", "link", "add", near, "type", "veth", "peer", "name", far], check=False)
     if done.returncode:
         return "no veth interfaces can be made here"
-    subprocess.run(["ip", "link", "del", "swprobe0"], check=True)
+    subprocess.run(["ip", "link", "del", near], check=True)
     return ""
 
 
