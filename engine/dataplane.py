@@ -186,9 +186,13 @@ class Client(Commands):
 
         Only for programs that understand them: both arrive on the generator's port. ``defer``: heartbeats of neighbours
         wake nobody up and wait for the next command, where that comes in time; for programs whose requests say how long
-        they may wait, and whose answers tell how long they did (``liveness_held``).
+        they may wait, and whose answers tell how long they did (``liveness_held``). A process of an older version that
+        was taken over does not know it and handles them at once.
         """
-        self._json(SwitchOp.PKTGEN, {"interval_us": interval_us, "port_down": port_down, "defer": defer})
+        request: dict[str, Any] = {"interval_us": interval_us, "port_down": port_down}
+        if defer and "defer" in self.hello()["pktgen"]:
+            request["defer"] = True
+        self._json(SwitchOp.PKTGEN, request)
 
     def pcap(self, directory: str | Path | None) -> None:
         """Write ``<interface>_in.pcap`` and ``<interface>_out.pcap`` for all ports; None stops."""

@@ -192,6 +192,19 @@ def test_requests_in_a_hurry_wake_us_up(switch: Rig, patience_us: int) -> None:
     assert sleeps >= ticks + 30
 
 
+def test_an_older_process_is_not_asked_to_defer(switch: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes over the data plane of the version before must not stumble over it."""
+    client = switch.start()
+    older = client.hello()
+    del older["pktgen"]["defer"]
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "hello", lambda: older)
+        client.pktgen(10_000, defer=True)
+    assert not client.hello()["pktgen"]["defer"]
+    client.pktgen(10_000, defer=True)
+    assert client.hello()["pktgen"]["defer"]
+
+
 def test_what_waits_is_processed_before_heartbeats_end(switch: Rig) -> None:
     """A request that is thrown away would count as lost."""
     client = switch.start()
