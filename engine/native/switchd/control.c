@@ -21,7 +21,8 @@
 enum {
     CLIENTS = 64,
     MESSAGE_MAX = 64 << 20,
-    READ_CHUNK = 64 << 10,
+    READ_CHUNK = 32 << 10, /* bytes in one go, 10 to 20 us */
+    SEND_CHUNK = 32 << 10,
     OUTPUT_PAUSE = 4 << 20, /* a client with so many unread replies is not served */
     EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
 };
@@ -48,6 +49,7 @@ struct control {
     uint32_t used; /* clients from there on are free: an idle switch need not look at them */
     uint32_t next, generation;
     uint32_t masks; /* union of the clients' masks */
+    bool trimming;  /* there is memory of large messages to be given back */
 };
 
 static bool watch(struct control *c, int fd, uint64_t tag, uint32_t events, int op)
@@ -150,11 +152,13 @@ static void client_watch(struct control *c, struct client *k)
     watch(c, k->fd, (uint64_t)(k - c->clients) | (uint64_t)k->generation << 40 | 1ull << 39, events, EPOLL_CTL_MOD);
 }
 
-static void client_flush(struct control *c, struct client *k)
+static void client_flush(struct switchd *sw, struct client *k)
 {
+    struct control *c = sw->control;
     k->dirty = false;
     while (buffer_len(&k->out)) {
-        ssize_t n = send(k->fd, k->out.data + k->out.start, buffer_len(&k->out), MSG_NOSIGNAL | MSG_DONTWAIT);
+        size_t most = buffer_len(&k->out) < SEND_CHUNK ? buffer_len(&k->out) : SEND_CHUNK;
+        ssize_t n = send(k->fd, k->out.data + k->out.start, most, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
@@ -163,6 +167,8 @@ static void client_flush(struct control *c, struct client *k)
             break;
         }
         buffer_consume(&k->out, (size_t)n);
+        if (buffer_len(&k->out))
+            loop_breathe(sw);
     }
     if (k->fd < 0)
         return;
@@ -261,7 +267,13 @@ static void client_read(struct control *c, struct client *k)
     k->readable = false;
     if (k->closing || buffer_len(&k->out) >= OUTPUT_PAUSE)
         return;
-    if (!buffer_reserve(&k->in, READ_CHUNK)) {
+    struct header h = {0};
+    if (buffer_len(&k->in) >= sizeof h) /* room for all of the message at once: nothing is moved while it comes */
+        memcpy(&h, k->in.data + k->in.start, sizeof h);
+    size_t whole = sizeof h + h.len, room = READ_CHUNK;
+    if (h.len <= MESSAGE_MAX && whole > buffer_len(&k->in) + room)
+        room = whole - buffer_len(&k->in);
+    if (!buffer_reserve(&k->in, room)) {
         client_close(c, k);
         return;
     }
@@ -289,9 +301,10 @@ static void client_reply(struct switchd *sw, struct client *k, struct header h, 
         k->closing = true;
 }
 
+static struct buffer body; /* of a reply; reused: most are small */
+
 static void client_request(struct switchd *sw, struct client *k)
 {
-    static struct buffer body; /* reused: most replies are small */
     struct header h;
     memcpy(&h, k->in.data + k->in.start, sizeof h);
     buffer_consume(&body, buffer_len(&body));
@@ -303,8 +316,20 @@ static void client_request(struct switchd *sw, struct client *k)
     }
     k->requests++;
     int code = command_execute(sw, k, h.op, k->in.data + k->in.start + sizeof h, h.len, &body);
+    loop_breathe(sw); /* the reply to a large batch is copied twice */
     client_reply(sw, k, h, code, &body);
     buffer_consume(&k->in, sizeof h + h.len);
+}
+
+/* Gives memory of large messages back, a slice of each buffer. */
+static void control_trim(struct control *c)
+{
+    c->trimming = buffer_trim(&body);
+    for (uint32_t i = 0; i < c->used; i++)
+        if (c->clients[i].fd >= 0) {
+            c->trimming |= buffer_trim(&c->clients[i].in);
+            c->trimming |= buffer_trim(&c->clients[i].out);
+        }
 }
 
 bool control_pending(const struct control *c)
@@ -312,7 +337,7 @@ bool control_pending(const struct control *c)
     for (uint32_t i = 0; i < c->used; i++)
         if (client_has_request(&c->clients[i]))
             return true;
-    return false;
+    return c->trimming;
 }
 
 static void control_poll(struct switchd *sw)
@@ -342,6 +367,7 @@ static void control_poll(struct switchd *sw)
 void control_run(struct switchd *sw, uint64_t deadline)
 {
     struct control *c = sw->control;
+    control_trim(c);
     if (sw->now - sw->control_looked >= SLEPT)
         control_poll(sw);
     for (uint32_t i = 0; i < c->used; i++) {
@@ -377,7 +403,7 @@ void control_flush(struct switchd *sw)
     struct control *c = sw->control;
     for (uint32_t i = 0; i < CLIENTS; i++)
         if (c->clients[i].fd >= 0 && c->clients[i].dirty)
-            client_flush(c, &c->clients[i]);
+            client_flush(sw, &c->clients[i]);
 }
 
 void control_statistics(const struct control *c, struct buffer *out)

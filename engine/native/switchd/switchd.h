@@ -50,16 +50,18 @@ enum { LOG_ERROR_, LOG_WARN_, LOG_INFO_, LOG_DEBUG_ };
 #define log_debug(...) log_message(LOG_DEBUG_, __VA_ARGS__)
 void log_set_level(int level);
 
-/* A growing byte buffer; `start` is where unread data begins. */
+/* A growing byte buffer; `start` is where unread data begins. What a large one held is given back by buffer_trim(). */
 struct buffer {
     uint8_t *data;
     size_t start, end, capacity;
+    size_t used; /* bytes that have been in use since it was last given back */
 };
 bool buffer_reserve(struct buffer *b, size_t extra); /* false: out of memory */
 bool buffer_append(struct buffer *b, const void *data, size_t len);
 bool buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool buffer_json_string(struct buffer *b, const char *text); /* quoted and escaped */
 void buffer_consume(struct buffer *b, size_t len);
+bool buffer_trim(struct buffer *b); /* a step of a few microseconds; false: nothing is left to do */
 void buffer_free(struct buffer *b);
 static inline size_t buffer_len(const struct buffer *b) { return b->end - b->start; }
 
@@ -293,7 +295,7 @@ struct control *control_open(const char *path, char *error, size_t error_len);
 void control_close(struct control *c);
 int control_epoll(const struct control *c); /* readable when control_run has work */
 bool control_watch(struct control *c, int fd, int kind);
-bool control_pending(const struct control *c); /* complete requests are waiting in a buffer */
+bool control_pending(const struct control *c); /* requests are waiting in a buffer, or one to be trimmed */
 /* Serves clients until `deadline` (mono ns) or until there is nothing to do. */
 void control_run(struct switchd *sw, uint64_t deadline);
 /* Sends replies and events. Apart from control_run: the packets that a command concerns come before its reply. */
