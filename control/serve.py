@@ -131,11 +131,12 @@ def _server(service: Service) -> Server:
 async def _announce(service: Service, address: str, *, realtime: bool) -> None:
     """Task: say how the start goes; then everything that lasts is there, and the thread may run in real time."""
     LOG.info("serving", api=f"http://{address}", topology=service.topology.name, strategy=service.strategy.value)
-    while not await service.wait_ready(10.0):
-        startup.settle()  # one that never comes must not keep the others from being served as they should
+    ready = await service.wait_ready(10.0)
+    startup.settle()  # also where a switch is missing: it may stay away for days
+    while not ready:
         waiting = {n: s.last_error or s.state.value for n, s in service.fleet.sessions.items() if not s.ready}
         LOG.warning("still waiting for switches", waiting=waiting)
-    startup.settle()
+        ready = await service.wait_ready(10.0)
     service.lag.reset()
     LOG.info("ready", switches=len(service.fleet.sessions), groups=len(service.plan.groups))
     if realtime:

@@ -20,8 +20,8 @@ def begin() -> None:
 
 
 def settle() -> None:
-    """What exists now stays, so collections in the middle of a flip need not walk it; asked again, the same for what
-    has been added since. The little garbage of a start stays, too: looking for it takes a tenth of a second."""
+    """What exists now stays, so collections in the middle of a flip need not walk it. To be called once: garbage stays,
+    too, little after a start, and looking for it there would take a tenth of a second."""
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()
