@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,24 +25,31 @@ settings.register_profile("explore", derandomize=False, **_PATIENT)
 settings.load_profile("alike")
 #: Tests of live processes, real interfaces and their heartbeats. On a shared machine with few cores a process may
 #: not run for a tenth of a second, which no bound in a test can tell from a fault: such a test gets a second chance,
-#: and pytest reports that it needed one. Everything else is deterministic and gets none.
+#: and pytest reports that it needed one, and why. Everything else is deterministic and gets none.
 LIVE = (
     "integration",
     "topo/test_lab.py",
     "engine/test_switchd_",
     "p4runtime",
-    "p4",
-    "differential",
     "control/test_contract.py",
 )
+BESIDE_BMV2 = ("p4/", "differential/")  # the embedded switch lives in the test's process there, BMv2 does not
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the live tests."""
+    live = (*LIVE, *BESIDE_BMV2) if shutil.which("simple_switch_grpc") else LIVE
     for item in items:
         place = item.path.relative_to(HERE).as_posix()
-        if place.startswith(LIVE):
+        if place.startswith(live):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What went wrong before a second chance went right: without it nobody can mend the cause."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"before a second chance: {report.nodeid}", sep="_")
+        terminalreporter.line(report.longreprtext)
 
 
 @pytest.fixture(autouse=True)
