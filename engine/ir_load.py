@@ -127,6 +127,8 @@ def _types(data: Json, names: Names) -> None:
                     refuse(f"the header {name} with two varbit fields", source_of(item))
                 fields.append(ir.Field(entry[0], limit, varbit=True))
                 continue
+            if entry[1] == 0 and not isinstance(entry[1], bool):
+                refuse(f"the field {name}.{entry[0]} of 0 bits", source_of(item))
             if not isinstance(entry[1], int) or entry[1] < 1:
                 malformed(f"width of {name}.{entry[0]}")
             if entry[1] > MAX_FIELD:

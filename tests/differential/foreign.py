@@ -35,7 +35,7 @@ from bench.p4c_samples import COMPILE_S, COMPILER, samples
 from engine.api import Code, Digest, EngineError, Event, Op, TableUpdate
 from engine.library import Switch, compile_program, load_program
 from tests.differential.generate import call, insert
-from tests.differential.peer import BURST, Peer, PeerDied, Sent
+from tests.differential.peer import BURST, WAKE, Peer, PeerDied, Sent
 from tests.differential.reference import ReferenceDied, ReferenceRefused, missing
 from tests.differential.scripts import Author, Script
 from tests.differential.walks import Values, constants
@@ -54,6 +54,7 @@ class Seen:
     frames: list[Sent] = field(default_factory=list)
     digests: set[tuple[int, ...]] = field(default_factory=set)
     counters: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    whole: list[int] = field(default_factory=list)  # frames whose parsing ended well, by their numbers
 
 
 @dataclass(slots=True)
@@ -145,6 +146,7 @@ def on_engine(program: Path | dict[str, object], script: Script) -> Seen:
             if isinstance(found, Digest):
                 out.digests.add(tuple(int.from_bytes(v, "big") for v in found.values))
 
+        switch.process(*WAKE, 1_000_000)  # as the reference does
         switch.subscribe(event)
         info = switch.codec.program
         for number, replicas in script.groups:
@@ -160,10 +162,11 @@ def on_engine(program: Path | dict[str, object], script: Script) -> Seen:
         for code, what in zip(codes, [*script.defaults, *script.entries], strict=True):
             if code is not Code.OK:
                 raise EngineError(f"refused with {code.name}: {what}")
-        switch.process(300, bytes(64), 1_000_000)
-        out.digests.clear()
-        for number, (port, data) in enumerate(script.frames, 2):
-            out.frames.append(sorted(switch.process(port, data, 1_000_000 * number)))
+        for number, (port, data) in enumerate(script.frames):
+            before = switch.stats()["parser_errors"]
+            out.frames.append(sorted(switch.process(port, data, 1_000_000 * (number + 2))))
+            if switch.stats()["parser_errors"] == before:
+                out.whole.append(number)
         for i, counter in enumerate(info.counters):
             if counter.size:
                 out.counters[counter.name] = switch.counter_read(i, 0, counter.size)
@@ -242,9 +245,8 @@ def judge(source: Path, cache: Path, seed: int, count: int, keep: Path) -> Verdi
             out.details = differences(mine, theirs, on_both(path, config, text, script, burst)[1])
         if out.details and out.verdict != "random":
             out.verdict = "stale"
-            out.details += persists(
-                path, config, text, script, [n for n, (a, b) in enumerate(pairs(mine, theirs)) if a != b]
-            )
+            numbers = [number for number, (a, b) in enumerate(pairs(mine, theirs)) if a != b]
+            out.details += persists(path, config, text, script, numbers, mine.whole)
     except (ReferenceDied, ReferenceRefused, EngineError, grpc.RpcError) as error:
         out.details.append(f"again: {error}")
     if any(line.startswith("alone") for line in out.details):
@@ -264,16 +266,23 @@ def on_both(path: Path, config: bytes, text: str, script: Script, burst: int = B
     return mine, theirs
 
 
-def persists(path: Path, config: bytes, text: str, script: Script, numbers: Sequence[int]) -> list[str]:
-    """Differences that the first of these frames make in fresh switches, too, and twice; or those of no frame."""
-    if not numbers:
-        return ["alone: digests or counters only"]
-    out = []
-    for number in numbers[:ALONE]:
-        short = Script(script.groups, script.sessions, script.defaults, script.entries, [script.frames[number]])
+def persists(
+    path: Path, config: bytes, text: str, script: Script, numbers: Sequence[int], whole: Sequence[int]
+) -> list[str]:
+    """Differences that the first of these frames make in fresh switches, too, and twice.
+
+    Where no frame differs: those of digests and counters without the frames that are not ``whole``.
+    """
+
+    def once_more(frames: Sequence[int]) -> list[str]:
+        chosen = [script.frames[number] for number in frames]
+        short = Script(script.groups, script.sessions, script.defaults, script.entries, chosen)
         (mine, theirs), (_mine, again) = (on_both(path, config, text, short) for _ in range(2))
-        out += [f"alone, {number}: {line}" for line in differences(mine, theirs, again)]
-    return out
+        return differences(mine, theirs, again)
+
+    if not numbers:
+        return [f"alone, those that are whole: {line}" for line in once_more(whole)]
+    return [f"alone, {number}: {line}" for number in numbers[:ALONE] for line in once_more([number])]
 
 
 def write(path: Path, source: Path, script: Script, found: Verdict) -> None:

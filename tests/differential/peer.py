@@ -15,6 +15,7 @@ from tests.differential.reference import Reference, ReferenceDied, ReferenceRefu
 from tests.simple_switch import START_S
 
 DEVICE = 1
+WAKE = (300, bytes(64))  # the first frame, which nothing is compared for: a new program takes over with it
 BURST = 10  # frames under way: a queue of BMv2 holds 64, copies included
 BURST_S = 20.0
 MOST_CELLS = 4_096  # of a counter that is compared
@@ -69,7 +70,7 @@ class Peer(Reference):
         end = time.monotonic() + START_S
         while True:
             try:
-                self.play([(300, bytes(64))])
+                self.play([WAKE])
                 break
             except PeerDied as error:  # the service is there before the switch is
                 if "not ready" not in str(error) or time.monotonic() > end:

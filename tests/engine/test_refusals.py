@@ -119,6 +119,18 @@ def sign_shift_amount(data: Json) -> None:
             field[2] = True
 
 
+def empty_field(data: Json) -> None:
+    """``bit<0>``, which P4 allows."""
+    data["header_types"][-1]["fields"].append(["nothing", 0, False])
+
+
+def unmarked(data: Json) -> None:
+    """A drop of a header that is no standard metadata."""
+    action = next(a for a in data["actions"] if any(p["op"] == "mark_to_drop" for p in a["primitives"]))
+    drop = next(p for p in action["primitives"] if p["op"] == "mark_to_drop")
+    drop["parameters"] = [{"type": "header", "value": "op"}]
+
+
 @pytest.mark.parametrize(
     ("program", "damage", "named"),
     [
@@ -132,6 +144,8 @@ def sign_shift_amount(data: Json) -> None:
         ("parsing", add_parser_op, ["rewind", "x.p4:17"]),
         ("parsing", select_over_an_expression, ["a select over an expression in state labels"]),
         ("tables", loop_controls, ["loop"]),
+        ("tables", empty_field, ["field", "of 0 bits"]),
+        ("fate", unmarked, ["mark_to_drop", "egress_spec", "fate.p4:"]),
     ],
 )
 def test_unknown_constructs_are_named(program: str, damage: Callable[[Json], None], named: list[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.library import Switch, compile_program
-from tests.engine.engine_support import PROGRAMS, STEERING, compiled
+from tests.engine.engine_support import PROGRAMS, STEERING, compiled, source
 
 PASSED = [
     pytest.param("00", "00 00 00 00000000", id="no union"),
@@ -59,3 +59,18 @@ def test_packets_of_every_size_have_an_answer(name: str) -> None:
                 for _port, out in switch.process(dice.choice((0, 1, 5, 509, 510)), frame, number * 1000):
                     assert len(out) <= 65_535
         assert switch.stats()["received"] >= 2 * len(SIZES)
+
+
+def test_validity_of_a_union_in_a_stack() -> None:
+    """p4c names such a union as if it were a header, which BMv2 does not survive."""
+    data = source("unions")
+    short = {"type": "field", "value": ["many[0].s", "$valid$"]}
+    asked = [c for c in data["pipelines"][0]["conditionals"] if c["expression"]["value"].get("right") == short]
+    assert asked
+    for condition in asked:
+        union = {"op": "valid_union", "left": None, "right": {"type": "header", "value": "many[0]"}}
+        condition["expression"] = {"type": "expression", "value": union}
+    with Switch(compile_program(data, flags=("-O1",))) as switch:
+        found = switch.process(1, bytes.fromhex("00 0105 02000007"), 0)
+        assert found == [(1, bytes.fromhex("00 02 01 0000000c 0105 02000007"))], "the long one counts as a short one"
+        assert switch.process(1, bytes.fromhex("00 0105"), 0) == [(1, bytes.fromhex("00 01 00 00000005 0105"))]
