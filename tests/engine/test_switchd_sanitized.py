@@ -52,7 +52,7 @@ def test_garbage_frames(switch: Rig) -> None:
     client = switch.client()
     client.impair(1, {"corrupt": [(0, 0.5)], "delay_ms": [(0, 1)], "jitter_ms": [(0, 2)]})
     client.impair(2, {"rate_mbps": [(0, 500)]})
-    client.pktgen(1000)
+    client.pktgen(1000, defer=True)
     for round_ in range(2000):
         size = rng.choice((14, 15, 18, 60, rng.randrange(14, 1515)))
         data = bytearray(rng.randbytes(size))
@@ -95,7 +95,7 @@ def mutations(rng: random.Random) -> bytes:
         b'{"port":1,"schedule":{"loss":[[0,0.1],[2.5e-1,0]]},"seed":7}',
         b'{"port":null,"schedule":{"capacity_pps":[[0,5]],"memory":null},"base":true}',
         b'{"add":[{"port":9,"name":"\\u0041\\n\\""}],"remove":[3,2]}',
-        b'{"interval_us":1000,"port_down":false}',
+        b'{"interval_us":1000,"port_down":false,"defer":true}',
         b"",
     ]
     data = bytearray(rng.choice(seeds))
@@ -153,7 +153,7 @@ def test_garbage_messages(switch: Rig) -> None:
 
 def test_interfaces_vanish_under_load(switch: Rig) -> None:
     client = switch.client()
-    client.pktgen(500)
+    client.pktgen(500, defer=True)
     client.impair(2, {"delay_ms": [(0, 3)], "rate_mbps": [(0, 5)]})
     for round_ in range(6):
         for number in range(200):
@@ -168,7 +168,7 @@ def test_interfaces_vanish_under_load(switch: Rig) -> None:
 
 def test_reload_and_ports_under_load(switch: Rig) -> None:
     client = switch.client()
-    client.pktgen(500)
+    client.pktgen(500, defer=True)
     for round_ in range(10):
         for number in range(50):
             switch.host[1].send(numbered(number))

@@ -21,15 +21,14 @@ static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port)
 void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer)
 {
     struct pktgen *g = &sw->pktgen;
-    struct pktgen before = *g;
-    g->port_down = port_down;
-    g->defer = defer;
-    g->interval = interval_ns;
-    if (pktgen_patience(&before) && pktgen_patience(&before) != pktgen_patience(g)) {
+    if (pktgen_patience(g)) {
         for (uint32_t i = 0; i < sw->port_count; i++)
             port_rx_prompt(sw->ports[i]);
         loop_look(sw); /* a request that is thrown away would count as lost */
     }
+    g->port_down = port_down;
+    g->defer = defer;
+    g->interval = interval_ns;
     g->due = interval_ns ? mono_ns() + interval_ns : NEVER;
     for (uint32_t i = 0; i < sw->port_count; i++)
         port_rx_aside(sw->ports[i], pktgen_patience(g));
