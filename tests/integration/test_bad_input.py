@@ -14,6 +14,7 @@ import numpy
 import pytest
 
 from tests.integration.support import NAMESPACE, ROOT, SCOREBOARD, environment, missing, needs_lab, run
+from tests.ports import free_port
 
 QUICK = ["--scenario", "none", "--strategy", "none"]
 COMPILERS = ("cc", "gcc", "clang")
@@ -155,7 +156,7 @@ def test_not_root(open_folder: Path) -> None:
     probe = run(as_nobody(f"{nobodys_python()} -m topo.userns --probe"))
     if probe.returncode:
         pytest.skip(f"no unprivileged user namespaces here: {probe.stderr.strip()}")
-    flags = f"--serve --strategy dataplane --api 127.0.0.1:26990 --run-dir {open_folder}/run"
+    flags = f"--serve --strategy dataplane --api 127.0.0.1:{free_port()} --run-dir {open_folder}/run"
     command = as_nobody(f"{nobodys_python()} -m control lab {flags}", HOME=str(open_folder))
     log = f"{open_folder}/run/control.log"
     lines = f"sh for i in `seq 900`; do grep -q '\"ready\"' {log} && break; sleep 0.1; done\n"
