@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -60,7 +61,7 @@ class Seen:
 @dataclass(slots=True)
 class Verdict:
     """``verdict``: same, vague (only numbers of frames compared), random (not even these), stale, different, refused,
-    refused later, uncompiled, broken, or what BMv2 did.
+    refused later, uncompiled, broken, no time left, or what BMv2 did.
     """
 
     program: str
@@ -198,9 +199,11 @@ def differences(mine: Seen, theirs: Seen, again: Seen | None = None) -> list[str
     return out
 
 
-def judge(source: Path, cache: Path, seed: int, count: int, keep: Path) -> Verdict:
-    """One program, one seed."""
+def judge(source: Path, cache: Path, seed: int, count: int, keep: Path, end: float = math.inf) -> Verdict:
+    """One program, one seed; nothing after ``end`` on the monotonic clock."""
     name = f"{source.parent.name}/{source.stem}"
+    if time.monotonic() > end:
+        return Verdict(name, "no time left")
     found = compiled(source, cache)
     if isinstance(found, str):
         return Verdict(name, "uncompiled", [found])
@@ -338,18 +341,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [path for path in programs(options.paths) if options.only in str(path)]
     tally: Counter[str] = Counter()
     end = time.monotonic() + 60 * options.minutes
-    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=50) as pool:
+    with ProcessPoolExecutor(options.jobs) as pool:
         for seed in range(options.seed, options.seed + options.rounds):
-            if time.monotonic() > end:
-                break
-            one = partial(judge, cache=options.cache, seed=seed, count=options.frames, keep=options.keep)
+            one = partial(judge, cache=options.cache, seed=seed, count=options.frames, keep=options.keep, end=end)
             for found in pool.map(one, chosen):
                 tally[found.verdict] += 1
                 tally["frames"] += found.frames
                 tally["frames out"] += found.sent
                 tally["entries"] += found.entries
                 tally["frames left out"] += found.lost
-                if found.verdict not in ("same", "vague", "random", "uncompiled"):
+                if found.verdict not in ("same", "vague", "random", "uncompiled", "no time left"):
                     details = " | ".join(found.details)[:700]
                     print(f"{found.verdict}: seed {seed} {found.program}: {details}", flush=True)
     print(", ".join(f"{count} {name}" for name, count in sorted(tally.items())))
