@@ -47,6 +47,7 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         self._ordered: list[int] = []
         self._generated = 0
         self.refuse: str = ""  # table name whose writes are refused
+        self.anybody = False  # who is not the primary may write, too
         self.silent = False  # steering opcodes are not answered
         self.go_on = threading.Event()  # cleared: writes are not answered
         self.go_on.set()
@@ -361,7 +362,7 @@ class FakeSwitch(p4r_grpc.P4RuntimeServicer, gnmi_grpc.gNMIServicer):
         with self._lock:
             leader = self._primary()
             allowed = leader is not None and self._elections[leader] == election
-        if not allowed:
+        if not allowed and not self.anybody:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "not the primary")
 
     # -- gNMI ---------------------------------------------------------------------------------------------

@@ -23,23 +23,28 @@ def transport_to(fake: FakeSwitch, program: Program, timeout_s: float = 5.0) -> 
     return transport
 
 
+async def opened(fake: FakeSwitch, program: Program) -> RegisterTransport:
+    """A transport whose short way is open, to a switch that lets anybody write."""
+    fake.anybody = True
+    transport = transport_to(fake, program)
+    assert await transport.open()
+    return transport
+
+
 def test_flips_take_the_short_way_and_errors_are_worded_as_ever(fakes: dict[str, FakeSwitch], program: Program) -> None:
     async def scenario() -> None:
         fake = fakes["s1"]
-        checking = fake._check_primary
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
+        transport = await opened(fake, program)
         usual: list[object] = []
         real = transport.flip_now
         transport.flip_now = lambda *given: usual.append(given) or real(*given)  # type: ignore[method-assign]
         result = await transport.flip({1: 1, 2: 1})
         assert fake.bits == {1: 1, 2: 1} and not usual and result.confirmed and result.seconds > 0
-        fake._check_primary = checking  # type: ignore[method-assign]
+        fake.anybody = False
         with pytest.raises(NotPrimary):
             await transport.flip({1: 0})
         assert len(usual) == 1 and fake.bits[1] == 1
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
+        fake.anybody = True
         fake.refuse = ""
         assert (await transport.flip({1: 0})).confirmed and len(usual) == 1
         transport.close()
@@ -52,9 +57,7 @@ def test_a_switch_that_hangs_ends_the_flip_in_time_and_flips_keep_their_order(
 ) -> None:
     async def scenario() -> None:
         fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
+        transport = await opened(fake, program)
         fake.go_on.clear()
         flips = [asyncio.create_task(transport.flip({1: bit})) for bit in (1, 0, 1)]
         await until(lambda: len(fake.writes) == 1)
@@ -77,9 +80,7 @@ def test_a_switch_that_hangs_ends_the_flip_in_time_and_flips_keep_their_order(
 def test_a_lost_connection_costs_no_flip_and_is_opened_again(fakes: dict[str, FakeSwitch], program: Program) -> None:
     async def scenario() -> None:
         fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
+        transport = await opened(fake, program)
         short = transport._short
         assert short is not None and short._socket is not None
         fake.go_on.clear()
@@ -102,9 +103,7 @@ def test_a_lost_connection_costs_no_flip_and_is_opened_again(fakes: dict[str, Fa
 def test_a_flip_that_is_cancelled_leaves_the_turn_to_others(fakes: dict[str, FakeSwitch], program: Program) -> None:
     async def scenario() -> None:
         fake = fakes["s1"]
-        fake._check_primary = lambda *_: None  # type: ignore[method-assign]
-        transport = transport_to(fake, program)
-        assert await transport.open()
+        transport = await opened(fake, program)
         fake.go_on.clear()
         begun = transport.begin({1: 1})
         assert begun is not None and begun.done() is None
@@ -156,9 +155,7 @@ def test_flips_that_have_begun_end_whatever_goes_wrong(
     async def scenario() -> None:
         fleet, transports = Fleet({}, 0.0), []
         for name in ("s1", "s2"):
-            fakes[name]._check_primary = lambda *_: None  # type: ignore[method-assign]
-            transports.append(transport_to(fakes[name], program))
-            assert await transports[-1].open()
+            transports.append(await opened(fakes[name], program))
             session = SwitchSession(name, fakes[name].address, 1, program, MagicMock())
             session._transport = transports[-1]
             fleet.sessions[name] = session

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from tests.integration.support import needs_lab
 from topo import userns
 
 HERE = Path(__file__).resolve().parent
@@ -30,17 +31,6 @@ CASES = [
     "bmv2_is_missing",
 ]
 NOBODY = 65534
-
-
-@cache
-def missing() -> str:
-    for tool in ("mnexec", "ip", "cc"):
-        if shutil.which(tool) is None:
-            return f"the lab needs {tool} on the PATH"
-    return "" if userns.privileged() else userns.probe()
-
-
-needs_lab = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 
 def environment(**more: str) -> dict[str, str]:
