@@ -32,7 +32,9 @@ def figures(label: str, runs: list[Run], limit_ms: float, anchor: str) -> list[R
     """Worst and median outage of some repetitions."""
     outages = [outage_ms(run) for run in runs]
     whole = max(run.row.outage_ms for run in runs)
+    late = max(run.sender_late_ms for run in runs)  # silence without loss: nobody sent
     lost = f"lost {[run.row.lost for run in runs]}; worst silence at any time of the runs {whole:.1f} ms"
+    lost += f", a sender at most {late:.1f} ms behind its schedule"
     return [
         Result(f"{label}: outage, worst", "ms", max(outages), f"<= {limit_ms:g}", anchor, len(runs), lost),
         Result(f"{label}: outage, median", "ms", quantile(outages, 0.5), "", anchor, len(runs)),
