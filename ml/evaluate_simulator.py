@@ -160,8 +160,8 @@ def _shares(hits: int, count: int) -> Interval:
     """A share of events with its 95 % interval; elements are independent, so each is drawn once."""
     if not count:
         return Interval(float("nan"), float("nan"), float("nan"))
-    found = wilson(hits, count)
-    return Interval(hits / count, found.low, found.high)
+    found, share = wilson(hits, count), hits / count
+    return Interval(share, min(found.low, share), max(found.high, share))  # at 0 and 1 they meet but for rounding
 
 
 def _lead(item: Played, usual: Tally) -> Interval:

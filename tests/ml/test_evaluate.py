@@ -282,6 +282,13 @@ def test_targets_hold_by_the_whole_interval_and_are_missed_by_the_value(sign: fl
     assert held("x", "", float("nan"), target).holds is None and held("x", "", sign * 9.0).holds is None
 
 
+@pytest.mark.parametrize("count", [1, 12, 700])
+def test_a_share_lies_within_its_interval(count: int) -> None:
+    for hits in range(count + 1):
+        share = evaluate_simulator._shares(hits, count)
+        assert 0.0 <= share.low <= share.value <= share.high <= 1.0 and share.low < share.high
+
+
 def test_a_calibration_error_has_an_interval_by_run() -> None:
     rng = np.random.default_rng(2)
     runs = np.repeat(np.arange(60), 50)
