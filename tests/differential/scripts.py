@@ -96,7 +96,10 @@ class Author:
         if not chosen:
             return None
         action = self.values.chance.choice(chosen)
-        return action.preamble.name, tuple((self.argument(p.name, p.bitwidth), p.bitwidth) for p in action.params)
+        found = next((a for a in self.program.actions if a.name == action.preamble.name), None)
+        if found is None or any(not p.bitwidth for p in action.params):
+            return None  # what controllers see as strings is left out
+        return found.name, tuple((self.argument(name, width), width) for name, width in found.params)
 
     def argument(self, name: str, width: int) -> int:
         if width == 9 or "port" in name:
