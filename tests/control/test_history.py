@@ -129,6 +129,7 @@ def test_killed_in_the_middle_it_opens_again_and_lost_the_last_batch_at_most(tmp
             break
     process.send_signal(signal.SIGKILL)
     rest = process.stdout.read().split()
+    process.stdout.close()
     process.wait()
     told = max([5, *(int(text) for text in rest)])
     (tmp_path / "ports" / "0000000099-0000000099-1.draft").write_bytes(b"PAR1 half a file")

@@ -67,6 +67,8 @@ class Peer:
                     await self._send(writer, self.answer(got[2]))
                     self.answered += 1
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # it left
+        finally:
             writer.close()
 
     async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
@@ -229,8 +231,11 @@ def test_nobody_there_or_nobody_who_speaks_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("control.shortway.OPEN_S", 0.2)
 
     async def scenario() -> None:
-        async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(1)
+        async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                writer.close()
 
         async def other(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
