@@ -18,23 +18,31 @@ class Watched:
         self.expected: list[Any] | None = None
         self.probes: Callable[[Switch], list[Any]] = lambda switch: []
         self.passed = 0
+        self.failure: Exception | None = None
         self.switch = Switch(compiled(program), breathe=self._breathe)
 
     def _breathe(self) -> None:
         if self.expected is not None:
             self.passed += 1
-            seen = self.probes(self.switch)
+            try:
+                seen = self.probes(self.switch)
+            except Exception as error:  # a probe that was lost; during() raises it
+                self.failure = self.failure or error
+                return
             if seen != self.expected:  # an exception would not leave the callback
                 self.differences.append((self.passed, self.expected, seen))
 
     def during(self, command: Callable[[Switch], Any]) -> Any:
         """Run a command; nothing of it may be seen until all can be seen: then whatever passes sees the end."""
         self.differences: list[tuple[int, list[Any], list[Any]]] = []
+        self.failure = None
         self.expected = self.probes(self.switch)
         try:
             result = command(self.switch)
         finally:
             self.expected = None
+        if self.failure is not None:
+            raise self.failure
         after = self.probes(self.switch)
         for number, before, seen in self.differences:
             assert seen == after, f"pass {number} saw neither the state before nor that after: {before}, {seen}"

@@ -124,7 +124,7 @@ static void sp_write_cells(const struct sp_journal *j)
             memcpy(&w, block->data + at, sizeof w);
             uint32_t each = (uint32_t)((sizeof w + w.size + 7) / 8);
             /* Where all cells are of one size, this is one of those that follow; a wrong address does no harm. */
-            if (at + AHEAD * each < words)
+            if (at + AHEAD * each + 1 < words)
                 memcpy(&later, block->data + at + AHEAD * each, sizeof later);
             __builtin_prefetch(later.at, 1);
             sp_cell_copy(w.at, block->data + at + sizeof w / 8, w.size);

@@ -4,7 +4,8 @@
  * touched come here, and see the past: what the table holds, without what the batch made (`born`), and with what it removed
  * or changed, which is kept aside (`gone`, `gone_tuples`; of a changed entry a copy, which counts for it meanwhile). When all
  * is written, or undone, lookups go back to their usual ways at once: nothing is moved at that moment, however large the
- * batch. Usual lookups ask for none of this: `seen` is 0 and `direct` NULL meanwhile, as in an empty table.
+ * batch. Of ternary entries with equal priority that both match, another one may win meanwhile: P4Runtime leaves open which
+ * does, and the copy of a changed entry stands behind the others. Usual lookups ask for none of this: `seen` is 0 and `direct` NULL meanwhile, as in an empty table.
  *
  * Where lookups have arrays of their own (LPM, direct_index), those are in the new state already; the identity hash, in
  * which every entry is, answers for them.

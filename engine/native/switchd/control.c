@@ -318,6 +318,7 @@ static void client_request(struct switchd *sw, struct client *k)
     int code = command_execute(sw, k, h.op, k->in.data + k->in.start + sizeof h, h.len, &body);
     loop_breathe(sw); /* the reply to a large batch is copied twice */
     client_reply(sw, k, h, code, &body);
+    buffer_consume(&body, buffer_len(&body)); /* now, so that control_trim() can give it back */
     buffer_consume(&k->in, sizeof h + h.len);
 }
 
