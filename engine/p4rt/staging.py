@@ -1,7 +1,7 @@
 """Commands that can be held back: what makes a Write of any kind all or nothing.
 
 Between :meth:`Staged.begin` and :meth:`Staged.commit` write commands are collected instead of sent, and go to the data
-plane as one BATCH, which applies all of them between two packets or none. Reads go through and show the state before.
+plane as one BATCH: packets see all of it from one instant on, or nothing. Reads go through and show the state before.
 """
 
 from __future__ import annotations
