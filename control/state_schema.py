@@ -81,8 +81,12 @@ FLIPS = Table(
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
+class UnknownVersion(Exception):
+    """The database has a schema that this version does not know."""
+
+
 def bring_up_to_date(engine: Engine) -> None:
-    """Give a database the newest schema; raises SQLAlchemy's errors."""
+    """Give a database the newest schema; raises SQLAlchemy's errors and :class:`UnknownVersion`."""
     with engine.begin() as connection:
         # Python's sqlite3 begins no transaction for CREATE TABLE: without one, a start cut short leaves half a schema.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -101,8 +105,14 @@ def bring_up_to_date(engine: Engine) -> None:
 def _migrate(connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise UnknownVersion(
+            f"it is of a newer version of Shadowplane ({error}); use that one, or another file"
+        ) from None

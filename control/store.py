@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from control.errors import StoreError
-from control.state_schema import FLIPS, META, METADATA, NUMBERS, SHADOWS, bring_up_to_date
+from control.state_schema import FLIPS, META, METADATA, NUMBERS, SHADOWS, UnknownVersion, bring_up_to_date
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Store:
                 self._engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
                 event.listen(self._engine, "connect", _pragmas)
                 bring_up_to_date(self._engine)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, UnknownVersion) as error:
             raise StoreError(f"cannot use the state database {path}: {error}") from error
 
     def close(self) -> None:

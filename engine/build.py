@@ -200,6 +200,8 @@ def replace_file(path: Path, data: bytes) -> None:
         work = Path(scratch.name)
         try:
             scratch.write(data)
+            # As what compilers write: whoever may read the shared objects may read what belongs to them
+            os.fchmod(scratch.fileno(), 0o644)
             scratch.close()
             _to_disk(work)
             work.replace(path)

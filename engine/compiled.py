@@ -77,6 +77,9 @@ def _known(note: Path) -> CompiledProgram | None:
         info = program_from_json(data["program"])
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        log.debug("%s cannot be read, the program is compiled again: %s", note, error)
+        return None
     except (OSError, ValueError, KeyError, TypeError, ProgramError) as error:
         log.warning("%s is not understood and will be written anew: %s", note, error)
         return None

@@ -142,6 +142,15 @@ def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
         Store(path)
 
 
+def test_a_database_of_a_newer_version_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    engine = migrated(path, HEAD)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreError, match=r"control\.db: it is of a newer version"):
+        Store(path)
+
+
 def test_restart_finds_numbers_paths_and_sides(tmp_path: Path) -> None:
     topology = abilene()
     network = Network(topology)

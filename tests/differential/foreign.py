@@ -60,8 +60,10 @@ class Seen:
 
 @dataclass(slots=True)
 class Verdict:
-    """``verdict``: same, vague (only numbers of frames compared), random (not even these), stale, different, refused,
-    refused later, uncompiled, broken, no time left, or what BMv2 did.
+    """``verdict``: same, vague (only numbers of frames compared), random (not even these), different, stale (no single
+    frame differs in fresh switches: a read of what P4 leaves undefined), stateful (as stale, but the program has
+    registers or meters: BMv2's threads, or a wrong cell; to be looked at), refused, refused later, uncompiled, broken,
+    no time left, or what BMv2 did.
     """
 
     program: str
@@ -109,6 +111,12 @@ def vague(program: bytes) -> bool:
         data.pop(key, None)
     text = json.dumps(data)
     return any(word in text for word in (*VAGUE, RANDOM))
+
+
+def stateful(program: bytes) -> bool:
+    """Whether packets leave something behind that later ones may see."""
+    data = json.loads(program)
+    return bool(data.get("register_arrays") or data.get("meter_arrays"))
 
 
 # -- one program ------------------------------------------------------------------------------------------------------
@@ -247,14 +255,14 @@ def judge(source: Path, cache: Path, seed: int, count: int, keep: Path, end: flo
             out.verdict = "random" if RANDOM.encode() in config else "vague"
             out.details = differences(mine, theirs, on_both(path, config, text, script, burst)[1])
         if out.details and out.verdict != "random":
-            out.verdict = "stale"
+            out.verdict = "stateful" if stateful(config) else "stale"
             numbers = [number for number, (a, b) in enumerate(pairs(mine, theirs)) if a != b]
             out.details += persists(path, config, text, script, numbers, mine.whole)
     except (ReferenceDied, ReferenceRefused, EngineError, grpc.RpcError) as error:
         out.details.append(f"again: {error}")
     if any(line.startswith("alone") for line in out.details):
         out.verdict = "different"
-    if out.verdict in ("stale", "different"):
+    if out.verdict in ("stale", "stateful", "different"):
         write(keep / f"{source.stem}-{seed}.txt", source, script, out)
     return out
 
@@ -354,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     details = " | ".join(found.details)[:700]
                     print(f"{found.verdict}: seed {seed} {found.program}: {details}", flush=True)
     print(", ".join(f"{count} {name}" for name, count in sorted(tally.items())))
-    return 1 if tally["different"] or tally["broken"] or tally["refused later"] else 0
+    return 1 if tally["different"] or tally["stateful"] or tally["broken"] or tally["refused later"] else 0
 
 
 if __name__ == "__main__":

@@ -86,3 +86,9 @@ def test_what_is_no_json_is_refused_before_it_is_compiled(compiler: Compiler) ->
     with pytest.raises(ProgramError, match="not an object"):
         parse_json(b"[]")
     assert not list(compiler.folder.iterdir())
+
+
+def test_whoever_may_read_the_shared_object_may_read_its_note(compiler: Compiler) -> None:
+    compiled(CONFIG)
+    (note,) = compiler.folder.glob("program-*.json")
+    assert note.stat().st_mode & 0o777 == 0o644
