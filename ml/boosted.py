@@ -26,7 +26,7 @@ import numpy as np
 
 from ml.estimators.base import Floats
 from ml.features import Feature
-from ml.hazard import EXTREME, ModelError
+from ml.hazard import EXTREME, ModelError, other_features
 from ml.schema import Mode
 from ml.trees import Forest, TreesError, parse
 from ml.wide import WIDE, wide_digest
@@ -167,10 +167,7 @@ def from_document(content: Mapping[str, Any]) -> BoostedModel:
     features = WIDE[mode]
     names = [f.name for f in features]
     if content["features"] != names or content["feature_schema"] != wide_digest(features):
-        raise ModelError(
-            f"made for the features {content['feature_schema']} {content['features']}, "
-            f"while this version computes {wide_digest(features)} {names}; train it anew"
-        )
+        raise ModelError(other_features(content, names, wide_digest(features)))
     texts: Sequence[Sequence[str]] = content["lightgbm"]
     flip: Sequence[str] = content["flip"]
     return BoostedModel(

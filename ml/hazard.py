@@ -186,6 +186,16 @@ def load(path: Path) -> HazardModel:
         raise ModelError(f"{path}: malformed ({type(error).__name__}: {error})") from error
 
 
+def other_features(content: Mapping[str, Any], names: Sequence[str], digest: str) -> str:
+    """What tells a model's features from those of this version, and what to do."""
+    made = [str(name) for name in content["features"]]
+    gone, new = [n for n in made if n not in names], [n for n in names if n not in made]
+    apart = [f"without {', '.join(new[:4])}"] if new else []
+    apart += [f"with {', '.join(gone[:4])}"] if gone else []
+    how = "; it is " + " and ".join(apart) if apart else ", which are computed otherwise"
+    return f"made for features {content['feature_schema']}, while this version computes {digest}{how}; train it anew"
+
+
 def parse(content: Mapping[str, Any]) -> HazardModel:
     """The model of a document; raises :class:`ModelError` when it is made for something else."""
     if content["format"] != FORMAT:
@@ -194,10 +204,7 @@ def parse(content: Mapping[str, Any]) -> HazardModel:
     features = FEATURES[mode]
     names = [f.name for f in features]
     if content["features"] != names or content["feature_schema"] != schema_digest(features):
-        raise ModelError(
-            f"made for the features {content['feature_schema']} {content['features']}, "
-            f"while this version computes {schema_digest(features)} {names}; train it anew"
-        )
+        raise ModelError(other_features(content, names, schema_digest(features)))
     rows: Sequence[Mapping[str, float]] = content["weights"]
     calibration = content["calibration"]
     return HazardModel(

@@ -40,7 +40,6 @@ SEED_SPAN = 1_000  # seeds per purpose: fitting, choosing thresholds, comparing
 FLIP_SEEDS = 300  # of those for fitting, the flip's begin here
 PRECISE = 0.97  # share of alarms that have to be right, where two fifths of the elements fail ...
 FALSE_FLIPS = 0.25  # ... and each mode flips at most this often per 1,000 days of a link that never fails
-GIVEN = 0.0075  # share of foreseeable failures that is given for a stricter threshold: other devices tempt more
 DAYS_PER_ELEMENT = 0.5  # link-days that are played for this, per simulated port of training
 Say = Callable[[str], None]
 
@@ -194,13 +193,13 @@ def thresholds(profile: Profile, cascade: Cascade, seed: int, elements: int) -> 
 
 
 def best(tallies: Sequence[heldout.Tally], floor: float = 0.0) -> float:
-    """The threshold to use, of those that were tried: above ``floor`` the strictest one that is precise and finds at
-    most :data:`GIVEN` less than any other such one; where none is precise, the one with the best F0.5."""
+    """The threshold to use, of those that were tried above ``floor``: of the precise ones that at which flips are
+    worth most (as candidates are compared), of equal ones the strictest; where none is precise, the one with the best
+    F0.5."""
     allowed = [t for t in tallies if t.raise_at > floor] or [tallies[-1]]
     precise = [t for t in allowed if t.precision >= PRECISE]
     if precise:
-        enough = max(t.recall for t in precise) - GIVEN
-        return max(t.raise_at for t in precise if t.recall >= enough)
+        return max(precise, key=lambda t: (t.right - PRICE * t.false, t.raise_at)).raise_at
     score = [1.25 * t.precision * t.recall / max(0.25 * t.precision + t.recall, 1e-9) for t in allowed]
     return allowed[int(np.argmax(score))].raise_at
 

@@ -91,14 +91,16 @@ def _silent(_text: str) -> None:
 
 
 def _present(shelf: Store, profile: str) -> ModelSet | None:
-    """The models in use; one that cannot be used any more is no measure, and said to be."""
+    """The models in use; where these cannot be used any more, which is said, the packaged ones."""
     from ml.hazard import ModelError
+    from ml.store import PACKAGED
 
-    try:
-        return shelf.open(profile)
-    except ModelError as error:
-        _say(f"nothing to compare with: {error}")
-        return None
+    for version in (shelf.current(profile), PACKAGED):
+        try:
+            return shelf.open(profile, version)
+        except ModelError as error:
+            _say(f"no measure: {version}: {error}")
+    return None
 
 
 def _table(verdict: Verdict, version: str, dry_run: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from control.cli import app
 from ml import fit, heldout, retrain
 from ml.sim.world import Scale
-from ml.store import PACKAGED, Store
+from ml.store import MODELS, PACKAGED, ModelSet, Store, packaged
 
 SHORT = (Scale("short", (300.0, 1500.0), (12.0, 24.0), 400),)
 QUICK = ["--elements", "90", "--compare-elements", "60"]
@@ -64,6 +65,26 @@ def test_a_candidate_is_judged_written_and_promoted_or_kept_back(quick: None, tm
     assert code == 0 and "congestion.json" in json.loads(output)[1]["fault"]
     code, output = run(tmp_path, "models", "use", found["version"])
     assert code == 2 and "congestion.json" in output
+
+
+def test_a_version_that_cannot_be_used_any_more_gives_way_to_the_packaged_one_as_the_measure(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Store(tmp_path)
+    shutil.copytree(MODELS / "operations", tmp_path / "operations" / "mine")
+    shelf.use("operations", "mine")
+    (tmp_path / "operations" / "mine" / "congestion.json").write_text("{")
+    measures: list[ModelSet] = []
+
+    def compare(_new: ModelSet, old: ModelSet, *_: object, **__: object) -> retrain.Verdict:
+        measures.append(old)
+        return retrain.Verdict(False, ["a test's"], [])
+
+    monkeypatch.setattr(retrain, "candidate", lambda *_, **__: packaged("operations"))
+    monkeypatch.setattr(retrain, "compare", compare)
+    code, output = run(tmp_path, "train", *QUICK, "--dry-run")
+    assert code == 1 and "no measure: mine: " in output and "congestion.json" in output
+    assert [old.version for old in measures] == [PACKAGED]
 
 
 @pytest.mark.parametrize(

@@ -108,22 +108,24 @@ def test_an_alarm_is_raised_on_the_flip_and_cleared_on_the_probability() -> None
     assert not feed(float("nan"), 0.9, 330.0) and not feed(float("nan"), 0.9, 340.0)  # what is not judged
 
 
-def tally(limit: float, recall: float, precision: float) -> heldout.Tally:
-    return heldout.Tally(limit, 100, int(100 * recall), recall, recall, precision, 1, 100.0, 30.0)
+def tally(limit: float, right: int, false: int) -> heldout.Tally:
+    """Of 1,000 foreseeable failures."""
+    precision = right / (right + false)
+    return heldout.Tally(limit, 1000, right, right / 1000, right / 1000, precision, false, 100.0, 30.0, right)
 
 
-def test_thresholds_are_as_strict_as_costs_hardly_anything() -> None:
-    most = 0.96
-    tried = [tally(0.5, most + 0.02, 0.9), tally(0.6, most, 0.975), tally(0.7, most - retrain.GIVEN, 0.98)]
-    tried += [tally(0.8, most - 2 * retrain.GIVEN, 0.99)]
-    assert retrain.best(tried) == 0.7
+def test_thresholds_stand_where_flips_are_worth_most() -> None:
+    tried = [tally(0.5, 990, 90), tally(0.6, 970, 20), tally(0.7, 965, 10), tally(0.75, 965, 10), tally(0.8, 920, 0)]
+    assert retrain.best(tried) == 0.75  # 935, as at 0.7, which is less strict
+    assert retrain.best(tried[:3]) == 0.7
     assert retrain.best(tried[:2]) == 0.6  # what is not precise is no measure
     assert retrain.best(tried[:1]) == 0.5  # but better than nothing
+    assert retrain.best([tally(0.5, 990, 32), tally(0.6, 900, 20)]) == 0.6, "worth less, but precise"
 
 
 @pytest.mark.parametrize(("floor", "expected"), [(0.0, 0.6), (0.7, 0.8), (0.85, 0.9)])
 def test_thresholds_lie_above_what_healthy_links_reach(floor: float, expected: float) -> None:
-    tried = [tally(0.4, 0.99, 0.8), tally(0.6, 0.95, 0.98), tally(0.8, 0.88, 0.97), tally(0.9, 0.5, 1.0)]
+    tried = [tally(0.4, 990, 250), tally(0.6, 950, 20), tally(0.8, 880, 10), tally(0.9, 500, 0)]
     assert retrain.best(tried, floor) == expected
 
 
