@@ -45,7 +45,8 @@ SAMPLE_MS = {"lab": 50.0, "operations": 5000.0}  # by profile: what its models w
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Defaults suit the lab. A port is dead ``dead_multiplier`` heartbeat
-    intervals after it was last heard: two heartbeats may get lost, the third is not waited for."""
+    intervals after it was last heard: two heartbeats may get lost (one, where an idle
+    neighbour keeps its answers for nearly an interval), the next is not waited for."""
 
     topology: str = "diamond"
     strategy: Strategy = Strategy.PREDICTIVE

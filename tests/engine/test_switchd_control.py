@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from engine.api import Code, DatapathError, Digest, EngineError, PacketIn
+from engine.build import INCLUDE, compiler
 from engine.connection import connect
 from engine.dataplane import Client, SwitchOp
+from engine.library import ABI
 from engine.process import spawn
 from tests.engine.switchd_support import (
     Rig,
@@ -172,6 +174,19 @@ def test_commands_without_a_program(tmp_path: Path) -> None:
         assert built.host[2].silent()
         client.load(pipeline())
         alive(built)
+
+
+def test_a_pipeline_of_another_version_is_refused_with_what_to_do(switch: Rig, tmp_path: Path) -> None:
+    """As after an upgrade: the server compiles for the next interface, the process lives on and forwards."""
+    source, newer = tmp_path / "newer.c", tmp_path / "newer.so"
+    source.write_text(
+        f'#include "sp_engine.h"\nstatic const struct sp_engine one = {{.abi = {ABI + 1}}};\n'
+        "const struct sp_engine *sp_engine(void) { return &one; }\n"
+    )
+    subprocess.run([*compiler(), "-shared", "-fPIC", f"-I{INCLUDE}", str(source), "-o", str(newer)], check=True)
+    with pytest.raises(DatapathError, match=f"another version .*is {ABI}, the pipeline's {ABI + 1}.*restart"):
+        switch.client().load(newer)
+    alive(switch)
 
 
 def test_a_message_that_is_too_long_ends_the_connection_with_a_reason(switch: Rig) -> None:

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define SP_MAX_BATCH (1u << 20)
 #define STEPS 44u
@@ -139,7 +140,8 @@ static void sp_write_cells(const struct sp_journal *j)
 /* As free(), which would unmap a large block while packets wait. */
 static void sp_discard(struct sp_switch *sw, void *block, size_t bytes)
 {
-    uintptr_t page = 4096, from = ((uintptr_t)block + page - 1) / page * page, to = ((uintptr_t)block + bytes) / page * page;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)block + page - 1) / page * page, to = ((uintptr_t)block + bytes) / page * page;
     for (uintptr_t at = from; at < to && bytes > 2 * DISCARD; at += DISCARD) {
         (void)madvise((void *)at, to - at < DISCARD ? to - at : DISCARD, MADV_DONTNEED);
         sp_breathe(sw);

@@ -99,7 +99,11 @@ static struct pipeline *prepare(struct switchd *sw, const char *path, char *erro
     if (!p->engine)
         snprintf(error, error_len, "%s has no %s", path, SP_ENGINE_SYMBOL);
     else if (p->engine->abi != SP_ENGINE_ABI)
-        snprintf(error, error_len, "%s: interface version %u, expected %u", path, p->engine->abi, SP_ENGINE_ABI);
+        /* Only after an upgrade: the server and what it compiles are new, this process lives on. */
+        snprintf(error, error_len,
+                 "the running data plane is of another version (its interface is %u, the pipeline's %u): restart the "
+                 "switch, packets stop meanwhile (%s)",
+                 SP_ENGINE_ABI, p->engine->abi, path);
     else if (!(p->state = p->engine->create(&options)))
         snprintf(error, error_len, "%s: no memory for the program's state", path);
     if (!p->state) {
