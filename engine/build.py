@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import stat
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ def _build(
         [compiler_version(), *command, *all_flags, *link, *libraries, *texts],
     )
     target = cache_dir() / f"{name}-{key}{suffix}"
-    if target.exists():
+    if whole(target):
         touch(target)
         return target
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -152,7 +153,7 @@ def _build(
             f"cache directory {target.parent}: cannot be written to; set XDG_CACHE_HOME to a directory that can"
         )
     with _locked(target.with_suffix(".lock")):
-        if target.exists():
+        if whole(target):
             return target
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache_dir()) as scratch:
             work = Path(scratch)
@@ -167,7 +168,7 @@ def _build(
                 for unit, obj in zip(units[: len(sources)], objects, strict=False):
                     own = sources_key([unit, *headers], [compiler_version(), *command, *all_flags])
                     kept[obj] = cache_dir() / f"object-{own}.o"
-            missing = [obj for obj in objects if obj not in kept or not kept[obj].exists()]
+            missing = [obj for obj in objects if obj not in kept or not whole(kept[obj])]
             commands = [
                 [*command, *all_flags, *includes, "-c", str(unit), "-o", str(obj)]
                 for unit, obj in zip(units, objects, strict=True)
@@ -184,6 +185,23 @@ def _build(
             _to_disk(out)  # half a library after a power cut would end every process that loads it
             out.replace(target)
     return target
+
+
+def whole(path: Path) -> bool:
+    """Whether a compiled file is there and reaches to its end: one that was cut short, say by a full disk when it was
+    copied, would end every process that loads it. What is looked at is the table that ELF files end with.
+    """
+    try:
+        with path.open("rb") as file:
+            head, size = file.read(64), os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return False
+    if len(head) < 64 or not head.startswith(b"\x7fELF"):
+        return False
+    if head[4:6] != b"\x02\x01":  # neither 64 bits nor little-endian: not looked into
+        return True
+    (at,), (each, count) = struct.unpack_from("<Q", head, 0x28), struct.unpack_from("<HH", head, 0x3A)
+    return bool(at + each * count <= size)
 
 
 def _to_disk(path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.api import ProgramError, ProgramInfo
-from engine.build import INCLUDE, NATIVE, cache_dir, compiler, compiler_version, replace_file, sources_key, touch
+from engine.build import INCLUDE, NATIVE, cache_dir, compiler, compiler_version, replace_file, sources_key, touch, whole
 from engine.program_json import program_from_json, program_to_json
 
 RELEASE = ("-O2",)
@@ -83,7 +83,7 @@ def _known(note: Path) -> CompiledProgram | None:
     except (OSError, ValueError, KeyError, TypeError, ProgramError) as error:
         log.warning("%s is not understood and will be written anew: %s", note, error)
         return None
-    if not path.is_file():
+    if not whole(path):
         return None
     touch(path)
     return CompiledProgram(path, info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
 import subprocess
@@ -45,6 +46,23 @@ def test_the_cache_finds_what_was_built() -> None:
     assert hello("two") != first
     assert hello("one", flags=("-O0",)) != first
     assert first.parent == cache_dir()
+
+
+@pytest.mark.parametrize("left", [0, 10, 64, 4_000, -1])
+def test_what_was_cut_short_is_built_again(left: int) -> None:
+    """Built files, and the objects that they are linked of."""
+    first = hello("one")
+    for path in first.parent.iterdir():
+        if path.is_file() and path.suffix != ".lock":
+            data = path.read_bytes()
+            path.unlink()  # the system may not write to a program that it runs
+            path.write_bytes(data[:left])
+    assert run(hello("one")) == "one"
+    text = '__attribute__((visibility("default"))) int number(void) { return 7; }\n'
+    library = build_shared([], name="number", generated={"number.c": text})
+    library.write_bytes(library.read_bytes()[:left])
+    again = build_shared([], name="number", generated={"number.c": text})
+    assert again == library and ctypes.CDLL(str(again)).number() == 7
 
 
 def test_headers_and_sources_are_part_of_the_key(tmp_path: Path) -> None:

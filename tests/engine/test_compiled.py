@@ -28,7 +28,7 @@ class Compiler:
     def __call__(self, source: dict[str, Any], *, flags: Sequence[str]) -> CompiledProgram:
         self.configs.append(source)
         path = self.folder / f"pipeline-{len(self.configs)}.so"
-        path.write_bytes(b"\x7fELF")
+        path.write_bytes(b"\x7fELF".ljust(64, b"\0"))
         return CompiledProgram(path, INFO)
 
 
