@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -203,6 +204,22 @@ def test_an_older_process_is_not_asked_to_defer(switch: Rig, monkeypatch: pytest
     assert not client.hello()["pktgen"]["defer"]
     client.pktgen(10_000, defer=True)
     assert client.hello()["pktgen"]["defer"]
+
+
+def test_a_new_server_that_asks_for_the_same_reopens_nothing(switch: Rig) -> None:
+    """Closing a ring takes the kernel so long that neighbours would take the port for dead."""
+
+    def sockets() -> set[str]:
+        opened = Path(f"/proc/{switch.process.pid}/fd").iterdir()
+        return {os.readlink(one) for one in opened if os.readlink(one).startswith("socket:")}
+
+    client = switch.client()
+    client.pktgen(20_000, defer=True)
+    before = sockets()
+    client.pktgen(20_000, defer=True)
+    assert sockets() == before
+    client.pktgen(20_000)
+    assert sockets() < before, "the rings of heartbeats are gone"
 
 
 def test_what_waits_is_processed_before_heartbeats_end(switch: Rig) -> None:

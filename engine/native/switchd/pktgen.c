@@ -21,17 +21,23 @@ static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port)
 void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer)
 {
     struct pktgen *g = &sw->pktgen;
-    if (pktgen_patience(g)) {
+    struct pktgen wanted = {.interval = interval_ns, .defer = defer};
+    uint32_t before = pktgen_patience(g), patience = pktgen_patience(&wanted);
+    g->port_down = port_down;
+    g->defer = defer;
+    if (interval_ns == 0 || g->interval != interval_ns)
+        g->due = interval_ns ? mono_ns() + interval_ns : NEVER;
+    g->interval = interval_ns;
+    /* A new server says the same again. To close a ring takes tens of milliseconds, in which neighbours give us up. */
+    if (patience == before)
+        return;
+    if (before) {
         for (uint32_t i = 0; i < sw->port_count; i++)
             port_rx_prompt(sw->ports[i]);
         loop_look(sw); /* a request that is thrown away would count as lost */
     }
-    g->port_down = port_down;
-    g->defer = defer;
-    g->interval = interval_ns;
-    g->due = interval_ns ? mono_ns() + interval_ns : NEVER;
     for (uint32_t i = 0; i < sw->port_count; i++)
-        port_rx_aside(sw->ports[i], pktgen_patience(g));
+        port_rx_aside(sw->ports[i], patience);
 }
 
 uint32_t pktgen_patience(const struct pktgen *g)
