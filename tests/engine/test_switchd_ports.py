@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -210,10 +209,10 @@ def test_a_new_server_that_asks_for_the_same_reopens_nothing(switch: Rig) -> Non
     """Closing a ring takes the kernel so long that neighbours would take the port for dead."""
 
     def sockets() -> set[str]:
-        opened = Path(f"/proc/{switch.process.pid}/fd").iterdir()
-        return {os.readlink(one) for one in opened if os.readlink(one).startswith("socket:")}
+        opened = [str(one.readlink()) for one in Path(f"/proc/{switch.process.pid}/fd").iterdir()]
+        return {name for name in opened if name.startswith("socket:")}
 
-    client = switch.client()
+    client = switch.start()
     client.pktgen(20_000, defer=True)
     before = sockets()
     client.pktgen(20_000, defer=True)
