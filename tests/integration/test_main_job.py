@@ -15,18 +15,27 @@ KEYS = {
     *("lead_ms", "flip_ms", "control_lost", "seed", "foreseeable"),
 }
 pytestmark = needs_lab
+# A real-time sender that late means that the machine stood still: what was lost or moved meanwhile tells nothing.
+# Reruns of a test don't play again, so it is done here, and only for surprises in such a run.
+STOOD_STILL_MS = 20.0
+ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the scoreboard wrote, its printed text included."""
-    out = tmp_path_factory.mktemp("job") / "run"
     wanted = ["--scenario", "gray_link", "--scenario", "abrupt_cut", "--strategy", "none", "--strategy", "predictive"]
-    done = run([*NAMESPACE, *SCOREBOARD, *wanted, "--out", str(out)], timeout_s=240)
+    for _attempt in range(ATTEMPTS):
+        out = tmp_path_factory.mktemp("job") / "run"
+        done = run([*NAMESPACE, *SCOREBOARD, *wanted, "--out", str(out)], timeout_s=240)
+        assert (out / "runs.json").exists(), done.stdout + done.stderr
+        found = dict(json.loads((out / "scoreboard.json").read_text()))
+        found["text"] = done.stdout
+        found["details"] = json.loads((out / "runs.json").read_text())
+        surprise = done.returncode or any(item["scenario"] == "none" and item["flips"] for item in found["results"])
+        if not surprise or max(item["sender_late_ms"] for item in found["details"]) < STOOD_STILL_MS:
+            break
     assert done.returncode == 0, done.stdout + done.stderr
-    found = dict(json.loads((out / "scoreboard.json").read_text()))
-    found["text"] = done.stdout
-    found["details"] = json.loads((out / "runs.json").read_text())
     return found
 
 

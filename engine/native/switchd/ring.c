@@ -170,25 +170,30 @@ static inline bool waits(const struct rx_ring *r)
     return r->map && __atomic_load_n(&ring_head(r)->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
 }
 
-static uint64_t head_time(const struct switchd *sw, const struct rx_ring *r, uint64_t now)
+/* When the kernel got the ring's next frame, by the wall clock. */
+static uint64_t head_stamp(const struct rx_ring *r)
 {
-    if (!waits(r))
-        return NEVER;
     const struct tpacket2_hdr *h = ring_head(r);
-    uint64_t time = (uint64_t)h->tp_sec * NS_PER_S + h->tp_nsec - sw->clock_offset;
-    /* Later than now: it came after the turn's clock reading. Far off: the wall clock was set. */
-    return time > now || now - time > 10 * NS_PER_S ? now : time;
+    return (uint64_t)h->tp_sec * NS_PER_S + h->tp_nsec;
 }
 
 bool port_rx_is_aside(const struct port *port) { return port->next == &port->aside; }
 
 bool port_rx_waits(const struct port *port) { return waits(&port->ring); }
 
+/* By the kernel's times, which tell frames apart that both came after `now`: were requests to change places, one would be
+ * counted as lost. The ring that wakes us is asked first; what is in it is no older than what the other already holds. */
 uint64_t port_rx_time(const struct switchd *sw, struct port *port, uint64_t now)
 {
-    uint64_t time = head_time(sw, &port->ring, now), aside = head_time(sw, &port->aside, now);
-    port->next = aside < time ? &port->aside : &port->ring;
-    return aside < time ? aside : time;
+    bool prompt = waits(&port->ring), aside = waits(&port->aside);
+    if (!prompt && !aside)
+        return NEVER;
+    uint64_t stamp = prompt ? head_stamp(&port->ring) : 0, other = aside ? head_stamp(&port->aside) : 0;
+    bool turn = aside && (!prompt || other < stamp);
+    port->next = turn ? &port->aside : &port->ring;
+    uint64_t time = (turn ? other : stamp) - sw->clock_offset;
+    /* Later than now: it came after the turn's clock reading. Far off: the wall clock was set. */
+    return time > now || now - time > 10 * NS_PER_S ? now : time;
 }
 
 /* The sender left the TCP or UDP checksum to its network card, which a veth does not have: finish it.
