@@ -190,6 +190,9 @@ def _headers(data: Json, names: Names) -> None:
         listed = need(item, "header_union_ids", list, name)
         if not listed or any(i not in union_ids for i in listed):
             malformed(f"{name}: header_union_ids {listed}")
+        shapes = {tuple(raw[h][1] for h in names.unions[union_ids[i]].headers) for i in listed}
+        if len(shapes) > 1:
+            malformed(f"{name}: its unions {listed} are of different types")
         names.union_stack[name] = len(names.union_stacks)
         names.union_stacks.append(ir.UnionStack(name, tuple(union_ids[i] for i in listed)))
     names.headers = [

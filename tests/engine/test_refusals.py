@@ -204,6 +204,14 @@ def test_malformed_programs(damage: Callable[[Json], None]) -> None:
         translate(data)
 
 
+def test_unions_of_a_stack_are_of_one_type() -> None:
+    data = source("unions")
+    first = data["header_union_stacks"][0]["header_union_ids"][0]
+    next(union for union in data["header_unions"] if union["id"] == first)["header_ids"].pop()
+    with pytest.raises(ProgramError, match="of different types"):
+        translate(data)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"headers": 1}', "\x00"])
 def test_files_that_are_no_programs(text: str, tmp_path: Path) -> None:
     path = tmp_path / "program.json"
