@@ -176,7 +176,7 @@ def settle(found: dict[str, list[int]]) -> float:
     pids = [pid for some in found.values() for pid in some]
     began, before, last = time.monotonic(), cpu_s(pids), float("inf")
     while time.monotonic() - began < SETTLE_S:
-        time.sleep(3)  # a window
+        time.sleep(3)  # a window: its processor time is compared with that of the one before
         now = cpu_s(pids)
         if now - before >= 0.95 * last:
             break

@@ -34,6 +34,7 @@ class Program:
             if not path.is_file():
                 raise InputError(f"{path} is missing; `make p4` compiles the P4 program")
         blob = p4blob.read_bytes()
+        # finsy's class is typed but for its constructor
         shared = P4SchemaCache()  # type: ignore[no-untyped-call]
         with shared:
             schema = P4Schema(p4info, blob)

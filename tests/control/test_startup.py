@@ -42,7 +42,7 @@ def test_garbage_is_collected_again_once_the_service_is_ready() -> None:
 
 
 def test_switches_share_what_was_made_of_the_program(program: Program) -> None:
-    options = SwitchOptions(p4info=program.schema.p4info, p4blob=program.blob)  # type: ignore[arg-type]
+    options = SwitchOptions(p4info=program.schema.p4info, p4blob=program.blob)
     with program.shared:
         one, other = (PlainSwitch(name, "127.0.0.1:1", options) for name in ("s1", "s2"))
     assert one.p4info.tables is other.p4info.tables is program.schema.tables

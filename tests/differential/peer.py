@@ -75,7 +75,7 @@ class Peer(Reference):
             except PeerDied as error:  # the service is there before the switch is
                 if "not ready" not in str(error) or time.monotonic() > end:
                     raise
-                time.sleep(0.02)
+                time.sleep(0.02)  # BMv2 tells nobody when it is ready
         self.digests = set()
 
     def replication(self, kind: str, number: int, replicas: Sequence[tuple[int, int]]) -> None:

@@ -52,7 +52,7 @@ class Stream:
                 self.sent += 1
                 self._near.send(packet())
             else:
-                time.sleep(0.0002)
+                time.sleep(0.0002)  # as many as may be under way are; the receiver takes some meanwhile
 
     def _receive(self) -> None:
         while not self._stop.is_set() or len(self.received) < self.sent:

@@ -159,7 +159,7 @@ def turns_and_ticks(switch: Rig, client: Client, data: bytes, *, waits: bool) ->
         slept = sleeps_of(pid)
         switch.host[3].send(data)
         if waits:
-            time.sleep(0.002)
+            time.sleep(0.002)  # apart, so that each would wake it on its own
         else:  # it wakes up and sleeps again, however long that takes here
             eventually(lambda slept=slept: sleeps_of(pid) > slept, "a turn")
     after = client.hello()
@@ -269,7 +269,7 @@ def test_a_stall_does_not_make_arrivals_late(switch: Rig) -> None:
     switch.process.send_signal(signal.SIGSTOP)
     switch.host[1].send(numbered(0).replace(b"\x88\x99", HEARTBEAT.to_bytes(2, "big"), 1))
     sent = time.time_ns()
-    time.sleep(0.5)
+    time.sleep(0.5)  # the stall: far longer than what is allowed below
     switch.process.send_signal(signal.SIGCONT)
     seen_us = eventually(lambda: client.register_read(1, 1, 1)[0], "the heartbeat")
     assert seen_us - sent // 1000 % (1 << 48) <= 200_000
