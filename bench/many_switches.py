@@ -7,6 +7,7 @@ included, is bound to two cores.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -167,8 +168,12 @@ def memory_mib(pids: list[int]) -> list[float]:
 
 def cpu_s(pids: list[int]) -> float:
     """Processor time of all threads so far."""
-    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    total = 0
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def settle(found: dict[str, list[int]]) -> float:
