@@ -369,14 +369,20 @@ def bmv2_is_missing(directory: Path) -> None:
         raise AssertionError("a missing switch was not noticed")
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def unprivileged(directory: Path) -> None:
     """Run as another user: this process has to become privileged by itself."""
-    userns.ensure(listen=[("127.0.0.1", 25090)])
+    port = int(os.environ.setdefault("LAB_CASE_PORT", str(_free_port())))  # this process starts itself anew
+    userns.ensure(listen=[("127.0.0.1", port)])
     assert userns.outer_uid() != 0 and os.geteuid() == 0
-    listener = userns.inherited_socket("127.0.0.1", 25090)
-    assert listener is not None and userns.inherited_socket("127.0.0.1", 25090) is None
+    listener = userns.inherited_socket("127.0.0.1", port)
+    assert listener is not None and userns.inherited_socket("127.0.0.1", port) is None
     with listener, socket.socket() as inside:
-        assert inside.connect_ex(("127.0.0.1", 25090)) != 0  # it belongs to the network outside
+        assert inside.connect_ex(("127.0.0.1", port)) != 0  # it belongs to the network outside
     lifecycle(directory / "lab")
     with StandInLab(line(), run_dir=directory / "line") as lab:
         assert entry_of(os.getpid()).namespaced

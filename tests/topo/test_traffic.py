@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.ports import free_base, free_port
 from topo.spec import Host, Switch, Topology, TopologyError
 from topo.traffic import NOT_SENT, RECORD, FlowSpec, Records, Traffic, TrafficError, account, total
 
@@ -173,10 +174,11 @@ class Loopback:
 
 @needs_cc
 def test_loopback_loses_nothing(tmp_path: Path) -> None:
+    base = free_base(2)
     flows = [
-        FlowSpec("v4", "h1", "h2", 1000, port=25011),
-        FlowSpec("v6", "h1", "h2", 500, port=25011, family=6, size=1000),
-        FlowSpec("ramp", "h2", "h1", 0, port=25012, schedule=((0.0, 0.0), (0.4, 2000.0), (0.8, 0.0))),
+        FlowSpec("v4", "h1", "h2", 1000, port=base + 1),
+        FlowSpec("v6", "h1", "h2", 500, port=base + 1, family=6, size=1000),
+        FlowSpec("ramp", "h2", "h1", 0, port=base + 2, schedule=((0.0, 0.0), (0.4, 2000.0), (0.8, 0.0))),
     ]
 
     def middle(folder: Path) -> int:
@@ -197,7 +199,7 @@ def test_loopback_loses_nothing(tmp_path: Path) -> None:
 
 @needs_cc
 def test_stop_ends_a_long_flow(tmp_path: Path) -> None:
-    traffic = Traffic(Loopback(), [FlowSpec("f", "h1", "h2", 200, port=25013)], tmp_path, duration_s=600)
+    traffic = Traffic(Loopback(), [FlowSpec("f", "h1", "h2", 200, port=free_port())], tmp_path, duration_s=600)
     traffic.start()
     assert traffic.running
     with pytest.raises(TrafficError, match="has not ended"):
@@ -208,11 +210,12 @@ def test_stop_ends_a_long_flow(tmp_path: Path) -> None:
 
 @needs_cc
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    flow = [FlowSpec("f", "h1", "h2", 200, port=25014)]
+    port = free_port()
+    flow = [FlowSpec("f", "h1", "h2", 200, port=port)]
     first = Traffic(Loopback(), flow, tmp_path / "a", duration_s=600)
     first.start()
     try:
-        with pytest.raises(TrafficError, match="recv on h2 did not start: traffic: UDP port 25014"):
+        with pytest.raises(TrafficError, match=f"recv on h2 did not start: traffic: UDP port {port}"):
             Traffic(Loopback(), flow, tmp_path / "b", duration_s=1).start()
     finally:
         first.stop()
