@@ -1,7 +1,7 @@
 // Is the neighbour at this port alive, how far away, and how much gets lost?
 //
 //   here                                          neighbour
-//   tick ── request(port, seq, tx_time, may wait) ──> last seen = now; gaps in seq = lost
+//   tick ── request(port, seq, tx_time, may wait) ──> last seen = now; gaps in seq, two requests later = lost
 //           last seen = now, rtt = now - tx <──────── reply(seq, tx_time + kept back, echo_time)
 //
 // Both ends do this, each with its own numbers, so each direction's loss is known where it is received.
@@ -20,6 +20,12 @@
 // and nothing while the port is not known to be alive or the answer before is overdue. Whoever keeps an answer back adds
 // that time to tx_time (as a transparent clock does), so the round-trip time is what it would have been without.
 //
+// Requests may change places under way. One that is missing counts as lost when the highest number is three above its
+// own; what comes later than that has been counted and stays so. Whether a request came is remembered for those two
+// numbers only, so one that comes twice counts nothing, and none sets the highest number back: a number far below it is
+// that of a neighbour that began anew. While the port is dead there is nothing to wait for, all that is missing is lost:
+// its revival must not bring losses with it.
+//
 // A whole machine may stand still, with all of its switches. After such a pause everybody's last sign of life
 // is old, and every port would look dead at once. Ticks tell of the pause: if the one before is more than half a
 // dead interval ago, a neighbour that lived then is excused, and its time begins anew. It is excused once, until
@@ -32,7 +38,9 @@
 //   liveness_waiting_since   us, 0 = answered
 //   liveness_last_tick       us, 0 = none yet
 //   liveness_excused         1 = last_seen is an excuse and not a sign of life
-//   liveness_tx_seq, _rx_seq numbers of the last request sent, received
+//   liveness_tx_seq          number of the last request sent
+//   liveness_rx_seq          highest number received
+//   liveness_missing         bit 0, 1: the number before the highest, the one before that, has not come yet
 //   liveness_awaited_seq     the first request whose answer counts since the carrier was lost, 0 = any
 //   liveness_held            us that the last answer was kept back here; that a program has this register tells the
 //                            switch that its answers may be
@@ -64,6 +72,8 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     ExcusedWrite() excused_write;
     NextRequest() next_request;
     PeerRequest() peer_request;
+    MissingRead() missing_read;
+    MissingWrite() missing_write;
     LostAdd() lost_add;
     RttWrite() rtt_write;
 
@@ -175,13 +185,41 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             meta.live.dead = 1;
 
         } else if (meta.live.event == LIVE_REQUEST) {
-            bit<32> previous;
-            peer_request.apply(meta.live.port, hdr.heartbeat.seq, previous);
-            // A smaller number means that the neighbour started anew, not that something was lost.
-            if (previous != 0 && hdr.heartbeat.seq > previous) {
-                bit<32> total;
-                lost_add.apply(meta.live.port, hdr.heartbeat.seq - previous - 1, total);
+            bit<32> highest;
+            peer_request.apply(meta.live.port, hdr.heartbeat.seq, highest);
+            bit<2> missing;
+            missing_read.apply(meta.live.port, missing);
+            bit<32> ahead = hdr.heartbeat.seq - highest;
+            bit<32> lost = 0;
+            if (highest == 0 || (ahead >= MOST_MISSING && ahead < -LATE_REQUESTS)) {
+                missing = 0;
+            } else if (ahead == -32w1) {
+                missing = missing & 2;
+            } else if (ahead == -32w2) {
+                missing = missing & 1;
+            } else if (ahead < MOST_MISSING && ahead != 0) {
+                time_us_t last_seen;
+                last_seen_read.apply(meta.live.port, last_seen);
+                if (ahead == 1) {
+                    lost = (bit<32>) missing[1:1];
+                    missing = missing[0:0] ++ 1w0;
+                } else {
+                    lost = (bit<32>) missing[1:1] + (bit<32>) missing[0:0];
+                    missing = 1;
+                    if (ahead > 2) {
+                        lost = lost + (ahead - 3);
+                        missing = 3;
+                    }
+                }
+                if (awaited != 0 || (meta.live.dead_interval != 0 && meta.intake.now > last_seen
+                                     && meta.intake.now - last_seen > meta.live.dead_interval)) {
+                    lost = lost + (bit<32>) missing[1:1] + (bit<32>) missing[0:0];
+                    missing = 0;
+                }
             }
+            missing_write.apply(meta.live.port, missing);
+            bit<32> total;
+            lost_add.apply(meta.live.port, lost, total);
 
             waiting_read.apply(meta.live.port, waiting_since);
             if (awaited != 0) {

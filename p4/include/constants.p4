@@ -38,6 +38,11 @@ const bit<32> COMMAND_REFUSED = 0xFFFFFFFF;
 const bit<4> HEARTBEAT_VERSION = 1;
 const bit<4> HEARTBEAT_REQUEST = 1;
 const bit<4> HEARTBEAT_REPLY   = 2;
+
+// A request whose number is below the highest by up to so many is late; one further below, or ahead by more than is
+// sent in a day or two, comes from a neighbour that began anew.
+const bit<32> LATE_REQUESTS = 256;
+const bit<32> MOST_MISSING  = 1 << 24;
 const mac_t  HEARTBEAT_DST_MAC = 0x0180C200000E;  // nearest bridge: no bridge forwards it
 const mac_t  HEARTBEAT_SRC_MAC = 0x025350000000;  // locally administered; low bits: the port
 

@@ -92,10 +92,10 @@ class TestHeartbeat:
         assert monitored.register("liveness_rtt", PORT) == 1_234
 
     def test_missing_requests_are_counted(self, monitored: Embedded) -> None:
-        for seq in (10, 11, 13, 17, 18):
+        for seq in (10, 11, 13, 17, 18, 19):
             peer_request(monitored, seq)
         assert monitored.register("liveness_lost", PORT) == 1 + 3
-        assert monitored.register("liveness_rx_seq", PORT) == 18
+        assert monitored.register("liveness_rx_seq", PORT) == 19
 
     def test_restarted_neighbour_lost_nothing(self, monitored: Embedded) -> None:
         for seq in (1000, 1, 2):

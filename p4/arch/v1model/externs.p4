@@ -180,12 +180,25 @@ control HeldWrite(in port_t port, in bit<32> held) {
 @name(".liveness_rx_seq") @id(ID_REGISTER_LIVENESS_RX_SEQ)
 register<bit<32>, bit<32>>(PORTS) rx_seq_register;
 
-// Remember the peer's number, return the one before (0: none yet).
-control PeerRequest(in port_t port, in bit<32> seq, out bit<32> previous) {
+// Remember the peer's number unless it is one that comes late; return the highest before (0: none yet).
+control PeerRequest(in port_t port, in bit<32> seq, out bit<32> highest) {
     apply {
-        rx_seq_register.read(previous, (bit<32>) port);
-        rx_seq_register.write((bit<32>) port, seq);
+        rx_seq_register.read(highest, (bit<32>) port);
+        if (highest == 0 || highest - seq > LATE_REQUESTS) {
+            rx_seq_register.write((bit<32>) port, seq);
+        }
     }
+}
+
+@name(".liveness_missing") @id(ID_REGISTER_LIVENESS_MISSING)
+register<bit<2>, bit<32>>(PORTS) missing_register;
+
+control MissingRead(in port_t port, out bit<2> missing) {
+    apply { missing_register.read(missing, (bit<32>) port); }
+}
+
+control MissingWrite(in port_t port, in bit<2> missing) {
+    apply { missing_register.write((bit<32>) port, missing); }
 }
 
 @name(".liveness_lost") @id(ID_REGISTER_LIVENESS_LOST)
