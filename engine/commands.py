@@ -50,6 +50,10 @@ class Commands(ABC):
     def command(self, op: int, payload: bytes) -> bytes:
         """Execute one command; raises :class:`DatapathError` with the reply's code and message."""
 
+    def urgent(self, op: int, payload: bytes) -> bytes:
+        """As :meth:`command`, for small ones that wait for no command that takes long, where that is possible."""
+        return self.command(op, payload)
+
     def close(self) -> None:  # noqa: B027 - nothing to do where nothing belongs to this process
         """End what is behind it, as far as that belongs to this process."""
 

@@ -1,4 +1,4 @@
-"""One connection to the control socket of a switch process: messages out, messages in.
+"""Connections to the control socket of a switch process: messages out, messages in.
 
 Message format: ``engine/native/switchd/control.c``.
 """
@@ -8,12 +8,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import threading
 import time
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from engine.api import Code, DatapathError
 
+WINDOW = 16  # requests on the way
 MESSAGE_MAX = 64 << 20  # bytes
 _HEADER = struct.Struct("<IIHH")
+Message: TypeAlias = tuple[int, int, int, bytes]  # id, op, code, payload
 _TIMEVAL = struct.Struct("@ll")  # of SO_RCVTIMEO: seconds and microseconds, both 0 for ever
 
 
@@ -44,13 +49,21 @@ class Connection:
         self._socket.sendall(_HEADER.pack(len(payload), self._id, op, 0) + payload)
         return self._id
 
-    def receive(self) -> tuple[int, int, int, bytes]:
-        """(id, op, code, payload) of the next message; ``ConnectionError`` at the end of the stream."""
+    def receive(self) -> Message:
+        """The next message; ``ConnectionError`` at the end of the stream."""
         head = self._take(_HEADER.size)
         length, ident, op, code = _HEADER.unpack(head)
         if length > 2 * MESSAGE_MAX:
             raise ConnectionError(f"message of {length} bytes")
         return ident, op, code, self._take(length)
+
+    def receive_some(self) -> list[Message]:
+        """All that is here already, or else the next; errors as of :meth:`receive`."""
+        messages = [self.receive()]
+        data = self._received
+        while len(data) >= _HEADER.size and len(data) >= _HEADER.size + _HEADER.unpack_from(data)[0]:
+            messages.append(self.receive())
+        return messages
 
     def _take(self, count: int) -> bytes:
         data = self._received
@@ -77,6 +90,73 @@ class Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+class Exchange:
+    """Requests and their replies, in order, over a connection that is made when it is needed. Thread-safe.
+
+    ``timeout`` (s) bounds each request. :class:`DatapathError` UNAVAILABLE: the process is gone or does not answer; the
+    next request connects anew.
+    """
+
+    def __init__(self, path: str, timeout: float | None) -> None:
+        self.path = path
+        self.clock_ns = 0  # the data plane's clock in the last reply
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._closed = False
+
+    def run(self, op: int, payloads: Sequence[bytes]) -> list[bytes]:
+        """Send ``payloads`` with up to WINDOW of them unanswered; the replies in order, or the first refusal of any."""
+        replies: list[bytes] = []
+        failure: DatapathError | None = None
+        with self._lock:
+            connection = self._connected()
+            try:
+                expected: list[int] = []
+                for position in range(len(payloads)):
+                    while len(expected) < min(len(payloads), position + WINDOW):
+                        expected.append(connection.send(op, payloads[len(expected)]))
+                    ident, _op, code, body = connection.receive()
+                    if ident != expected[position] or len(body) < 8:
+                        raise ConnectionError("unexpected reply")
+                    self.clock_ns = int.from_bytes(body[:8], "little")
+                    if code:
+                        failure = failure or DatapathError(code_of(code), body[8:].decode(errors="replace"))
+                    replies.append(body[8:])
+            except OSError as error:
+                self._drop()
+                raise DatapathError(Code.UNAVAILABLE, f"switch process at {self.path}: {error}") from error
+        if failure:
+            raise failure
+        return replies
+
+    def _connected(self) -> Connection:
+        if self._closed:
+            raise DatapathError(Code.UNAVAILABLE, "the client is closed")
+        if self._connection is None:
+            self._connection = Connection(self.path, self._timeout)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """For good; waits for a request that is under way."""
+        with self._lock:
+            self._closed = True
+            self._drop()
+
+
+def code_of(value: int) -> Code:
+    """A reply's code; UNKNOWN for what has no name here."""
+    try:
+        return Code(value)
+    except ValueError:
+        return Code.UNKNOWN
 
 
 def connect(sock: socket.socket, path: str, deadline: float) -> None:

@@ -11,9 +11,7 @@ import json
 import logging
 import os
 import struct
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,48 +28,18 @@ from engine.api import (
 )
 from engine.codec import Codec, Command, Reader
 from engine.commands import Commands
-from engine.connection import Connection
+from engine.connection import Exchange
+from engine.events import LISTS_SINCE, Events, Follower
+from engine.operations import EventKind, SwitchOp
 from engine.program_json import program_from_json
 
 log = logging.getLogger(__name__)
 
 WRITE_CHUNK = 64  # updates per message: packets wait no longer than one message takes
-WRITE_WINDOW = 16  # messages on the way
 _DEVICE = struct.Struct("<QddIIQ")
 _PORT = struct.Struct("<HBB16sII8QddQQ")
 
 Schedule = Mapping[str, Sequence[tuple[float, float]] | None]
-
-
-class SwitchOp(IntEnum):
-    """Commands of the switch process, as in ``commands.c``."""
-
-    HELLO = 0x100
-    LOAD = 0x101
-    PORTS = 0x102
-    DEVICE_STATE = 0x103
-    IMPAIR = 0x104
-    PACKET_OUT = 0x105
-    SUBSCRIBE = 0x106
-    STATE_PUT = 0x107
-    STATE_GET = 0x108
-    PKTGEN = 0x109
-    PCAP = 0x10A
-    SHUTDOWN = 0x10B
-    TRACE = 0x10C
-    QUEUE = 0x10D
-
-
-class EventKind(IntEnum):
-    DIGEST = 0x8000
-    PACKET_IN = 0x8001
-    PORT_STATUS = 0x8002
-    IDLE_TIMEOUT = 0x8003
-    LOST = 0x8004
-    TRACE = 0x8005
-
-
-ALL_EVENTS = 0b1111
 
 
 class Client(Commands):
@@ -83,68 +51,37 @@ class Client(Commands):
 
     def __init__(self, socket_path: str | Path, *, timeout: float = 30.0) -> None:
         self.socket_path = str(socket_path)
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._ordered = Exchange(self.socket_path, timeout)
+        self._urgent = Exchange(self.socket_path, timeout)
         self._closed = False
         self._ending = False  # the process was told to end
-        self._events: Connection | None = None
-        self._thread: threading.Thread | None = None
-        self._callbacks: list[Callable[[Event], None]] = []
         self.lost_events = 0  # events that the process dropped because we read too slowly
-        self.clock_ns = 0  # the data plane's clock in the last reply
-        self.refresh()
+        lists = self.refresh() >= LISTS_SINCE
+        self._events = Events(self.socket_path, timeout, self._event, lambda: self._closed or self._ending, lists=lists)
 
     # -- transport -----------------------------------------------------------------------------------------------
 
-    def _exchange(self, op: int, payloads: Sequence[bytes]) -> list[bytes]:
-        """Send ``payloads`` with up to WRITE_WINDOW of them unanswered; the replies in order."""
-        replies: list[bytes] = []
-        failure: DatapathError | None = None
-        with self._lock:
-            if self._closed:
-                raise DatapathError(Code.UNAVAILABLE, "the client is closed")
-            try:
-                if self._connection is None:
-                    self._connection = Connection(self.socket_path, self._timeout)
-                connection = self._connection
-                expected: list[int] = []
-                for position in range(len(payloads)):
-                    while len(expected) < min(len(payloads), position + WRITE_WINDOW):
-                        expected.append(connection.send(op, payloads[len(expected)]))
-                    ident, _op, code, body = connection.receive()
-                    if ident != expected[position] or len(body) < 8:
-                        raise ConnectionError("unexpected reply")
-                    self.clock_ns = int.from_bytes(body[:8], "little")
-                    if code:
-                        failure = failure or DatapathError(_code(code), body[8:].decode(errors="replace"))
-                    replies.append(body[8:])
-            except OSError as error:
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
-                raise DatapathError(Code.UNAVAILABLE, f"switch process at {self.socket_path}: {error}") from error
-        if failure:
-            raise failure
-        return replies
+    @property
+    def clock_ns(self) -> int:
+        """The data plane's clock in the last reply."""
+        return max(self._ordered.clock_ns, self._urgent.clock_ns)
 
     def command(self, op: int, payload: bytes) -> bytes:
-        return self._exchange(op, (payload,))[0]
+        return self._ordered.run(op, (payload,))[0]
+
+    def urgent(self, op: int, payload: bytes) -> bytes:
+        """As :meth:`command`, on a connection of its own: waits for no command that takes long."""
+        return self._urgent.run(op, (payload,))[0]
 
     def _json(self, op: SwitchOp, request: Mapping[str, Any]) -> None:
         self.command(op, json.dumps(request).encode())
 
     def close(self) -> None:
         """Leave the process alone and close the connections."""
-        with self._lock:
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-        if self._events is not None:
-            self._events.shutdown()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(5)
+        self._closed = True
+        self._ordered.close()
+        self._urgent.close()
+        self._events.close()
 
     def __enter__(self) -> Client:
         return self
@@ -158,12 +95,14 @@ class Client(Commands):
         """Version, pid, program path, ports, clients and statistics of the process."""
         return cast(dict[str, Any], json.loads(self.command(SwitchOp.HELLO, b"")))
 
-    def refresh(self) -> None:
-        """Learn which program is loaded (again, when another client may have loaded one)."""
-        if self.hello()["program"]:
+    def refresh(self) -> int:
+        """Learn which program is loaded (again, when another client may have loaded one); the process's protocol."""
+        hello = self.hello()
+        if hello["program"]:
             self._codec = Codec(program_from_json(self.command(Command.INFO, b"").decode()))
         else:
             self._codec = None
+        return int(hello["protocol"])
 
     def load(self, shared_object: str | Path) -> None:
         """Load a compiled program; its state is fresh, the old program's is gone."""
@@ -278,10 +217,10 @@ class Client(Commands):
             self.codec.table_write(encoded[i : i + WRITE_CHUNK], atomic=False)
             for i in range(0, len(encoded), WRITE_CHUNK)
         ]
-        return b"".join(self._exchange(Command.TABLE_WRITE, slices))
+        return b"".join(self._ordered.run(Command.TABLE_WRITE, slices))
 
     def packet_out(self, data: bytes) -> None:
-        self.command(SwitchOp.PACKET_OUT, data)
+        self.urgent(SwitchOp.PACKET_OUT, data)
 
     def device_state(self, *, keep_maxima: bool = False) -> DeviceState:
         """Readings of now. ``queue_max`` counts from the last call without ``keep_maxima``."""
@@ -300,33 +239,18 @@ class Client(Commands):
         return DeviceState(time_ns, cpu, memory, backlog, dropped, tuple(ports))
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
-        with self._lock:
-            self._callbacks.append(callback)
-            if self._thread is not None:
-                return
-            self._events = Connection(self.socket_path, self._timeout)
-            self._events.send(SwitchOp.SUBSCRIBE, struct.pack("<I", ALL_EVENTS))
-            self._events.receive()
-            self._events.wait_forever()
-            self._thread = threading.Thread(target=self._read_events, name="dataplane-events", daemon=True)
-            self._thread.start()
+        def one_by_one(events: Sequence[Event]) -> None:
+            for event in events:
+                callback(event)
 
-    def _read_events(self) -> None:
-        connection = self._events
-        assert connection is not None
-        try:
-            while True:
-                _ident, op, _status, body = connection.receive()
-                event = self._event(op, body)
-                if event is None:
-                    continue
-                for callback in tuple(self._callbacks):
-                    callback(event)
-        except OSError as error:
-            if not self._closed and not self._ending:
-                log.warning("events of %s end: %s", self.socket_path, error)
-        finally:
-            connection.close()
+        self._events.follow(one_by_one, None)
+
+    def follow(self, follower: Follower, digests: Collection[int]) -> None:
+        """As :meth:`subscribe`, but what arrived together comes together, and of digests only those of these numbers.
+
+        See :meth:`engine.events.Events.follow`. An older process that was taken over sends all digests or none.
+        """
+        self._events.follow(follower, digests)
 
     def _event(self, op: int, body: bytes) -> Event | None:
         reader = Reader(body)
@@ -355,10 +279,3 @@ def _port_fields(rest: Sequence[Any], depth: int, maximum: int, enabled: bool) -
     rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped, rate, *optics = rest
     counters = (rx_packets, rx_bytes, rx_dropped, rx_errors, tx_packets, tx_bytes, tx_dropped)
     return (*counters, depth, maximum, rate, *optics, enabled)
-
-
-def _code(value: int) -> Code:
-    try:
-        return Code(value)
-    except ValueError:
-        return Code.UNKNOWN

@@ -11,9 +11,10 @@ from typing import Any
 
 from engine.api import EngineError
 from engine.connection import Connection
-from engine.dataplane import Client, EventKind, SwitchOp
+from engine.dataplane import Client
 from engine.flags import Filter
 from engine.library import TRACED, Switch, compile_program, load_program
+from engine.operations import EventKind, SwitchOp
 from engine.trace_events import Decoder, Step
 
 _MASK = 1 << (EventKind.TRACE - EventKind.DIGEST)

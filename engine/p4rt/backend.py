@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from engine.api import (
@@ -10,7 +10,6 @@ from engine.api import (
     DatapathError,
     DeviceState,
     EngineError,
-    Event,
     ProgramError,
     ProgramInfo,
     Unsupported,
@@ -18,6 +17,7 @@ from engine.api import (
 from engine.commands import Commands
 from engine.compiled import CompiledProgram, compiled
 from engine.dataplane import Client
+from engine.events import Follower
 from engine.p4rt.errors import P4Error, Rpc, invalid
 
 MESSAGE_LIMIT = 1500  # characters: a status message travels in an HTTP/2 header
@@ -41,7 +41,12 @@ class Backend(Protocol):
         """A device config in this process, beside what runs; :class:`EngineError`."""
         ...
 
-    def subscribe(self, callback: Callable[[Event], None]) -> None: ...
+    def follow(self, follower: Follower, digests: Collection[int]) -> None:
+        """Hand all events over, of digests those of these numbers; again with the same ``follower``: of these from now.
+
+        Everything emitted after the return is handed over; :class:`DatapathError`.
+        """
+        ...
 
     def packet_out(self, data: bytes) -> None: ...
 
@@ -92,8 +97,8 @@ class ProcessBackend:
 
         return Switch(self._compile(config))
 
-    def subscribe(self, callback: Callable[[Event], None]) -> None:
-        self.client.subscribe(callback)
+    def follow(self, follower: Follower, digests: Collection[int]) -> None:
+        self.client.follow(follower, digests)
 
     def packet_out(self, data: bytes) -> None:
         self.client.packet_out(data)

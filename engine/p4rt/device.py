@@ -6,16 +6,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from google.protobuf.message import DecodeError
 
-from engine.api import DatapathError, Digest, EngineError, Event, IdleTimeout, PacketIn, PortStatus
+from engine.api import DatapathError, EngineError, Event, PortStatus
 from engine.p4rt import pipeline as pipelines
 from engine.p4rt.arbitration import Client, election_of
 from engine.p4rt.backend import Backend
 from engine.p4rt.budget import Budget
 from engine.p4rt.errors import BatchError, P4Error, Rpc, invalid
+from engine.p4rt.notices import digest_notices, notices
 from engine.p4rt.outbox import DEFAULT_LIMIT, stream_error
 from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.reader import is_of_cells
@@ -49,7 +50,9 @@ class Device:
         self._wake = threading.Condition(threading.Lock())
         self._stopped = False
         self._recover()
-        backend.subscribe(self._on_event)
+        self._wanted: frozenset[int] | None = None  # numbers of the digests that the data plane sends us
+        self._ticks_ns = 0  # when the ticker looks again
+        self._listen()
         self._ticker = threading.Thread(target=self._tick, name="p4rt-timers", daemon=True)
         self._ticker.start()
 
@@ -132,62 +135,47 @@ class Device:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, PortStatus):
-            for callback in tuple(self.on_port):
-                callback(event)
-            return
+    def _on_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, PortStatus):
+                for callback in tuple(self.on_port):
+                    callback(event)
         running = self._pipeline
         if running is None:
             return
         try:
-            if isinstance(event, Digest):
-                self._on_digest(running, event)
-            elif isinstance(event, PacketIn):
-                header = running.schema.packet_in
-                packet = p4r.PacketIn(payload=event.data)
-                if header is not None:
-                    packet = p4r.PacketIn(payload=event.data[header.size :], metadata=header.unpack(event.data))
-                self.streams.broadcast(p4r.StreamMessageResponse(packet=packet))
-            elif isinstance(event, IdleTimeout):
-                self._on_idle(running, event)
-        except (P4Error, DatapathError, IndexError) as error:
-            log.warning("event %s dropped: %s", type(event).__name__, error)
-
-    def _on_digest(self, running: Pipeline, event: Digest) -> None:
-        schema = running.schema.digests_by_index.get(event.digest)
-        if schema is None:
+            codec = self.backend.commands.codec
+        except EngineError:  # the program was just taken away
             return
-        complete = running.digests.add(schema.id, event.values, time.time_ns())
-        if complete is not None:
-            self.streams.broadcast(p4r.StreamMessageResponse(digest=complete), complete.digest_id)
-        else:
+        self.streams.broadcast(notices(running, codec, events, time.time_ns()))
+        due = running.digests.next_due_ns()
+        if due is not None:
             with self._wake:
-                self._wake.notify()
+                if due < self._ticks_ns:
+                    self._wake.notify()
 
-    def _on_idle(self, running: Pipeline, event: IdleTimeout) -> None:
-        table = running.schema.tables_by_index.get(event.entry.table)
-        if table is None:
-            return
-        key = self.backend.commands.codec.key(event.entry.table, event.entry.key)
-        entry = p4r.TableEntry.FromString(table.match_wire(key, event.entry.priority))
-        entry.idle_timeout_ns = event.entry.idle_timeout_ns
-        extra = running.extras.metadata.get((table.index, key, event.entry.priority))
-        if extra is not None:
-            entry.metadata, entry.controller_metadata = extra
-        notice = p4r.IdleTimeoutNotification(table_entry=[entry], timestamp=time.time_ns())
-        self.streams.broadcast(p4r.StreamMessageResponse(idle_timeout_notification=notice), table.id)
+    def _listen(self, also: Iterable[int] = ()) -> None:
+        """Have the data plane send the digests that are configured, those of the ids ``also``, and no others."""
+        running = self._pipeline
+        wanted = frozenset[int]()
+        if running is not None:
+            digests = running.schema.digests
+            wanted = frozenset(digests[id_].index for id_ in (*running.digests.configured(), *also) if id_ in digests)
+        if wanted != self._wanted:
+            self.backend.follow(self._on_events, wanted)
+            self._wanted = wanted
 
     def _tick(self) -> None:
         while True:
-            running = self._pipeline
-            due = running.digests.next_due_ns() if running else None
-            wait = _IDLE_POLL_S if due is None else max(0.0, (due - time.time_ns()) / 1e9)
-            if running is not None and running.extras.dirty:
-                wait = min(wait, _FLUSH_S)
-            with self._wake:
+            with self._wake:  # whoever makes something due looks at what is found here
                 if self._stopped:
                     return
+                now_ns, running = time.time_ns(), self._pipeline
+                due = running.digests.next_due_ns() if running else None
+                wait = _IDLE_POLL_S if due is None else max(0.0, (due - now_ns) / 1e9)
+                if running is not None and running.extras.dirty:
+                    wait = min(wait, _FLUSH_S)
+                self._ticks_ns = now_ns + int(wait * 1e9)
                 if wait > 0:
                     self._wake.wait(wait)
                 if self._stopped:
@@ -196,8 +184,7 @@ class Device:
             running = self._pipeline
             if running is None:
                 continue
-            for ready in running.digests.due(time.time_ns()):
-                self.streams.broadcast(p4r.StreamMessageResponse(digest=ready), ready.digest_id)
+            self.streams.broadcast(digest_notices(running.digests.due(time.time_ns())))
             if running.extras.dirty:
                 with self._write_lock:
                     self._keep_extras(force=True)
@@ -277,12 +264,17 @@ class Device:
         with self._write_lock:
             if self._addressed is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
+            digests = [u.entity.digest_entry.digest_id for u in updates if u.entity.HasField("digest_entry")]
             try:
-                running.writer.write(request)
+                if digests:  # before what the same request adds may cause some
+                    self._listen(digests)
+                try:
+                    running.writer.write(request)
+                finally:
+                    self._keep_extras()
+                    self._listen()
             except DatapathError as error:
                 raise P4Error(int(error.code), str(error)) from None
-            finally:
-                self._keep_extras()
 
     def read(self, request: p4r.ReadRequest, peer: str, cancel: Callable[[], None]) -> Iterator[bytes]:
         """The Read RPC: serialized responses, all of one state that no Write has half changed.
@@ -361,6 +353,8 @@ class Device:
             except (P4Error, EngineError):
                 self._pipeline = old  # what could not be loaded has not replaced anything
                 raise
+            finally:
+                self._listen()  # the same number may be another digest now
             keep_config(self.backend, CONFIG, config)
             self._pipeline.extras.dirty = True
             self.backend.state_put(NAMES, self._pipeline.schema.translations.pack())

@@ -89,6 +89,11 @@ class DigestBuffer:
         return [p4r.DigestEntry(digest_id=id_, config=channel.config) for id_, channel in self._channels.items()]
 
     @_locked
+    def configured(self) -> tuple[int, ...]:
+        """Ids of the configured digests."""
+        return tuple(self._channels)
+
+    @_locked
     def restore(self, entries: list[p4r.DigestEntry], schemas: dict[int, DigestSchema]) -> None:
         """Back to the configuration that :meth:`entries` gave; messages that wait stay where they can."""
         channels = {}

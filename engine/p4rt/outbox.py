@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.api import DatapathError
 from engine.p4rt.errors import P4Error, Rpc
@@ -37,15 +37,25 @@ class Outbox:
 
     def put(self, message: p4r.StreamMessageResponse) -> bool:
         """Queue a best-effort message; False when it was dropped."""
-        size = message.ByteSize()
+        return self.put_all((message,)) == 1
+
+    def put_all(self, messages: Sequence[p4r.StreamMessageResponse]) -> int:
+        """Queue best-effort messages, and wake their reader once; how many were not dropped."""
+        taken = 0
         with self._ready:
-            if self._closed or len(self._items) >= self.limit or self._bytes + size > self._bytes_limit:
-                self.dropped += not self._closed
-                return False
-            self._items.append(message)
-            self._bytes += size
-            self._ready.notify()
-            return True
+            if self._closed:
+                return 0
+            for message in messages:
+                size = message.ByteSize()
+                if len(self._items) >= self.limit or self._bytes + size > self._bytes_limit:
+                    self.dropped += 1
+                    continue
+                self._items.append(message)
+                self._bytes += size
+                taken += 1
+            if taken:
+                self._ready.notify()
+        return taken
 
     def put_error(self, message: p4r.StreamMessageResponse) -> None:
         """Queue a stream error; a client that provokes them without reading loses the surplus."""

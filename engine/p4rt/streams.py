@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from engine.p4rt.arbitration import Arbiter, Client, Notice
+from engine.p4rt import arbitration
+from engine.p4rt.arbitration import Arbiter, Client
 from engine.p4rt.errors import P4Error, Rpc
 from engine.p4rt.outbox import DEFAULT_LIMIT, Outbox
 from engine.p4rt.roles import RoleRules
@@ -14,6 +17,8 @@ from engine.p4rt.stubs import p4r
 log = logging.getLogger(__name__)
 
 MAX_STREAMS = 256
+_TOLD = (1, 1000, 1_000_000)  # so many dropped messages of a stream are worth a line of log
+Notice: TypeAlias = tuple[p4r.StreamMessageResponse, int]  # a message; id of the digest or table it is about
 
 
 class Streams:
@@ -74,20 +79,30 @@ class Streams:
                 self._rules[message.role.name] = rules
             self._send(notices)
 
-    def broadcast(self, message: p4r.StreamMessageResponse, about: int = 0) -> None:
-        """To the primary of every role that is entitled to it; ``about``: id of its digest or table."""
-        packet = message.HasField("packet")
+    def broadcast(self, notices: Sequence[Notice]) -> None:
+        """To the primary of every role that is entitled to them."""
+        if not notices:
+            return
         with self._lock:
             for client in self.arbiter.primaries():
-                rules = self._rules.get(client.role or "")
-                if rules is not None and not (rules.wants(message.packet) if packet else rules.has(about)):
-                    continue
                 box = self._outboxes.get(client)
-                if box is not None and not box.put(message) and box.dropped in (1, 1000, 1_000_000):
+                rules = self._rules.get(client.role or "")
+                theirs = [message for message, about in notices if _entitled(rules, message, about)]
+                if box is None or not theirs:
+                    continue
+                before = box.dropped
+                box.put_all(theirs)
+                if any(before < number <= box.dropped for number in _TOLD):
                     log.warning("a client reads too slowly: %d messages dropped", box.dropped)
 
-    def _send(self, notices: list[Notice]) -> None:
+    def _send(self, notices: list[arbitration.Notice]) -> None:
         for client, update in notices:
             box = self._outboxes.get(client)
             if box is not None:
                 box.put_arbitration(update)
+
+
+def _entitled(rules: RoleRules | None, message: p4r.StreamMessageResponse, about: int) -> bool:
+    if rules is None:
+        return True
+    return rules.wants(message.packet) if message.HasField("packet") else rules.has(about)

@@ -204,7 +204,7 @@ class Writer:
 
     def register(self, entry: p4r.RegisterEntry, commands: Commands | None = None) -> None:
         """The flip's path: one MODIFY of one cell (all cells without an index). Thread-safe."""
-        send = (commands or self._direct).command
+        send = commands.command if commands is not None else self._direct.urgent
         array = self._schema.registers.get(entry.register_id)
         if array is None:
             unknown("register", entry.register_id, self._schema.registers.values())

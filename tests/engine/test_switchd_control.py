@@ -284,7 +284,7 @@ def test_frames_flow_while_large_batches_are_applied(switch: Rig) -> None:
         with switch.client() as client:
             body = struct.pack("<BI", 0, 64)
             while not stop.is_set():
-                client._exchange(TABLE_WRITE, [body] * 200)
+                client._ordered.run(TABLE_WRITE, [body] * 200)
 
     thread = threading.Thread(target=write)
     thread.start()

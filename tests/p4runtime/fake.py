@@ -10,7 +10,7 @@ import copy
 import json
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.api import (
     Code,
     DatapathError,
     DeviceState,
+    Digest,
     DigestInfo,
     Event,
     KeyField,
@@ -33,6 +34,7 @@ from engine.api import (
 )
 from engine.codec import Codec, Command, Reader, octets
 from engine.commands import Commands
+from engine.events import Follower
 from engine.p4rt.stubs import p4i
 from engine.program_json import program_from_json
 
@@ -340,7 +342,7 @@ class FakeBackend:
         self.switch = FakeSwitch()
         self.state: dict[str, bytes] = {}
         self.sent: list[bytes] = []
-        self.callbacks: list[Callable[[Event], None]] = []
+        self.followers: dict[Follower, frozenset[int]] = {}
         self.loads = 0
         self.up = {1: True, 2: True}
         self.enabled = {1: True, 2: True}
@@ -370,12 +372,13 @@ class FakeBackend:
         switch.load(self.compile(config))
         return switch
 
-    def subscribe(self, callback: Callable[[Event], None]) -> None:
-        self.callbacks.append(callback)
+    def follow(self, follower: Follower, digests: Collection[int]) -> None:
+        self.followers[follower] = frozenset(digests)
 
-    def emit(self, event: Event) -> None:
-        for callback in self.callbacks:
-            callback(event)
+    def emit(self, *events: Event) -> None:
+        """Events that arrive together, as the data plane sends them: no digest that nobody wants."""
+        for follower, wanted in self.followers.items():
+            follower([event for event in events if not isinstance(event, Digest) or event.digest in wanted])
 
     def packet_out(self, data: bytes) -> None:
         self.sent.append(data)

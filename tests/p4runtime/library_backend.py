@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 
-from engine.api import DeviceState, EngineError, Event, ProgramInfo
+from engine.api import DeviceState, Digest, EngineError, Event, ProgramInfo
 from engine.commands import Commands
 from engine.compiled import CompiledProgram, parse_json
+from engine.events import Follower
 from engine.library import Switch, compile_program
 
 
@@ -16,7 +17,7 @@ class LibraryBackend:
     def __init__(self) -> None:
         self.switch: Switch | None = None
         self.states: dict[str, bytes] = {}
-        self._callbacks: list[Callable[[Event], None]] = []
+        self._followers: dict[Follower, frozenset[int]] = {}
 
     @property
     def commands(self) -> Commands:
@@ -36,15 +37,19 @@ class LibraryBackend:
         if self.switch is not None:
             self.switch.close()
         self.switch = Switch(compiled)
-        for callback in self._callbacks:
-            self.switch.subscribe(callback)
+        self.switch.subscribe(self._emit)
         return compiled.info
 
     def in_memory(self, config: bytes) -> Switch:
         return Switch(self._compile(config))
 
-    def subscribe(self, callback: Callable[[Event], None]) -> None:
-        self._callbacks.append(callback)
+    def follow(self, follower: Follower, digests: Collection[int]) -> None:
+        self._followers[follower] = frozenset(digests)
+
+    def _emit(self, event: Event) -> None:
+        for follower, wanted in self._followers.items():
+            if not isinstance(event, Digest) or event.digest in wanted:
+                follower([event])
 
     def packet_out(self, data: bytes) -> None:
         self.commands.packet_out(data)  # type: ignore[attr-defined]

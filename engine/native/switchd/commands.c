@@ -6,7 +6,8 @@
  *   DEVICE_STATE  [u8 keep: queue maxima]   -> struct device_record, n * struct port_record
  *   IMPAIR        JSON, see impair_command.c
  *   PACKET_OUT    frame with controller header, processed as coming from the CPU port
- *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs, 32 traces
+ *   SUBSCRIBE     u32 mask: 1 digests, 2 packet-ins, 4 port status, 8 idle time-outs, 32 traces;
+ *                 [n * u32: numbers of the digests that are wanted, from protocol 2 on; without: all of them]
  *   STATE_PUT     u8 length, key, value     (empty value: forget it), see kept.c
  *   STATE_GET     key                       -> value; NOT_FOUND
  *   PKTGEN        JSON {"interval_us": 10000, "port_down": true}
@@ -187,7 +188,7 @@ static int state_command(struct switchd *sw, bool keep, struct buffer *out)
 static int hello_command(struct switchd *sw, struct buffer *out)
 {
     const struct statistics *s = &sw->stats;
-    buffer_printf(out, "{\"name\":\"shadowplane-switchd\",\"protocol\":1,\"pid\":%d,\"uptime_ns\":%llu,\"cpu_port\":%u,",
+    buffer_printf(out, "{\"name\":\"shadowplane-switchd\",\"protocol\":2,\"pid\":%d,\"uptime_ns\":%llu,\"cpu_port\":%u,",
                   (int)getpid(), (unsigned long long)(mono_ns() - sw->started), sw->cpu_port);
     buffer_printf(out,
                   "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"defer\":%s,\"ticks\":%llu,"
@@ -201,11 +202,13 @@ static int hello_command(struct switchd *sw, struct buffer *out)
     buffer_json_string(out, pipeline_path(sw));
     buffer_printf(out,
                   ",\"statistics\":{\"turns\":%llu,\"sleeps\":%llu,\"packets\":%llu,\"emitted\":%llu,"
-                  "\"unknown_port\":%llu,\"no_program\":%llu,\"packet_outs\":%llu,\"send_calls\":%llu,\"longest_pause_us\":%.1f},\"clients\":",
+                  "\"unknown_port\":%llu,\"no_program\":%llu,\"packet_outs\":%llu,\"send_calls\":%llu,"
+                  "\"digests\":%llu,\"digests_unwanted\":%llu,\"longest_pause_us\":%.1f},\"clients\":",
                   (unsigned long long)s->turns, (unsigned long long)s->sleeps, (unsigned long long)s->packets,
                   (unsigned long long)s->emitted, (unsigned long long)s->unknown_port,
                   (unsigned long long)s->no_program, (unsigned long long)s->packet_outs,
-                  (unsigned long long)current(&s->send_calls), (double)s->longest_pause / 1e3);
+                  (unsigned long long)current(&s->send_calls), (unsigned long long)s->digests,
+                  (unsigned long long)s->digests_unwanted, (double)s->longest_pause / 1e3);
     sw->stats.longest_pause = 0;
     control_statistics(sw->control, out);
     buffer_printf(out, ",\"ports\":[");
@@ -284,6 +287,16 @@ static int pktgen_command(struct switchd *sw, const struct json *request, struct
     return SP_OK;
 }
 
+static int subscribe_command(struct switchd *sw, void *client, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    uint32_t mask;
+    if (len < sizeof mask || len % sizeof mask)
+        return command_refuse(out, SP_INVALID_ARGUMENT, "needs a mask and digests of 4 bytes each", NULL);
+    memcpy(&mask, data, sizeof mask);
+    control_subscribe(sw, client, mask, data + sizeof mask, len / sizeof mask - 1);
+    return SP_OK;
+}
+
 static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out)
 {
     struct json *request = parse(data, len, out);
@@ -301,7 +314,6 @@ static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, ui
 int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data, uint32_t len,
                     struct buffer *out)
 {
-    uint32_t mask;
     if (op < OP_HELLO)
         return pipeline_command(sw, op, data, len, out);
     switch (op) {
@@ -328,11 +340,7 @@ int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t
         ports_flush(sw);
         return SP_OK;
     case OP_SUBSCRIBE:
-        if (len != sizeof mask)
-            return command_refuse(out, SP_INVALID_ARGUMENT, "needs a mask of 4 bytes", NULL);
-        memcpy(&mask, data, sizeof mask);
-        control_subscribe(sw, client, mask);
-        return SP_OK;
+        return subscribe_command(sw, client, data, len, out);
     case OP_STATE_PUT:
         return kept_put(data, len, out);
     case OP_STATE_GET:

@@ -25,6 +25,7 @@ enum {
     SEND_CHUNK = 32 << 10,
     OUTPUT_PAUSE = 4 << 20, /* a client with so many unread replies is not served */
     EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
+    TOLD_DIGESTS = 256,     /* digests of higher numbers go to whoever wants any */
 };
 
 static const uint64_t SLEPT = 50 * NS_PER_US; /* a sleep that long ago has told whether there is something to read */
@@ -38,6 +39,7 @@ struct client {
     int fd; /* -1: free */
     struct buffer in, out;
     uint32_t mask, generation;
+    uint64_t digests[TOLD_DIGESTS / 64]; /* that it wants, by number */
     uint64_t lost, lost_told, requests;
     bool readable, closing, want_write, dirty;
 };
@@ -204,34 +206,66 @@ int control_subscribers(const struct control *c, uint16_t kind)
     return found;
 }
 
+static void deliver(struct switchd *sw, struct client *k, uint16_t kind, const void *head, size_t head_len,
+                    const void *body, size_t len)
+{
+    if (buffer_len(&k->out) + head_len + len > EVENT_LIMIT) {
+        k->lost++;
+        return;
+    }
+    if (k->lost != k->lost_told) {
+        uint64_t told[2] = {wall_ns(sw, sw->now), k->lost};
+        if (append_message(k, (struct header){.op = EVENT_LOST}, told, sizeof told, NULL, 0))
+            k->lost_told = k->lost;
+    }
+    if (!append_message(k, (struct header){.op = kind}, head, head_len, body, len))
+        k->lost++;
+    k->dirty = true;
+}
+
 void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len)
 {
     struct control *c = sw->control;
     if (!control_has_subscribers(c, kind))
         return;
-    for (uint32_t i = 0; i < c->used; i++) {
-        struct client *k = &c->clients[i];
-        if (k->fd < 0 || !(k->mask & 1u << (kind - EVENT_DIGEST)))
-            continue;
-        if (buffer_len(&k->out) + head_len + len > EVENT_LIMIT) {
-            k->lost++;
-            continue;
-        }
-        if (k->lost != k->lost_told) {
-            uint64_t told[2] = {wall_ns(sw, sw->now), k->lost};
-            if (append_message(k, (struct header){.op = EVENT_LOST}, told, sizeof told, NULL, 0))
-                k->lost_told = k->lost;
-        }
-        if (!append_message(k, (struct header){.op = kind}, head, head_len, body, len))
-            k->lost++;
-        k->dirty = true;
-    }
+    for (uint32_t i = 0; i < c->used; i++)
+        if (c->clients[i].fd >= 0 && c->clients[i].mask & 1u << (kind - EVENT_DIGEST))
+            deliver(sw, &c->clients[i], kind, head, head_len, body, len);
 }
 
-void control_subscribe(struct switchd *sw, void *client, uint32_t mask)
+static bool wants(const struct client *k, uint32_t digest)
+{
+    return k->fd >= 0 && k->mask & 1 && (digest >= TOLD_DIGESTS || k->digests[digest / 64] >> digest % 64 & 1);
+}
+
+bool control_digest(struct switchd *sw, uint32_t digest, uint64_t now, const uint8_t *values, uint32_t len)
 {
     struct control *c = sw->control;
-    ((struct client *)client)->mask = mask & ((1u << EVENT_KINDS) - 1);
+    bool wanted = false;
+    if (!control_has_subscribers(c, EVENT_DIGEST))
+        return false;
+    uint8_t head[sizeof now + sizeof digest];
+    memcpy(head, &now, sizeof now);
+    memcpy(head + sizeof now, &digest, sizeof digest);
+    for (uint32_t i = 0; i < c->used; i++)
+        if (wants(&c->clients[i], digest)) {
+            deliver(sw, &c->clients[i], EVENT_DIGEST, head, sizeof head, values, len);
+            wanted = true;
+        }
+    return wanted;
+}
+
+void control_subscribe(struct switchd *sw, void *client, uint32_t mask, const uint8_t *digests, uint32_t count)
+{
+    struct control *c = sw->control;
+    struct client *k = client;
+    k->mask = mask & ((1u << EVENT_KINDS) - 1);
+    memset(k->digests, count ? 0 : 0xff, sizeof k->digests);
+    for (uint32_t i = 0, digest; i < count; i++) {
+        memcpy(&digest, digests + i * sizeof digest, sizeof digest);
+        if (digest < TOLD_DIGESTS)
+            k->digests[digest / 64] |= 1ull << digest % 64;
+    }
     c->masks = 0;
     for (int i = 0; i < CLIENTS; i++)
         if (c->clients[i].fd >= 0)

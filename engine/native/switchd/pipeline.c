@@ -31,10 +31,8 @@ static void on_emit(void *user, uint32_t port, const uint8_t *data, uint32_t len
 static void on_digest(void *user, uint32_t digest, const uint8_t *values, uint32_t len, uint64_t now)
 {
     struct switchd *sw = user;
-    uint8_t head[12];
-    memcpy(head, &now, 8);
-    memcpy(head + 8, &digest, 4);
-    control_event(sw, EVENT_DIGEST, head, sizeof head, values, len);
+    sw->stats.digests++;
+    sw->stats.digests_unwanted += !control_digest(sw, digest, now, values, len);
 }
 
 static void on_idle(void *user, const uint8_t *entry, uint32_t len, uint64_t now)

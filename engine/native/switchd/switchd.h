@@ -304,12 +304,15 @@ bool control_unsent(const struct control *c);
 int control_clients(const struct control *c);
 /* Sends an event to every subscriber of its kind; one that does not read loses it, counted. */
 void control_event(struct switchd *sw, uint16_t kind, const void *head, size_t head_len, const void *body, size_t len);
+/* The same for a digest, to whom wants this one; whether there is anybody. */
+bool control_digest(struct switchd *sw, uint32_t digest, uint64_t now, const uint8_t *values, uint32_t len);
 bool control_has_subscribers(const struct control *c, uint16_t kind);
 int control_subscribers(const struct control *c, uint16_t kind);
 /* One request; appends the answer to `out`. Result: google.rpc code, `out` then holds a message. */
 int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data,
                     uint32_t len, struct buffer *out);
-void control_subscribe(struct switchd *sw, void *client, uint32_t mask);
+/* `digests`: `count` numbers of 4 bytes, of those that are wanted; none: all. */
+void control_subscribe(struct switchd *sw, void *client, uint32_t mask, const uint8_t *digests, uint32_t count);
 void control_statistics(const struct control *c, struct buffer *out);
 /* For commands in other files: an error's text in place of the answer; whether an object has known keys only (`known`
  * ends with NULL); the port that a number names, NULL if there is none. */
@@ -355,6 +358,7 @@ bool priority_realtime(void); /* a real-time thread wakes up at once and must no
 
 struct statistics {
     uint64_t turns, sleeps, packets, emitted, unknown_port, no_program, short_frames, packet_outs, send_calls;
+    uint64_t digests, digests_unwanted; /* that the program emitted, and that nobody wanted */
     uint64_t longest_pause; /* ns in which no packet could be processed, since the last HELLO */
 };
 
