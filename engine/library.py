@@ -36,7 +36,8 @@ from engine.ir_load import load
 from engine.program import program_info
 from engine.program_json import program_from_json
 
-ABI = 6
+ABI = 7
+LATER = 0x100  # sp_engine.h: SP_LATER
 DROP_PORT = 511
 CPU_PORT = 510
 TRACED = ("-O1", "-DSP_TRACE")  # the variant that tells of each packet's way: sp_trace.h
@@ -93,6 +94,16 @@ _QueueFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uin
 _Log = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 _Trace = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32)
 _Breathe = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_Command = ctypes.CFUNCTYPE(
+    ctypes.c_uint32,
+    ctypes.c_void_p,
+    ctypes.c_uint32,
+    ctypes.c_char_p,
+    ctypes.c_uint32,
+    ctypes.c_uint64,
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.POINTER(ctypes.c_uint32),
+)
 _Idle = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64)
 
 
@@ -124,19 +135,7 @@ class _Engine(ctypes.Structure):
             "process",
             ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64),
         ),
-        (
-            "command",
-            ctypes.CFUNCTYPE(
-                ctypes.c_uint32,
-                ctypes.c_void_p,
-                ctypes.c_uint32,
-                ctypes.c_char_p,
-                ctypes.c_uint32,
-                ctypes.c_uint64,
-                ctypes.POINTER(ctypes.c_void_p),
-                ctypes.POINTER(ctypes.c_uint32),
-            ),
-        ),
+        ("command", _Command),
         ("port_status", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int)),
         ("tick", ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)),
         ("stats", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)),
@@ -144,6 +143,7 @@ class _Engine(ctypes.Structure):
             "ahead",
             ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32),
         ),
+        ("overtake", _Command),
     )
 
 
@@ -174,7 +174,8 @@ class Switch(Commands):
     Not a simulation of time: ``now_ns`` is whatever the caller says and must not run backwards. Thread-safe by a lock.
     ``queue_depth(port, priority)`` gives the depth that the program sees between ingress and egress. ``trace`` gets
     the events of :mod:`engine.trace_events`, when the program was compiled with :data:`TRACED`. ``breathe`` is called
-    in the middle of commands, where a switch process handles packets: it may call :meth:`process`, nothing else.
+    in the middle of commands, where a switch process handles packets: it may call :meth:`process` and :meth:`overtake`,
+    nothing else.
     """
 
     def __init__(
@@ -290,15 +291,27 @@ class Switch(Commands):
     # -- Datapath -----------------------------------------------------------------------------------------------------
 
     def command(self, op: int, payload: bytes) -> bytes:
-        reply, length = ctypes.c_void_p(), ctypes.c_uint32()
-        with self._lock:
-            code = self._engine.command(
-                self._live(), op, payload, len(payload), self.now_ns, ctypes.byref(reply), ctypes.byref(length)
-            )
-            data = ctypes.string_at(reply.value, length.value) if reply.value and length.value else b""
+        code, data = self._command(self._engine.command, op, payload)
         if code:
             raise DatapathError(Code(code), data.decode(errors="replace"))
         return data
+
+    def overtake(self, op: int, payload: bytes) -> bytes | None:
+        """As :meth:`command`, also in the middle of another one; None: it has to wait, and nothing was done."""
+        code, data = self._command(self._engine.overtake, op, payload)
+        if code == LATER:
+            return None
+        if code:
+            raise DatapathError(Code(code), data.decode(errors="replace"))
+        return data
+
+    def _command(self, function: Callable[..., int], op: int, payload: bytes) -> tuple[int, bytes]:
+        reply, length = ctypes.c_void_p(), ctypes.c_uint32()
+        with self._lock:
+            code = function(
+                self._live(), op, payload, len(payload), self.now_ns, ctypes.byref(reply), ctypes.byref(length)
+            )
+            return code, ctypes.string_at(reply.value, length.value) if reply.value and length.value else b""
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         self._subscribers.append(callback)

@@ -266,7 +266,7 @@ uint32_t sp_cmd_batch(struct sp_switch *sw, struct sp_reader *r, uint64_t now_ns
             code = sp_fail(sw, SP_INVALID_ARGUMENT, "BATCH: command %#x is truncated or no write", op);
         else
             code = sp_dispatch(sw, op, &one, now_ns);
-        sp_breathe(sw);
+        sp_pause(sw);
     }
     sp_batch_end(sw, code == SP_OK);
     char text[256];

@@ -292,10 +292,13 @@ uint32_t sp_command(struct sp_switch *sw, uint32_t op, const uint8_t *request, u
                     const uint8_t **reply, uint32_t *reply_len)
 {
     struct sp_reader r = {request, len, true};
+    struct sp_reader peek = r;
     sw->now = now_ns;
     sw->reply.len = 0;
     sw->reply.failed = false;
+    sw->running = (struct sp_running){.busy = true, .op = op, .first = sp_u32(&peek)};
     uint32_t code = sp_dispatch(sw, op, &r, now_ns);
+    sw->running.busy = false;
     if (sw->reply.failed) {
         sw->reply.failed = false;
         code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "reply too long");

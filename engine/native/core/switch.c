@@ -78,6 +78,7 @@ void sp_destroy(struct sp_switch *sw)
     sp_acts_clear(&sw->acts);
     sp_preparer_stop(sw->preparer);
     free(sw->reply.data);
+    free(sw->reply_between.data);
     free(sw->out);
     free(sw->contexts);
     free(sw);
@@ -324,6 +325,7 @@ void sp_tick(struct sp_switch *sw, uint64_t now_ns)
 {
     if (!sw->options.idle)
         return;
+    sw->running = (struct sp_running){.busy = true};
     for (uint32_t i = 0; i < sw->program->n_tables; i++) {
         struct sp_table *t = &sw->tables[i];
         for (uint32_t k = 0; t->desc->idle && k < t->pool_len; k++) {
@@ -343,4 +345,5 @@ void sp_tick(struct sp_switch *sw, uint64_t now_ns)
                 sw->options.idle(sw->options.user, sw->reply.data, sw->reply.len, now_ns);
         }
     }
+    sw->running.busy = false;
 }

@@ -399,7 +399,7 @@ static uint32_t sp_batch_updates(struct sp_switch *sw, struct sp_reader *r, uint
                               : sp_fail(sw, SP_INVALID_ARGUMENT, "TABLE_WRITE: truncated");
         if (code != SP_OK)
             return code;
-        sp_breathe(sw);
+        sp_pause(sw);
     }
     return SP_OK;
 }
@@ -449,7 +449,7 @@ uint32_t sp_cmd_table_write(struct sp_switch *sw, struct sp_reader *r, uint64_t 
         uint32_t len = sp_u32(r);
         struct sp_reader one = {sp_take(r, len), len, r->ok};
         codes[done] = r->ok ? (uint8_t)sp_one(sw, &one, now_ns, false) : SP_INVALID_ARGUMENT;
-        sp_breathe(sw); /* which looks at the clock: an update takes 0.3 to 3 us */
+        sp_pause(sw); /* which looks at the clock: an update takes 0.3 to 3 us */
     }
     sp_reply_codes(sw, codes, false, n);
     free(codes);

@@ -38,11 +38,19 @@ void sp_hash_remove(struct sp_hash *h, const struct sp_entry *e, uint64_t hash);
 void sp_hash_replace(struct sp_hash *h, const struct sp_entry *e, struct sp_entry *by, uint64_t hash);
 
 /* Lets packets pass in the middle of a long command. The caller's structures are consistent, what packets may still
- * find is not freed yet, and nobody but packets comes in between. */
+ * find is not freed yet, and nobody comes in between but packets, and commands on cells of arrays (overtake.c). */
 SP_INLINE void sp_breathe(struct sp_switch *sw)
 {
     if (sw->options.breathe && !sw->still)
         sw->options.breathe(sw->options.user);
+}
+
+/* The same between two updates of one command: small writes of others may come in between, too. */
+SP_INLINE void sp_pause(struct sp_switch *sw)
+{
+    sw->running.between = true;
+    sp_breathe(sw);
+    sw->running.between = false;
 }
 
 struct sp_act *sp_act_new(struct sp_act_pool *pool, uint32_t words); /* zeroed; NULL: out of memory */
@@ -118,6 +126,8 @@ void sp_replicas_refresh(const struct sp_switch *sw, struct sp_replicas *g);
 void sp_tick(struct sp_switch *sw, uint64_t now_ns);
 uint32_t sp_command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,
                     const uint8_t **reply, uint32_t *reply_len);
+uint32_t sp_overtake(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,
+                     const uint8_t **reply, uint32_t *reply_len);
 const struct sp_stats *sp_get_stats(const struct sp_switch *sw);
 
 #include "sp_lookup.h"

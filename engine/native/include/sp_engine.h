@@ -5,7 +5,7 @@
  *
  * Threading: none. All calls on one sp_switch must come from one thread at a time; several switches may live in one
  * process. Callbacks run inside the call that caused them and must not call back into the same sp_switch, with one
- * exception: breathe() may call process().
+ * exception: breathe() may call process() and overtake().
  *
  * Packets: egress runs immediately after ingress. The caller does the queueing after emit() and reports queue depths
  * through the queue() callback, which is asked while the packet stands between ingress and egress.
@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SP_ENGINE_ABI 6u
+#define SP_ENGINE_ABI 7u
 #define SP_ENGINE_SYMBOL "sp_engine"
 #define SP_MAX_FRAME 65535u /* longer frames are counted and dropped by process() */
 
@@ -124,6 +124,12 @@ struct sp_engine {
      * large tables. Changes nothing but time; frames that are never processed do no harm. Returns 0 while no table is so
      * large that it matters; a frame of NULL only asks. */
     int (*ahead)(struct sp_switch *sw, uint32_t port, const uint8_t *frame, uint32_t len);
+
+    /* As command(), but at once: in the middle of another one (from breathe()) or between two. SP_LATER: it may not, or is
+     * none of the small commands that ever may; nothing has happened, and command() does it when the other one has ended.
+     * What is executed leads to what some order of the two would have led to; *reply is valid until the next call. */
+    uint32_t (*overtake)(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now_ns,
+                         const uint8_t **reply, uint32_t *reply_len);
 };
 
 const struct sp_engine *sp_engine(void);
@@ -171,7 +177,8 @@ enum sp_code {
     SP_ABORTED = 10,
     SP_OUT_OF_RANGE = 11,
     SP_UNIMPLEMENTED = 12,
-    SP_INTERNAL = 13
+    SP_INTERNAL = 13,
+    SP_LATER = 0x100 /* of overtake() only */
 };
 
 #ifdef __cplusplus

@@ -349,7 +349,7 @@ static struct sp_switch *sp_create_this(const struct sp_options *options)
 
 static const struct sp_engine sp_this_engine = {
     SP_ENGINE_ABI, SP_NAME, SP_INFO, SP_KEY, sp_create_this, sp_destroy, sp_process, sp_command, sp_port_status, sp_tick,
-    sp_get_stats, sp_announce,
+    sp_get_stats, sp_announce, sp_overtake,
 };
 
 __attribute__((visibility("default"))) const struct sp_engine *sp_engine(void) { return &sp_this_engine; }

@@ -346,6 +346,13 @@ struct sp_reply {
 
 struct sp_journal;
 
+/* The command that is being executed: overtake.c. */
+struct sp_running {
+    bool busy;
+    bool between;      /* at this moment one of its updates is done and the next one has not begun */
+    uint32_t op, first; /* first: number in its request, the array or table that it is about */
+};
+
 struct sp_switch {
     const struct sp_program *program;
     struct sp_options options;
@@ -371,6 +378,9 @@ struct sp_switch {
     struct sp_journal *journal; /* of the batch being executed */
     uint32_t batch;             /* its number */
     bool past;                  /* packets see what was before it */
+    struct sp_running running;
+    bool overtaken;                /* by another command, which is being executed */
+    struct sp_reply reply_between; /* of that one */
 };
 
 #endif

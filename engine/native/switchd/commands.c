@@ -311,6 +311,13 @@ static int json_command(struct switchd *sw, uint16_t op, const uint8_t *data, ui
     return code;
 }
 
+int command_overtake(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    if (op == OP_PACKET_OUT) /* packets pass now */
+        return command_execute(sw, NULL, op, data, len, out);
+    return op < OP_HELLO ? pipeline_overtake(sw, op, data, len, out) : SP_LATER;
+}
+
 int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data, uint32_t len,
                     struct buffer *out)
 {

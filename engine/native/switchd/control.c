@@ -25,6 +25,8 @@ enum {
     SEND_CHUNK = 32 << 10,
     OUTPUT_PAUSE = 4 << 20, /* a client with so many unread replies is not served */
     EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
+    SMALL = 4096,           /* bytes of requests that may overtake others */
+    OVERTAKE_MOST = 16,     /* of them at a time, so that packets and what is overtaken go on */
     TOLD_DIGESTS = 256,     /* digests of higher numbers go to whoever wants any */
 };
 
@@ -52,6 +54,8 @@ struct control {
     uint32_t next, generation;
     uint32_t masks; /* union of the clients' masks */
     bool trimming;  /* there is memory of large messages to be given back */
+    struct client *served; /* whose request is being executed, or who is being sent to */
+    bool overtaking;
 };
 
 static bool watch(struct control *c, int fd, uint64_t tag, uint32_t events, int op)
@@ -157,6 +161,8 @@ static void client_watch(struct control *c, struct client *k)
 static void client_flush(struct switchd *sw, struct client *k)
 {
     struct control *c = sw->control;
+    struct client *served = c->served;
+    c->served = k; /* nobody else touches it while packets pass */
     k->dirty = false;
     while (buffer_len(&k->out)) {
         size_t most = buffer_len(&k->out) < SEND_CHUNK ? buffer_len(&k->out) : SEND_CHUNK;
@@ -172,6 +178,7 @@ static void client_flush(struct switchd *sw, struct client *k)
         if (buffer_len(&k->out))
             loop_breathe(sw);
     }
+    c->served = served;
     if (k->fd < 0)
         return;
     bool waiting = buffer_len(&k->out) > 0;
@@ -336,6 +343,7 @@ static void client_reply(struct switchd *sw, struct client *k, struct header h, 
 }
 
 static struct buffer body; /* of a reply; reused: most are small */
+static struct buffer answer; /* the same, of a request that overtakes another */
 
 static void client_request(struct switchd *sw, struct client *k)
 {
@@ -349,8 +357,10 @@ static void client_request(struct switchd *sw, struct client *k)
         return;
     }
     k->requests++;
+    sw->control->served = k;
     int code = command_execute(sw, k, h.op, k->in.data + k->in.start + sizeof h, h.len, &body);
     loop_breathe(sw); /* the reply to a large batch is copied twice */
+    sw->control->served = NULL;
     client_reply(sw, k, h, code, &body);
     buffer_consume(&body, buffer_len(&body)); /* now, so that control_trim() can give it back */
     buffer_consume(&k->in, sizeof h + h.len);
@@ -360,6 +370,7 @@ static void client_request(struct switchd *sw, struct client *k)
 static void control_trim(struct control *c)
 {
     c->trimming = buffer_trim(&body);
+    c->trimming |= buffer_trim(&answer);
     for (uint32_t i = 0; i < c->used; i++)
         if (c->clients[i].fd >= 0) {
             c->trimming |= buffer_trim(&c->clients[i].in);
@@ -375,11 +386,12 @@ bool control_pending(const struct control *c)
     return c->trimming;
 }
 
-static void control_poll(struct switchd *sw)
+/* `others`: what is neither a client's nor a new client's is left for later. */
+static void control_poll(struct switchd *sw, bool others)
 {
     struct control *c = sw->control;
-    struct epoll_event events[32];
-    int n = epoll_wait(c->epoll, events, 32, 0);
+    struct epoll_event events[CLIENTS + WATCH_LINKS];
+    int n = epoll_wait(c->epoll, events, CLIENTS + WATCH_LINKS, 0);
     for (int i = 0; i < n; i++) {
         uint64_t tag = events[i].data.u64;
         if (tag & 1ull << 39) {
@@ -391,6 +403,8 @@ static void control_poll(struct switchd *sw)
                 k->dirty = true; /* sending finds out about a peer that is gone */
         } else if (tag >> 32 == WATCH_LISTENER) {
             accept_clients(c);
+        } else if (!others) {
+            continue;
         } else if (tag >> 32 == WATCH_LINKS) {
             link_read(sw);
         } else {
@@ -399,12 +413,62 @@ static void control_poll(struct switchd *sw)
     }
 }
 
+/* ---- small requests before the end of large ones ---- */
+
+/* More of a client's bytes, unless a large message is on its way. */
+static void client_read_small(struct control *c, struct client *k)
+{
+    struct header h = {0};
+    if (buffer_len(&k->in) >= sizeof h)
+        memcpy(&h, k->in.data + k->in.start, sizeof h);
+    if (h.len <= SMALL)
+        client_read(c, k);
+}
+
+static bool client_overtake(struct switchd *sw, struct client *k)
+{
+    struct header h;
+    memcpy(&h, k->in.data + k->in.start, sizeof h);
+    buffer_consume(&answer, buffer_len(&answer));
+    int code = h.len > SMALL
+                   ? SP_LATER
+                   : command_overtake(sw, h.op, k->in.data + k->in.start + sizeof h, h.len, &answer);
+    if (code == SP_LATER)
+        return false;
+    k->requests++;
+    client_reply(sw, k, h, code, &answer);
+    buffer_consume(&k->in, sizeof h + h.len);
+    return true;
+}
+
+void control_overtake(struct switchd *sw)
+{
+    struct control *c = sw->control;
+    if (c->overtaking || c->used < 2)
+        return;
+    c->overtaking = true;
+    control_poll(sw, false);
+    for (uint32_t i = 0, done = 0; i < c->used && done < OVERTAKE_MOST; i++) {
+        struct client *k = &c->clients[i];
+        if (k->fd < 0 || k == c->served)
+            continue;
+        if (k->readable && !client_has_request(k))
+            client_read_small(c, k);
+        uint32_t before = done;
+        while (done < OVERTAKE_MOST && client_has_request(k) && client_overtake(sw, k))
+            done++;
+        if (done > before)
+            client_flush(sw, k);
+    }
+    c->overtaking = false;
+}
+
 void control_run(struct switchd *sw, uint64_t deadline)
 {
     struct control *c = sw->control;
     control_trim(c);
     if (sw->now - sw->control_looked >= SLEPT)
-        control_poll(sw);
+        control_poll(sw, true);
     for (uint32_t i = 0; i < c->used; i++) {
         struct client *k = &c->clients[(c->next + i) % c->used];
         if (k->fd < 0)

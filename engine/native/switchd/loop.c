@@ -10,6 +10,7 @@
 static const uint64_t CONTROL_SLICE = 50 * NS_PER_US; /* while packets wait */
 static const uint64_t IDLE_SLICE = 2 * NS_PER_MS;
 static const uint64_t BREATH = 20 * NS_PER_US; /* between two looks at the ports in the middle of a command */
+static const uint64_t ASK = 100 * NS_PER_US; /* ... and at the control clients: a system call */
 /* Under load, packets come sooner than a sleep and a wake-up take: look again for a moment first.
  * A slower stream (an idle switch with its heartbeats) always sleeps. */
 static const uint64_t SPIN = 30 * NS_PER_US;
@@ -236,6 +237,10 @@ void loop_breathe(struct switchd *sw)
         now = mono_ns();
     }
     sw->looked = now;
+    if (now - sw->asked < ASK)
+        return;
+    control_overtake(sw);
+    sw->asked = mono_ns();
 }
 
 void loop_look(struct switchd *sw)

@@ -266,6 +266,19 @@ int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint3
     return (int)code;
 }
 
+int pipeline_overtake(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out)
+{
+    struct pipeline *p = sw->pipeline;
+    const uint8_t *reply = NULL;
+    uint32_t reply_len = 0;
+    if (!p)
+        return SP_LATER;
+    uint32_t code = p->engine->overtake(p->state, op, data, len, program_time(sw, mono_ns()), &reply, &reply_len);
+    if (reply_len && !buffer_append(out, reply, reply_len))
+        return SP_RESOURCE_EXHAUSTED;
+    return (int)code;
+}
+
 uint64_t pipeline_due(const struct switchd *sw) { return sw->pipeline ? sw->pipeline->tick : NEVER; }
 
 void pipeline_tick(struct switchd *sw, uint64_t now)

@@ -276,6 +276,8 @@ bool pipeline_ahead(struct switchd *sw, uint16_t port, const uint8_t *data, uint
 void pipeline_port_status(struct switchd *sw, uint16_t port, bool up);
 /* Ops below 0x100. Appends the answer to `out`; the result is a google.rpc code. */
 int pipeline_command(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
+/* The same in the middle of another command; SP_LATER: not now. */
+int pipeline_overtake(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
 bool pipeline_loaded(const struct switchd *sw);
 const char *pipeline_path(const struct switchd *sw);
 /* {"path", "port", "count", "per_second"}, see trace.c. */
@@ -298,6 +300,8 @@ bool control_watch(struct control *c, int fd, int kind);
 bool control_pending(const struct control *c); /* requests are waiting in a buffer, or one to be trimmed */
 /* Serves clients until `deadline` (mono ns) or until there is nothing to do. */
 void control_run(struct switchd *sw, uint64_t deadline);
+/* In the middle of a request, or between two of one client: small ones of the others that need not wait for it. */
+void control_overtake(struct switchd *sw);
 /* Sends replies and events. Apart from control_run: the packets that a command concerns come before its reply. */
 void control_flush(struct switchd *sw);
 bool control_unsent(const struct control *c);
@@ -312,6 +316,8 @@ int control_subscribers(const struct control *c, uint16_t kind);
 int command_execute(struct switchd *sw, void *client, uint16_t op, const uint8_t *data,
                     uint32_t len, struct buffer *out);
 /* `digests`: `count` numbers of 4 bytes, of those that are wanted; none: all. */
+/* The same in the middle of another request; SP_LATER: not now. */
+int command_overtake(struct switchd *sw, uint16_t op, const uint8_t *data, uint32_t len, struct buffer *out);
 void control_subscribe(struct switchd *sw, void *client, uint32_t mask, const uint8_t *digests, uint32_t count);
 void control_statistics(const struct control *c, struct buffer *out);
 /* For commands in other files: an error's text in place of the answer; whether an object has known keys only (`known`
@@ -379,6 +385,7 @@ struct switchd {
     uint64_t clock_offset; /* wall = mono + offset, modulo 2^64 */
     uint64_t started, now; /* mono ns; now: of this turn of the loop */
     uint64_t looked;       /* when the ports were last looked at */
+    uint64_t asked;        /* when control clients were last looked at in the middle of a request */
     uint64_t waited;       /* ns that the packet in the program has waited for the device */
     uint64_t held;         /* ns that it has waited in the ring that wakes nobody up */
     size_t ring_bytes; /* of each port's receive ring */
@@ -398,7 +405,7 @@ void port_status_changed(struct switchd *sw, struct port *port, bool up);
 /* What the program emitted (called by pipeline.c). */
 void switch_emit(struct switchd *sw, uint16_t port, const uint8_t *data, uint32_t len, unsigned priority);
 void loop_run(struct switchd *sw);
-/* In the middle of what takes long: packets that wait are processed, commands are not. */
+/* In the middle of what takes long: packets that wait are processed, and small commands that need not wait. */
 void loop_breathe(struct switchd *sw);
 /* All that waits in the rings is processed: before a ring is closed. Not from within the program. */
 void loop_look(struct switchd *sw);
