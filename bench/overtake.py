@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, port: int) -> None:
         options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        self._channel: Any = grpc.insecure_channel(f"127.0.0.1:{port}", options)
         self._info = text_format.Parse((BUILD / "shadowplane.p4info.txtpb").read_text(), p4i.P4Info())
         self._requests = Requests(self._info)
         self._write = self._channel.unary_unary("/p4.v1.P4Runtime/Write")
