@@ -44,12 +44,12 @@ class Worker:
 
     def __init__(self, port: int) -> None:
         options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", -1)]
-        self._channel: Any = grpc.insecure_channel(f"127.0.0.1:{port}", options)
+        channel: Any = grpc.insecure_channel(f"127.0.0.1:{port}", options)
         self._info = text_format.Parse((BUILD / "shadowplane.p4info.txtpb").read_text(), p4i.P4Info())
         self._requests = Requests(self._info)
-        self._write = self._channel.unary_unary("/p4.v1.P4Runtime/Write")
-        self._read = self._channel.unary_stream("/p4.v1.P4Runtime/Read")
-        self._set = self._channel.unary_unary("/p4.v1.P4Runtime/SetForwardingPipelineConfig")
+        self._write = channel.unary_unary("/p4.v1.P4Runtime/Write")
+        self._read = channel.unary_stream("/p4.v1.P4Runtime/Read")
+        self._set = channel.unary_unary("/p4.v1.P4Runtime/SetForwardingPipelineConfig")
 
     def _batch(self, kind: str, atomicity: int, spoilt: bool = False) -> bytes:
         request = p4r.WriteRequest(device_id=1, atomicity=atomicity, election_id=PRIMARY)  # type: ignore[arg-type]
