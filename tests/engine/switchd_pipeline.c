@@ -7,9 +7,11 @@
  *   CPU port   packet_out header: egress port 9 bits, opcode 7 bits
  *   generator  HEARTBEAT: a 60-byte frame of type 0x88b5 with the time; PORT_DOWN: digest 1 with the port (u32)
  *   register 1 cell i: time (us, 48 bits) of the last heartbeat seen on port i
+ *   TABLE_WRITE of UINT32_MAX updates: sets register 1 cell 7, waits until a write that overtakes it sets register 0
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sp_engine.h"
 
@@ -110,6 +112,20 @@ static uint32_t say(struct sp_switch *sw, uint32_t code, const char *text, const
     return code;
 }
 
+/* A command that ends when another one, which overtakes it, has set the bit: at the latest after a minute, ABORTED. */
+static uint32_t wait(struct sp_switch *sw, const uint8_t **reply, uint32_t *reply_len)
+{
+    struct timespec now;
+    sw->seen[7] = 1;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (time_t end = now.tv_sec + 60; !sw->bit; clock_gettime(CLOCK_MONOTONIC, &now)) {
+        if (now.tv_sec > end)
+            return say(sw, SP_ABORTED, "nobody has overtaken", reply, reply_len);
+        sw->options.breathe(sw->options.user);
+    }
+    return SP_OK;
+}
+
 static uint32_t command(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now,
                         const uint8_t **reply, uint32_t *reply_len)
 {
@@ -122,6 +138,8 @@ static uint32_t command(struct sp_switch *sw, uint32_t op, const uint8_t *reques
         if (len < 5)
             return say(sw, SP_INVALID_ARGUMENT, "too short", reply, reply_len);
         memcpy(&count, request + 1, 4);
+        if (count == UINT32_MAX)
+            return wait(sw, reply, reply_len);
         if (count > sizeof sw->reply)
             return say(sw, SP_RESOURCE_EXHAUSTED, "too many", reply, reply_len);
         for (volatile uint32_t i = 0; i < count * 2000; i++)
@@ -166,11 +184,11 @@ static uint32_t command(struct sp_switch *sw, uint32_t op, const uint8_t *reques
     return SP_OK;
 }
 
-/* Nothing is ever in the middle of a command: there is no breathing here. */
+/* In the middle of the command that waits for it, too. */
 static uint32_t overtake(struct sp_switch *sw, uint32_t op, const uint8_t *request, uint32_t len, uint64_t now,
                          const uint8_t **reply, uint32_t *reply_len)
 {
-    if (op != SP_OP_REGISTER_WRITE)
+    if (op != SP_OP_REGISTER_WRITE && op != SP_OP_REGISTER_READ)
         return SP_LATER;
     return command(sw, op, request, len, now, reply, reply_len);
 }

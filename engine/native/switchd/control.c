@@ -454,10 +454,11 @@ void control_overtake(struct switchd *sw)
             continue;
         if (k->readable && !client_has_request(k))
             client_read_small(c, k);
-        uint32_t before = done;
-        while (done < OVERTAKE_MOST && client_has_request(k) && client_overtake(sw, k))
+        while (done < OVERTAKE_MOST && client_has_request(k) && client_overtake(sw, k)) {
+            k->dirty = true;
             done++;
-        if (done > before)
+        }
+        if (k->dirty) /* also replies from just before the long request, and events of packets that have passed */
             client_flush(sw, k);
     }
     c->overtaking = false;
