@@ -62,12 +62,37 @@ static const uint8_t plain[64] = {[12] = 8, [14] = 0x45};
 static const uint8_t *passing = plain; /* what passes in the middle of commands: frames of the corpus, if it ends with some */
 static uint32_t passing_len = sizeof plain, every = 16; /* of the chances to pass */
 
+static struct record *all;
+static uint32_t known;
+
+/* A command of the corpus that comes in the middle of another one; most have to wait. */
+static void overtake(const struct sp_engine *engine, struct sp_switch *sw, uint64_t now)
+{
+    const struct record *r = &all[chance(known)];
+    const uint8_t *reply;
+    uint32_t reply_len;
+    if (r->kind != 1)
+        return;
+    uint8_t *exact = malloc(r->len ? r->len : 1);
+    memcpy(exact, r->data, r->len);
+    if (r->len && chance(8) == 0)
+        exact[chance(r->len)] = (uint8_t)chance(256);
+    engine->overtake(sw, r->number, exact, r->len, now, &reply, &reply_len);
+    for (uint32_t i = 0; i < reply_len; i++)
+        left += reply[i];
+    free(exact);
+}
+
 static void breathe(void *user)
 {
     static uint64_t calls;
     (void)user;
-    if (breathing && ++calls % every == 0)
+    if (!breathing)
+        return;
+    if (++calls % every == 0)
         sp_engine()->process(breathing, 1, passing, passing_len, calls);
+    if (calls % 5 == 0)
+        overtake(sp_engine(), breathing, calls);
 }
 
 static void run(const struct sp_engine *engine, struct sp_switch *sw, uint32_t kind, uint32_t number,
@@ -131,6 +156,8 @@ int main(int argc, char **argv)
     if (!sw || !n)
         return 2;
     breathing = sw;
+    all = records;
+    known = n;
     uint32_t frames = 0; /* the corpus' last records */
     while (frames < n && records[n - 1 - frames].kind == 0)
         frames++;

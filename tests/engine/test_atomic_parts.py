@@ -159,6 +159,41 @@ def test_registers_multicast_and_clones_change_together(fails: bool) -> None:
             assert set(switch.multicast_read()) == {1, 3}
 
 
+@pytest.mark.parametrize("end", ["stands", "fails", "filled"])
+def test_many_cells(end: str) -> None:
+    """So many that they become a picture of the register: the last value of each counts, others stay as they are."""
+    with Watched("fate") as watched:
+        switch = watched.switch
+        registers = switch.codec.program.registers
+        cells, bits = array_index(registers, "cells"), array_index(registers, "bits")
+
+        def cell(register: int, index: int, number: int) -> Write:
+            value = switch.codec.cell(registers[register], number)
+            return Command.REGISTER_WRITE, struct.pack("<II", register, index) + value
+
+        for index in range(8):
+            switch.register_write(cells, index, 1000 + index)
+        watched.probes = lambda switch: [send(switch, 11, x=n)[0][2]["y"] for n in range(8)]
+        commands = [cell(cells, n * 7 % 6, n) for n in range(1500)]
+        commands += [cell(bits, n * 5 % 7, n & 1) for n in range(3000)]
+        commands += [cell(cells, 5, 77)]
+        if end == "fails":
+            commands.append((int(Command.VALUE_SET_WRITE), b""))
+        if end == "filled":
+            commands.append((int(Command.REGISTER_FILL), struct.pack("<I", bits) + b"\1"))
+        failure = watched.during(lambda switch: switch.batch(commands))
+        assert watched.passed >= len(commands)
+        assert (failure is not None) is (end == "fails")
+        last = {n * 7 % 6: n for n in range(1500)} | {5: 77, 6: 1006, 7: 1007}
+        ones = [max(n & 1 for n in range(2993, 3000) if n * 5 % 7 == index) for index in range(7)] + [0]
+        if end == "fails":
+            assert switch.register_read(cells, 0, 8) == [1000 + n for n in range(8)]
+            assert switch.register_read(bits, 0, 8) == [0] * 8
+        else:
+            assert switch.register_read(cells, 0, 8) == [last[n] for n in range(8)]
+            assert switch.register_read(bits, 0, 8) == ([1] * 8 if end == "filled" else ones)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_value_sets(fails: bool) -> None:
     with Watched("parsing") as watched:

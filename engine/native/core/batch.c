@@ -14,8 +14,9 @@
 
 #define SP_MAX_BATCH (1u << 20)
 #define STEPS 44u
-#define CELL_BYTES 2496u /* of a block of waiting cells */
+#define CELL_BYTES 2528u /* of a block of waiting cells */
 #define AHEAD 16u        /* cells: their memory is asked for while others are written */
+#define PICTURE ((size_t)64 << 10) /* bytes of an array that may have one: written in 5 us */
 
 struct sp_steps {
     struct sp_steps *before, *after;
@@ -23,16 +24,23 @@ struct sp_steps {
     struct sp_step step[STEPS];
 };
 
-/* `used` bytes of (struct sp_waiting, value in whole words). */
+/* Cells of one array: their numbers, and behind these what they will hold, each as large as the array's cells. */
 struct sp_cells {
     struct sp_cells *after;
-    uint32_t used;
-    uint64_t data[CELL_BYTES / 8];
+    uint32_t count;
+    uint8_t data[CELL_BYTES];
 };
 
+/* What waits for one array. Of several values of a cell the last one counts, so the order within an array is kept.
+ * Many cells of a small array become a picture of it: what its bytes will be, and then which of them. */
 struct sp_waiting {
-    void *at;
-    size_t size;
+    struct sp_waiting *after;
+    uint8_t *base;
+    size_t size;           /* bytes of a cell */
+    uint32_t cells;        /* of the array */
+    uint32_t most, blocks; /* cells in a block; blocks */
+    struct sp_cells *first, *last;
+    uint8_t *picture; /* NULL: the cells are in blocks */
 };
 
 _Static_assert(sizeof(struct sp_steps) <= SP_ARENA_UNITS * SP_ARENA_UNIT, "steps are blocks of an arena");
@@ -69,68 +77,127 @@ void *sp_step_memory(struct sp_switch *sw, size_t bytes) { return sp_arena_alloc
 
 /* -- cells -------------------------------------------------------------------------------------------------------- */
 
-bool sp_cell_write(struct sp_switch *sw, void *at, const void *value, size_t size)
+/* The array's list: mostly that of the last cell. */
+static struct sp_waiting *sp_waiting_of(struct sp_journal *j, uint8_t *base, uint32_t cells, size_t size)
+{
+    struct sp_waiting **at = &j->waiting, *w;
+    for (w = *at; w && w->base != base; w = *at)
+        at = &w->after;
+    if (w) {
+        *at = w->after;
+    } else {
+        if (size + sizeof(uint32_t) > CELL_BYTES || !(w = sp_arena_alloc(&j->arena, sizeof *w)))
+            return NULL;
+        *w = (struct sp_waiting){
+            .base = base, .size = size, .cells = cells, .most = (uint32_t)(CELL_BYTES / (size + sizeof(uint32_t)))};
+    }
+    w->after = j->waiting;
+    j->waiting = w;
+    return w;
+}
+
+static void sp_paint(const struct sp_waiting *w, uint32_t index, const uint8_t *value)
+{
+    uint8_t *at = w->picture + index * w->size;
+    memcpy(at, value, w->size);
+    memset(at + w->cells * w->size, 0xff, w->size);
+}
+
+/* Makes a picture, when blocks have become as large as one; without memory they go on. */
+static void sp_picture(struct sp_waiting *w)
+{
+    size_t bytes = w->cells * w->size;
+    if (bytes > PICTURE || w->blocks * sizeof *w->first < 2 * bytes || !(w->picture = calloc(2, bytes)))
+        return;
+    for (const struct sp_cells *block = w->first; block; block = block->after)
+        for (uint32_t i = 0, index; i < block->count; i++) {
+            memcpy(&index, block->data + i * sizeof index, sizeof index);
+            sp_paint(w, index, block->data + w->most * sizeof index + i * w->size);
+        }
+    w->first = w->last = NULL; /* the arena keeps them */
+}
+
+bool sp_cell_write(struct sp_switch *sw, void *array, uint32_t cells, uint32_t index, const void *value, size_t size)
 {
     struct sp_journal *j = sw->journal;
-    uint32_t bytes = (uint32_t)(sizeof(struct sp_waiting) + (size + 7) / 8 * 8);
     if (!j) {
-        memcpy(at, value, size);
+        memcpy((uint8_t *)array + index * size, value, size);
         return true;
     }
-    if (!j->cells || j->cells->used + bytes > CELL_BYTES) {
+    struct sp_waiting *w = sp_waiting_of(j, array, cells, size);
+    if (!w)
+        return false;
+    if (!w->picture && w->last && w->last->count == w->most)
+        sp_picture(w);
+    if (w->picture) {
+        sp_paint(w, index, value);
+        return true;
+    }
+    if (!w->last || w->last->count == w->most) {
         struct sp_cells *more = sp_arena_alloc(&j->arena, sizeof *more);
         if (!more)
             return false;
         more->after = NULL;
-        more->used = 0;
-        if (j->cells)
-            j->cells->after = more;
+        more->count = 0;
+        if (w->last)
+            w->last->after = more;
         else
-            j->first_cells = more;
-        j->cells = more;
+            w->first = more;
+        w->last = more;
+        w->blocks++;
     }
-    uint64_t *data = j->cells->data + j->cells->used / 8;
-    memcpy(data, &(struct sp_waiting){at, size}, sizeof(struct sp_waiting));
-    memcpy(data + sizeof(struct sp_waiting) / 8, value, size);
-    j->cells->used += bytes;
+    struct sp_cells *block = w->last;
+    memcpy(block->data + block->count * sizeof index, &index, sizeof index);
+    memcpy(block->data + w->most * sizeof index + block->count * size, value, size);
+    block->count++;
     return true;
 }
 
-/* The sizes that most cells have, without a call. */
-static void sp_cell_copy(void *at, const uint64_t *value, size_t size)
+/* Called with constants for the sizes that most cells have. */
+SP_INLINE void sp_write_block(const struct sp_waiting *w, const struct sp_cells *block, size_t size)
 {
-    switch (size) {
-    case 1:
-        memcpy(at, value, 1);
-        break;
-    case 4:
-        memcpy(at, value, 4);
-        break;
-    case 8:
-        memcpy(at, value, 8);
-        break;
-    case 16:
-        memcpy(at, value, 16);
-        break;
-    default:
-        memcpy(at, value, size);
+    const uint8_t *value = block->data + w->most * sizeof(uint32_t);
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint32_t index, later;
+        memcpy(&index, block->data + i * sizeof index, sizeof index);
+        memcpy(&later, block->data + (i + AHEAD < block->count ? i + AHEAD : i) * sizeof later, sizeof later);
+        __builtin_prefetch(w->base + later * size, 1);
+        memcpy(w->base + index * size, value + i * size, size);
     }
+}
+
+static void sp_write_picture(uint8_t *restrict base, const uint8_t *restrict picture, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        base[i] = (uint8_t)((base[i] & ~picture[bytes + i]) | picture[i]);
 }
 
 static void sp_write_cells(const struct sp_journal *j)
 {
-    for (const struct sp_cells *block = j->first_cells; block; block = block->after)
-        for (uint32_t at = 0, words = block->used / 8; at < words;) {
-            struct sp_waiting w, later = {0};
-            memcpy(&w, block->data + at, sizeof w);
-            uint32_t each = (uint32_t)((sizeof w + w.size + 7) / 8);
-            /* Where all cells are of one size, this is one of those that follow; a wrong address does no harm. */
-            if (at + AHEAD * each + 1 < words)
-                memcpy(&later, block->data + at + AHEAD * each, sizeof later);
-            __builtin_prefetch(later.at, 1);
-            sp_cell_copy(w.at, block->data + at + sizeof w / 8, w.size);
-            at += each;
+    for (const struct sp_waiting *w = j->waiting; w; w = w->after) {
+        if (w->picture)
+            sp_write_picture(w->base, w->picture, w->cells * w->size);
+        for (const struct sp_cells *block = w->first; block; block = block->after) {
+            for (size_t at = 0; block->after && at < sizeof *block; at += 64)
+                __builtin_prefetch((const uint8_t *)block->after + at);
+            switch (w->size) {
+            case 1:
+                sp_write_block(w, block, 1);
+                break;
+            case 4:
+                sp_write_block(w, block, 4);
+                break;
+            case 8:
+                sp_write_block(w, block, 8);
+                break;
+            case 16:
+                sp_write_block(w, block, 16);
+                break;
+            default:
+                sp_write_block(w, block, w->size);
+            }
         }
+    }
 }
 
 /* -- whole registers ---------------------------------------------------------------------------------------------- */
@@ -227,6 +294,8 @@ void sp_batch_end(struct sp_switch *sw, bool stands)
         if (j->images[i])
             sp_discard(sw, j->images[i], sp_register_bytes(sw, i));
     free(j->images);
+    for (struct sp_waiting *w = j->waiting; w; w = w->after)
+        free(w->picture);
     sp_arena_clear(&j->arena);
 }
 

@@ -121,9 +121,9 @@ static uint32_t sp_cmd_register(struct sp_switch *sw, uint32_t op, struct sp_rea
         return sp_fail(sw, SP_INVALID_ARGUMENT, "register %s: value is no bit<%u>", d->name, d->width);
     if (op == SP_OP_REGISTER_WRITE) {
         bool seen;
-        uint8_t cell[8192], *at = sp_register_cells(sw, index, &seen) + (size_t)first * d->cell;
-        sp_cell_from_wire(d, seen ? cell : at, value);
-        if (seen && !sp_cell_write(sw, at, cell, d->cell))
+        uint8_t cell[8192], *all = sp_register_cells(sw, index, &seen);
+        sp_cell_from_wire(d, seen ? cell : all + (size_t)first * d->cell, value);
+        if (seen && !sp_cell_write(sw, all, d->size, first, cell, d->cell))
             return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         sp_reply_u64(sw, now_ns);
         return SP_OK;
@@ -152,7 +152,7 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
         count = sp_u32(r);
     if (!r->ok || !sp_in_array(d, first, count))
         return sp_outside(sw, d, first, count);
-    struct sp_cell *cell = sw->counters[index] + first;
+    const struct sp_cell *cell = sw->counters[index] + first;
     if (op == SP_OP_COUNTER_READ) {
         for (uint32_t i = 0; i < count && !sw->reply.failed; i += CELLS) {
             sp_reply_bytes(sw, cell + i, (count - i < CELLS ? count - i : CELLS) * (uint32_t)sizeof *cell);
@@ -164,7 +164,7 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
     fresh.bytes = sp_u64(r);
     if (!r->ok)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "COUNTER_WRITE: truncated");
-    return sp_cell_write(sw, cell, &fresh, sizeof fresh) ? SP_OK : sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    return sp_cell_write(sw, sw->counters[index], d->size, first, &fresh, sizeof fresh) ? SP_OK : sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 static void sp_rate_set(struct sp_rate *rate, uint64_t per_second, uint64_t burst, uint64_t now_ns)
@@ -213,11 +213,11 @@ static uint32_t sp_cmd_meter(struct sp_switch *sw, uint32_t op, struct sp_reader
         count = sp_u32(r);
     if (!r->ok || !sp_in_array(d, first, count))
         return sp_outside(sw, d, first, count);
-    struct sp_meter *m = sw->meters[index] + first;
+    const struct sp_meter *m = sw->meters[index] + first;
     if (op == SP_OP_METER_WRITE) {
         struct sp_meter fresh;
         uint32_t code = sp_read_meter(sw, r, d->name, &fresh, now_ns);
-        if (code == SP_OK && !sp_cell_write(sw, m, &fresh, sizeof fresh))
+        if (code == SP_OK && !sp_cell_write(sw, sw->meters[index], d->size, first, &fresh, sizeof fresh))
             code = sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
         return code;
     }

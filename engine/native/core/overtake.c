@@ -14,8 +14,8 @@
  */
 #include "sp_wire.h"
 
-#define CELLS 1024u              /* read at once */
-#define FILLED ((size_t)64 << 10) /* bytes of a register that is filled */
+#define CELLS 1024u            /* read at once ... */
+#define MOST ((size_t)64 << 10) /* ... and bytes of registers, read or filled */
 
 enum array { REGISTERS, COUNTERS, METERS, NONE };
 
@@ -39,18 +39,17 @@ static enum array sp_array_of(uint32_t op)
 
 static bool sp_is_small_cells(const struct sp_switch *sw, uint32_t op, struct sp_reader r)
 {
-    uint32_t array = sp_u32(&r), first, count;
+    uint32_t array = sp_u32(&r), count;
+    const struct sp_array_desc *d = array < sw->program->n_registers ? &sw->program->registers[array] : NULL;
     switch (op) {
     case SP_OP_REGISTER_FILL:
-        return array < sw->program->n_registers &&
-               (size_t)sw->program->registers[array].size * sw->program->registers[array].cell <= FILLED;
+        return d && (size_t)d->size * d->cell <= MOST;
     case SP_OP_REGISTER_READ:
     case SP_OP_COUNTER_READ:
     case SP_OP_METER_READ:
-        first = sp_u32(&r);
+        (void)sp_u32(&r); /* the first one */
         count = sp_u32(&r);
-        (void)first;
-        return r.ok && count <= CELLS;
+        return r.ok && count <= CELLS && (op != SP_OP_REGISTER_READ || (d && (size_t)count * d->cell <= MOST));
     default:
         return true;
     }

@@ -99,7 +99,7 @@ struct sp_step {
 struct sp_journal {
     struct sp_arena arena; /* of all that it holds */
     struct sp_steps *first, *last;
-    struct sp_cells *first_cells, *cells; /* that wait for the end; cells: the last block */
+    struct sp_waiting *waiting;           /* cells, by array, that are written at the end */
     struct sp_table *tables;              /* that have changed */
     void **images;                        /* of registers that are filled, by index */
 };
@@ -108,8 +108,8 @@ bool sp_step_room(struct sp_switch *sw); /* for two steps; call before the chang
 /* After the change: remembers the step in a batch, otherwise keeps it at once. */
 void sp_step_done(struct sp_switch *sw, struct sp_step step);
 void *sp_step_memory(struct sp_switch *sw, size_t bytes); /* until the end of the batch; NULL: out of memory */
-/* Writes bytes that packets write, too: now, or at the end of the batch. False: out of memory. */
-bool sp_cell_write(struct sp_switch *sw, void *at, const void *value, size_t size);
+/* Writes a cell of an array of `cells` that packets write, too: now, or at the end of the batch. False: out of memory. */
+bool sp_cell_write(struct sp_switch *sw, void *array, uint32_t cells, uint32_t index, const void *value, size_t size);
 /* In a batch: what a register will be, all of it. NULL: out of memory. */
 uint8_t *sp_register_image(struct sp_switch *sw, uint32_t index);
 /* A register's cells; *seen: by packets. */
