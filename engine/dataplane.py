@@ -120,17 +120,22 @@ class Client(Commands):
         """Administrative states: a disabled port is down whatever its carrier. NOT_FOUND changes none of them."""
         self._json(SwitchOp.PORTS, {"enabled": {str(port): state for port, state in states.items()}})
 
-    def pktgen(self, interval_us: int, *, port_down: bool = True, defer: bool = False) -> None:
+    def pktgen(self, interval_us: int, *, port_down: bool = True, defer: bool = False, relaxed: int = 1) -> None:
         """Heartbeat commands for all ports every ``interval_us`` (0: none), PORT_DOWN at carrier loss.
 
         Only for programs that understand them: both arrive on the generator's port. ``defer``: heartbeats of neighbours
         wake nobody up and wait for the next command, where that comes in time; for programs whose requests say how long
-        they may wait, and whose answers tell how long they did (``liveness_held``). A process of an older version that
-        was taken over does not know it and handles them at once.
+        they may wait, and whose answers tell how long they did (``liveness_held``). ``relaxed``: ports on which nothing
+        but heartbeats passes get each so many-th command only (1, 2, 4 or 8), if they are deferred and that is at most
+        50 ms; its value tells the program how many times the interval is doubled (``liveness_relaxed``). A process of
+        an older version that was taken over does not know these and handles all at once, or commands as often as usual.
         """
         request: dict[str, Any] = {"interval_us": interval_us, "port_down": port_down}
-        if defer and "defer" in self.hello()["pktgen"]:
+        known = self.hello()["pktgen"]
+        if defer and "defer" in known:
             request["defer"] = True
+        if relaxed > 1 and "relaxed" in known:
+            request["relaxed"] = relaxed
         self._json(SwitchOp.PKTGEN, request)
 
     def pcap(self, directory: str | Path | None) -> None:

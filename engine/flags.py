@@ -78,6 +78,7 @@ class Settings:
     cpu_port: int
     pktgen_port: int
     pktgen_interval_us: int
+    pktgen_relaxed: int  # links that carry nothing are asked at each so many-th interval
     pktgen_forced: bool  # asked for by flag, whatever the program
     realtime: bool  # the P4Runtime server's threads, where permitted (engine.realtime)
     cores: int  # threads of the data plane; 0: as load and machine suggest
@@ -199,6 +200,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--pktgen-port", type=int, default=509, metavar="N", help="port of the packet generator (default 509)")
     add("--no-realtime", action="store_true", help="no real-time priority for the P4Runtime server, permitted or not")
     add("--pktgen-interval-us", type=int, metavar="N", help="heartbeat interval, 0: none (default 10000)")
+    add(
+        "--pktgen-relaxed",
+        type=int,
+        default=4,
+        choices=(1, 2, 4, 8),
+        metavar="N",
+        help="links that carry nothing send heartbeats at each Nth interval only, if that is at most 50 ms: 1, 2, 4 "
+        "(default) or 8",
+    )
     add("--cores", type=int, default=0, metavar="N", help="threads of the data plane (default 0: by load)")
     add("--grpc-server-addr", default="127.0.0.1:9559", metavar="ADDR", help="default 127.0.0.1:9559 (loopback)")
     add("--grpc-server-ssl", action="store_true", help="serve TLS")
@@ -242,6 +252,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         cpu_port=found.cpu_port,
         pktgen_port=found.pktgen_port,
         pktgen_interval_us=interval,
+        pktgen_relaxed=found.pktgen_relaxed,
         pktgen_forced=found.pktgen_interval_us is not None,
         realtime=not found.no_realtime,
         cores=found.cores,

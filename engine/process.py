@@ -43,6 +43,7 @@ def spawn(
     pktgen_port: int = 509,
     pktgen_interval_us: int = 0,
     pktgen_defer: bool = False,
+    pktgen_relaxed: int = 1,
     pcap: str | Path | None = None,
     pcap_limit_mib: int = 1024,
     log_file: str | Path | None = None,
@@ -64,6 +65,8 @@ def spawn(
         command += ["--pktgen-interval-us", str(pktgen_interval_us)]
     if pktgen_defer:
         command.append("--pktgen-defer")
+    if pktgen_relaxed > 1:
+        command += ["--pktgen-relaxed", str(pktgen_relaxed)]
     if load is not None:
         command += ["--load", str(Path(load).resolve())]
     if pcap is not None:

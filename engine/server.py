@@ -44,6 +44,7 @@ log = logging.getLogger("engine")
 EXIT_USAGE = 2
 HEARTBEAT_REGISTER = "liveness_last_seen"  # its presence tells that a program understands the generator's commands
 DEFER_REGISTER = "liveness_held"  # ... and that its heartbeats may wait, which its answers own up to
+RELAX_REGISTER = "liveness_relaxed"  # ... and that a command tells how much later the next one comes
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
     ("grpc.max_receive_message_length", 128 << 20),
@@ -330,7 +331,8 @@ def _generate(settings: Settings, client: Client, program: ProgramInfo) -> None:
     registers = {register.name for register in program.registers}
     wanted = settings.pktgen_forced or HEARTBEAT_REGISTER in registers
     interval_us = settings.pktgen_interval_us if wanted else 0
-    client.pktgen(interval_us, port_down=interval_us > 0, defer=DEFER_REGISTER in registers)
+    relaxed = settings.pktgen_relaxed if RELAX_REGISTER in registers else 1
+    client.pktgen(interval_us, port_down=interval_us > 0, defer=DEFER_REGISTER in registers, relaxed=relaxed)
 
 
 def _start_trace(settings: Settings, client: Client, backend: ProcessBackend, device: Device) -> None:

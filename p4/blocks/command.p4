@@ -4,7 +4,8 @@
 //   0 PLAIN            CPU       send the payload to egress_port, unchanged
 //   1 SET_FAILOVER     CPU       failover[index] = value, answer
 //   2 GET_FAILOVER     CPU       answer
-//   3 HEARTBEAT        CPU, GEN  liveness: send a request on port `index`
+//   3 HEARTBEAT        CPU, GEN  liveness: send a request on port `index`; bits 0, 1 of `value`: the dead interval
+//                                counts so many times doubled until the next order, because that one comes later, too
 //   4 PORT_DOWN        GEN       liveness: port `index` has no carrier
 //   anything else                DROP_BAD_COMMAND
 //
@@ -57,6 +58,7 @@ control Command(inout headers_t hdr, inout metadata_t meta) {
         } else if (hdr.command.isValid() && hdr.command.index < PORTS) {
             if (opcode == OPCODE_HEARTBEAT) {
                 meta.live.event = LIVE_TICK;
+                meta.live.stretch = hdr.command.value[1:0];
             } else if (opcode == OPCODE_PORT_DOWN && from_cpu == 0) {
                 meta.live.event = LIVE_DOWN;
             }

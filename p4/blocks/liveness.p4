@@ -26,6 +26,12 @@
 // that of a neighbour that began anew. While the port is dead there is nothing to wait for, all that is missing is lost:
 // its revival must not bring losses with it.
 //
+// A link on which nothing but heartbeats passes may be asked less often: the order says by how much the dead interval
+// is to be stretched, and with it all that follows from it (patience, pauses, one-way links, what steering goes by). The
+// order that ends this comes before the packet that is the cause of it. From then on the usual interval counts, which the
+// last sign of life is older than: a neighbour that lived by the longer one is excused, and has a round trip and a usual
+// interval to be heard. One that was dead by the usual interval is not alive again because a longer one begins.
+//
 // A whole machine may stand still, with all of its switches. After such a pause everybody's last sign of life
 // is old, and every port would look dead at once. Ticks tell of the pause: if the one before is more than half a
 // dead interval ago, a neighbour that lived then is excused, and its time begins anew. It is excused once, until
@@ -34,7 +40,7 @@
 //
 //   register                 meaning
 //   liveness_last_seen       us, 0 = never or carrier lost
-//   liveness_dead_interval   us, what steering goes by; 0 = never dead
+//   liveness_dead_interval   us, what steering goes by, stretched; 0 = never dead
 //   liveness_waiting_since   us, 0 = answered
 //   liveness_last_tick       us, 0 = none yet
 //   liveness_excused         1 = last_seen is an excuse and not a sign of life
@@ -42,6 +48,8 @@
 //   liveness_rx_seq          highest number received
 //   liveness_missing         bit 0, 1: the number before the highest, the one before that, has not come yet
 //   liveness_awaited_seq     the first request whose answer counts since the carrier was lost, 0 = any
+//   liveness_relaxed         how many times the dead interval is doubled at the moment; that a program has this register
+//                            tells the switch that it may ask at longer intervals
 //   liveness_held            us that the last answer was kept back here; that a program has this register tells the
 //                            switch that its answers may be
 //   liveness_lost            requests of the neighbour that did not arrive
@@ -68,6 +76,8 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     AwaitedRead() awaited_read;
     AwaitedEnd() awaited_end;
     NextTick() next_tick;
+    RelaxedRead() relaxed_read;
+    RelaxedWrite() relaxed_write;
     ExcusedRead() excused_read;
     ExcusedWrite() excused_write;
     NextRequest() next_request;
@@ -75,6 +85,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     MissingRead() missing_read;
     MissingWrite() missing_write;
     LostAdd() lost_add;
+    RttRead() rtt_read;
     RttWrite() rtt_write;
 
     // Heartbeats are sent, the port's death is reported and diverts traffic.
@@ -112,6 +123,10 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
     apply {
         bit<32> awaited = 0;
         time_us_t waiting_since = 0;
+        time_us_t lived_by = 0;  // the dead interval that has been in force until now
+        bit<2> stretch = 0;
+        bit<2> stretch_before = 0;
+        bit<1> excused = 0;
         if (hdr.heartbeat.isValid()) {
             meta.live.port = meta.intake.ingress_port;
             if (hdr.heartbeat.version == HEARTBEAT_VERSION && hdr.heartbeat.op == HEARTBEAT_REQUEST) {
@@ -126,6 +141,16 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
 
         if (meta.live.event != LIVE_NONE) {
             liveness_config.apply();
+            relaxed_read.apply(meta.live.port, stretch_before);
+            stretch = stretch_before;
+            excused_read.apply(meta.live.port, excused);
+            // Who has not been heard since his excuse is judged by the interval that he was given.
+            if (meta.live.event == LIVE_TICK && (excused == 0 || meta.live.stretch < stretch_before)) {
+                stretch = meta.live.stretch;
+                relaxed_write.apply(meta.live.port, stretch);
+            }
+            lived_by = meta.live.dead_interval << stretch_before;
+            meta.live.dead_interval = meta.live.dead_interval << stretch;
             if (meta.live.steer_override == 1) {
                 dead_interval_write.apply(meta.live.port, meta.live.dead_interval);
             } else {
@@ -141,15 +166,39 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             last_seen_read.apply(meta.live.port, last_seen);
             time_us_t before;
             next_tick.apply(meta.live.port, meta.intake.now, before);
-            bit<1> excused;
-            excused_read.apply(meta.live.port, excused);
-            if (meta.live.dead_interval != 0 && last_seen != 0 && before != 0 && excused == 0
-                && meta.intake.now > before && meta.intake.now - before > (meta.live.dead_interval >> 1)
-                && (last_seen >= before || before - last_seen <= meta.live.dead_interval)) {
-                last_seen = meta.intake.now;
-                last_seen_write.apply(meta.live.port, last_seen);
-                excused_write.apply(meta.live.port, 1);
-                waiting_end.apply(meta.live.port);
+            bit<1> excuse = 0;
+            if (before != 0 && excused == 0
+                && meta.intake.now > before && meta.intake.now - before > (lived_by >> 1)
+                && (last_seen >= before || before - last_seen <= lived_by)) {
+                excuse = 1;
+            }
+            bit<1> lives = 0;
+            if (last_seen >= meta.intake.now || meta.intake.now - last_seen <= lived_by) {
+                lives = 1;
+            }
+            time_us_t until = meta.intake.now;  // to be heard: that long, and a dead interval
+            if (lives == 1 && stretch < stretch_before) {
+                excuse = 1;
+                bit<32> rtt;
+                rtt_read.apply(meta.live.port, rtt);
+                time_us_t most = lived_by - meta.live.dead_interval;
+                if ((time_us_t) rtt < most) {
+                    most = (time_us_t) rtt;
+                }
+                until = until + most;
+            }
+            if (meta.live.dead_interval != 0 && last_seen != 0) {
+                if (excuse == 1) {
+                    if (last_seen < until) {
+                        last_seen = until;
+                    }
+                    last_seen_write.apply(meta.live.port, last_seen);
+                    excused_write.apply(meta.live.port, 1);
+                    waiting_end.apply(meta.live.port);
+                } else if (lives == 0 && stretch > stretch_before) {
+                    last_seen = 0;
+                    last_seen_write.apply(meta.live.port, last_seen);
+                }
             }
             if (meta.live.dead_interval != 0 && meta.intake.now > last_seen
                 && meta.intake.now - last_seen > meta.live.dead_interval) {
@@ -254,13 +303,11 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
         }
 
         if (meta.live.heard == 1) {
-            time_us_t until = 0;  // an excuse that is younger than this sign of life stays
-            bit<1> excused;
-            excused_read.apply(meta.live.port, excused);
+            time_us_t excused_until = 0;  // an excuse that is younger than this sign of life stays
             if (excused == 1) {
-                last_seen_read.apply(meta.live.port, until);
+                last_seen_read.apply(meta.live.port, excused_until);
             }
-            if (meta.intake.now >= until) {
+            if (meta.intake.now >= excused_until) {
                 last_seen_write.apply(meta.live.port, meta.intake.now);
                 excused_write.apply(meta.live.port, 0);
             }

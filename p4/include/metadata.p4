@@ -56,6 +56,7 @@ struct liveness_t {
     bit<3>    event;
     port_t    port;
     bit<1>    monitored;
+    bit<2>    stretch;          // of a tick: dead_interval counts so many times doubled, until the next one
     bit<1>    steer_override;   // a dead port diverts traffic
     time_us_t dead_interval;
     time_us_t report_interval;

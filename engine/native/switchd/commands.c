@@ -191,11 +191,11 @@ static int hello_command(struct switchd *sw, struct buffer *out)
     buffer_printf(out, "{\"name\":\"shadowplane-switchd\",\"protocol\":2,\"pid\":%d,\"uptime_ns\":%llu,\"cpu_port\":%u,",
                   (int)getpid(), (unsigned long long)(mono_ns() - sw->started), sw->cpu_port);
     buffer_printf(out,
-                  "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"defer\":%s,\"ticks\":%llu,"
-                  "\"skipped\":%llu},",
+                  "\"pktgen\":{\"port\":%u,\"interval_us\":%llu,\"port_down\":%s,\"defer\":%s,\"relaxed\":%u,"
+                  "\"ticks\":%llu,\"skipped\":%llu},",
                   sw->pktgen.port, (unsigned long long)(sw->pktgen.interval / NS_PER_US),
                   sw->pktgen.port_down ? "true" : "false", sw->pktgen.defer ? "true" : "false",
-                  (unsigned long long)sw->pktgen.ticks, (unsigned long long)sw->pktgen.skipped);
+                  1u << sw->pktgen.stretch, (unsigned long long)sw->pktgen.ticks, (unsigned long long)sw->pktgen.skipped);
     buffer_printf(out, "\"senders\":");
     senders_statistics(sw, out);
     buffer_printf(out, ",\"program\":");
@@ -217,10 +217,10 @@ static int hello_command(struct switchd *sw, struct buffer *out)
         buffer_printf(out, "%s{\"port\":%u,\"name\":", i ? "," : "", p->number);
         buffer_json_string(out, p->name);
         buffer_printf(out,
-                      ",\"up\":%s,\"enabled\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,"
+                      ",\"up\":%s,\"enabled\":%s,\"relaxed\":%s,\"mtu\":%u,\"delayed\":%u,\"injected_loss\":%llu,"
                       "\"injected_corruption\":%llu,"
                       "\"delay_overflow\":%llu,\"tx_failed\":%llu,\"tx_oversize\":%llu,\"capture_lost\":%llu",
-                      p->up ? "true" : "false", p->disabled ? "false" : "true", p->mtu, p->delayed.count,
+                      p->up ? "true" : "false", p->disabled ? "false" : "true", p->relaxed ? "true" : "false", p->mtu, p->delayed.count,
                       (unsigned long long)p->count.injected_loss,
                       (unsigned long long)p->count.injected_corruption, (unsigned long long)p->count.delay_overflow,
                       (unsigned long long)current(&p->count.tx_failed),
@@ -272,18 +272,19 @@ static int pcap_command(struct switchd *sw, const uint8_t *data, uint32_t len, s
 
 static int pktgen_command(struct switchd *sw, const struct json *request, struct buffer *out)
 {
-    static const char *const known[] = {"interval_us", "port_down", "defer", NULL};
+    static const char *const known[] = {"interval_us", "port_down", "defer", "relaxed", NULL};
     const struct json *interval = json_get(request, "interval_us"), *down = json_get(request, "port_down");
-    const struct json *defer = json_get(request, "defer");
+    const struct json *defer = json_get(request, "defer"), *relaxed = json_get(request, "relaxed");
     if (!command_keys(request, known, out))
         return SP_INVALID_ARGUMENT;
     if (!interval || interval->type != JSON_NUMBER || (down && down->type != JSON_BOOL) ||
         (defer && defer->type != JSON_BOOL) ||
+        (relaxed && (relaxed->type != JSON_NUMBER || !(relaxed->number >= 1 && relaxed->number <= 8))) ||
         (interval->number != 0 && !(interval->number >= 100 && interval->number <= 1e9)))
         return command_refuse(out, SP_INVALID_ARGUMENT, "interval_us must be 0 or 100..1e9",
-                              "port_down and defer true or false");
+                              "port_down and defer true or false, relaxed 1..8");
     pktgen_configure(sw, (uint64_t)(interval->number * 1e3), down ? down->boolean : interval->number > 0,
-                     defer && defer->boolean);
+                     defer && defer->boolean, relaxed ? (uint32_t)relaxed->number : 1);
     return SP_OK;
 }
 

@@ -33,6 +33,7 @@ void port_status_changed(struct switchd *sw, struct port *port, bool up)
 {
     uint64_t now = mono_ns(), wall = wall_ns(sw, now);
     port->up = up;
+    pktgen_sent(sw, port); /* a link that goes or comes is none at rest */
     log_info("port %u (%s) is %s", port->number, port->name, up ? "up" : "down");
     pipeline_port_status(sw, port->number, up);
     if (!up)
@@ -49,6 +50,8 @@ void switch_emit(struct switchd *sw, uint16_t number, const uint8_t *data, uint3
     sw->stats.emitted++;
     struct port *port = sw->by_number[number];
     if (port) {
+        if (!is_heartbeat(data, len))
+            pktgen_sent(sw, port);
         queue_put(sw, port, data, len, priority);
         return;
     }
@@ -78,6 +81,10 @@ static void arrive(struct switchd *sw, struct port *port, const uint8_t *data, u
         return;
     if (port->pcap_in)
         pcap_write(sw, port, port->pcap_in, data, len, wall_ns(sw, time));
+    if (!is_heartbeat(data, len))
+        pktgen_use(sw, port, time);
+    else if (port->relaxed && !aside)
+        pktgen_follow(sw, port, time);
     if (sw->device.active || sw->device.serving)
         device_receive(sw, port->number, data, len, time, aside);
     else
@@ -123,7 +130,8 @@ static uint32_t turn(struct switchd *sw)
 {
     uint64_t now = sw->now;
     sw->announce = pipeline_ahead(sw, 0, NULL, 0);
-    for (uint32_t n = 0; n < BATCH; n++) {
+    uint32_t n;
+    for (n = 0; n < BATCH; n++) {
         struct port *from = NULL;
         uint64_t first = pktgen_due(&sw->pktgen), served = device_due(&sw->device);
         for (uint32_t i = 0; i < sw->port_count; i++) {
@@ -134,20 +142,23 @@ static uint32_t turn(struct switchd *sw)
             }
         }
         if (served < first && served <= now) {
+            sw->handled = served;
             struct packet *p = device_next(sw, now);
             sw->waited = p->time - p->arrived;
             process(sw, p->port, p->data, p->len, p->time, p->aside);
             sw->waited = 0;
             packet_free(p);
         } else if (first > now) {
-            return n;
+            break;
         } else if (from) {
+            sw->handled = first;
             port_handle(sw, from, first);
         } else {
             pktgen_run(sw, now);
         }
     }
-    return BATCH;
+    sw->handled = 0;
+    return n;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }

@@ -14,7 +14,7 @@
 
 static const char USAGE[] =
     "usage: switchd --control-socket PATH [-i PORT@INTERFACE]... [--load OBJECT] [--cpu-port N] [--pktgen-port N]\n"
-    "               [--pktgen-interval-us N] [--pktgen-defer] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
+    "               [--pktgen-interval-us N] [--pktgen-defer] [--pktgen-relaxed N] [--pcap DIRECTORY] [--pcap-limit-mib N] [--ring-kib N] [--nice N]\n"
     "               [--realtime 0|1] [--cores N] [--log-level error|warning|info|debug] [--ready-fd N]\n";
 
 static long number(const char *text, long low, long high, const char *option)
@@ -45,7 +45,7 @@ struct arguments {
     const char *socket, *load, *pcap;
     const char *interfaces[MAX_PORTS];
     int count, ready_fd;
-    long interval_us, nice, cores;
+    long interval_us, relaxed, nice, cores;
     bool realtime, defer;
 };
 
@@ -60,6 +60,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         {"pcap-limit-mib", required_argument, NULL, 'm'},
         {"ready-fd", required_argument, NULL, 'f'},       {"realtime", required_argument, NULL, 't'},
         {"cores", required_argument, NULL, 'w'},          {"pktgen-defer", no_argument, NULL, 'd'},
+        {"pktgen-relaxed", required_argument, NULL, 'x'},
         {NULL, 0, NULL, 0},
     };
     int c;
@@ -73,6 +74,7 @@ static void parse_arguments(struct switchd *sw, struct arguments *a, int argc, c
         case 'g': sw->pktgen.port = (uint16_t)number(optarg, 0, MAX_PORTS - 1, "--pktgen-port"); break;
         case 'u': a->interval_us = number(optarg, 0, 1000000000, "--pktgen-interval-us"); break;
         case 'd': a->defer = true; break;
+        case 'x': a->relaxed = number(optarg, 1, 8, "--pktgen-relaxed"); break;
         case 'r': sw->ring_bytes = (size_t)number(optarg, 256, 1 << 20, "--ring-kib") * 1024; break;
         case 'n': a->nice = number(optarg, -20, 19, "--nice"); break;
         case 't': a->realtime = number(optarg, 0, 1, "--realtime"); break;
@@ -130,7 +132,7 @@ int main(int argc, char **argv)
 {
     static struct switchd self;
     struct switchd *sw = &self;
-    struct arguments a = {.ready_fd = -1, .nice = -10, .realtime = true};
+    struct arguments a = {.ready_fd = -1, .relaxed = 1, .nice = -10, .realtime = true};
     char error[512];
     sw->cpu_port = 510;
     sw->pktgen = (struct pktgen){.port = 509, .due = NEVER};
@@ -176,7 +178,7 @@ int main(int argc, char **argv)
         control_close(sw->control);
         return 1;
     }
-    pktgen_configure(sw, (uint64_t)a.interval_us * NS_PER_US, a.interval_us > 0, a.defer);
+    pktgen_configure(sw, (uint64_t)a.interval_us * NS_PER_US, a.interval_us > 0, a.defer, (uint32_t)a.relaxed);
     if (a.ready_fd >= 0) {
         if (write(a.ready_fd, "1", 1) != 1)
             log_warn("nobody waits for our readiness");

@@ -124,6 +124,7 @@ bool port_open(struct switchd *sw, struct port *port)
     }
     log_info("port %u is %s (mtu %u)", port->number, port->name, port->mtu);
     port_rx_aside(port, pktgen_patience(&sw->pktgen));
+    port->used = mono_ns();
     port_check_carrier(sw, port);
     return true;
 }

@@ -25,7 +25,6 @@ enum {
     ASIDE_BLOCK = 16 * 1024,
     ASIDE_FRAME = 256, /* for up to ASIDE_LONGEST bytes */
     ASIDE_LONGEST = ASIDE_FRAME - HEADROOM,
-    ETHERTYPE_HEARTBEAT = 0x88b5, /* p4/include/constants.p4 */
     HEARTBEAT_REQUEST = 0x11,     /* version 1, operation 1 */
     HEARTBEAT_REPLY = 0x12,
     HEARTBEAT_PATIENCE = ETH_HLEN + 13, /* echo_time: of a request, how many us its answer may take, 48 bits */
@@ -148,13 +147,37 @@ void port_rx_aside(struct port *port, uint32_t us)
         port_rx_prompt(port);
         aside_close(port);
     }
-    port->patience_us = 0;
+    port->patience_us = port->aside_us = 0;
+    port->relaxed = false;
     if (us == 0 || !aside_open(port, us))
         return;
     if (attach(port->fd, false, us))
-        port->patience_us = us;
+        port->patience_us = port->aside_us = us;
     else
         aside_close(port);
+}
+
+/* The kernel shows a frame to the usual ring first. So the ring aside takes more before the usual one takes less, and
+ * takes less only a good while after the usual one has begun to take more. */
+bool port_rx_patience(struct port *port, uint32_t us)
+{
+    if (port->fd < 0 || port->patience_us == 0)
+        return false;
+    if (us < port->aside_us) {
+        if (!attach(port->aside.fd, true, us))
+            return false;
+        port->aside_us = us;
+    }
+    if (us != port->patience_us && !attach(port->fd, false, us))
+        return false;
+    port->patience_us = us;
+    return true;
+}
+
+void port_rx_settled(struct port *port)
+{
+    if (port->aside_us < port->patience_us && attach(port->aside.fd, true, port->patience_us))
+        port->aside_us = port->patience_us;
 }
 
 static inline struct tpacket2_hdr *ring_frame(const struct rx_ring *r, uint32_t number)

@@ -131,6 +131,11 @@ struct port {
     struct rx_ring ring;
     struct rx_ring aside; /* heartbeats that nobody waits for; fd -1 unless it is used */
     uint32_t patience_us; /* ... among them requests whose answer may take so long; 0: there is no such ring */
+    uint32_t aside_us;    /* those that it takes: for a moment some come by both */
+    bool relaxed;         /* nothing but heartbeats has passed for a while: it is asked less often (pktgen.c) */
+    bool use;             /* ... but now something has */
+    uint64_t used;        /* mono ns of the last frame, in or out, that was no heartbeat */
+    uint64_t follow;      /* mono ns: until then it is asked as often as usual although it is relaxed */
     struct rx_ring *next; /* of these two, the one whose head is looked at */
     struct tx_batch batch;
     struct tx_queue *queue; /* NULL unless senders have been at work */
@@ -176,6 +181,10 @@ void port_rx_close(struct port *port);
 /* Keeps heartbeats apart that need not wake us up, and are seen with what comes next, in us at the most: answers, and
  * requests whose answer may take so long. 0: none. */
 void port_rx_aside(struct port *port, uint32_t us);
+/* Changes that patience where there is such a ring. False, and things are as they were: there is none, or the kernel
+ * refuses. After a longer one, port_rx_settled() is to be called a while later. */
+bool port_rx_patience(struct port *port, uint32_t us);
+void port_rx_settled(struct port *port);
 void port_rx_prompt(struct port *port); /* from now on all frames come by the usual ring, too */
 bool port_rx_is_aside(const struct port *port); /* the frame that port_rx_time() chose nobody was woken for */
 bool port_rx_waits(const struct port *port); /* a frame that may not wait any longer */
@@ -252,13 +261,23 @@ enum { OPCODE_HEARTBEAT = 3, OPCODE_PORT_DOWN = 4 };
 struct pktgen {
     uint16_t port;        /* ingress port of generated packets */
     uint64_t interval;    /* ns; 0: no heartbeats */
+    uint8_t stretch;      /* relaxed ports are asked at this interval, so many times doubled; 0: none is */
+    uint64_t origin;      /* mono ns from which intervals are counted */
     uint64_t due;         /* mono ns or NEVER */
+    uint64_t relaxed_due; /* when relaxed ports are asked next */
+    bool used;            /* a relaxed port has sent something: it is to be asked ... */
+    uint64_t used_at;     /* ... by this time (mono ns) */
     bool port_down;       /* tell the program of lost carriers */
     bool defer;           /* the program's heartbeats say how long they may wait, and its answers how long they did */
     uint64_t ticks, skipped;
     struct fifo injected; /* PORT_DOWN commands, in time order */
 };
-void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer);
+/* `relaxed`: ports that carry nothing are asked at each so many-th interval (1, 2, 4, 8), if `defer` and the interval
+ * permit that. */
+void pktgen_configure(struct switchd *sw, uint64_t interval_ns, bool port_down, bool defer, uint32_t relaxed);
+void pktgen_use(struct switchd *sw, struct port *port, uint64_t time);    /* a frame, no heartbeat, is about to be processed */
+void pktgen_sent(struct switchd *sw, struct port *port);                  /* one was sent; may be called by the program */
+void pktgen_follow(struct switchd *sw, struct port *port, uint64_t time); /* a heartbeat woke us that does not wait */
 void pktgen_port_down(struct switchd *sw, uint16_t port, uint64_t time);
 uint64_t pktgen_due(const struct pktgen *g);
 void pktgen_run(struct switchd *sw, uint64_t now);
@@ -385,6 +404,7 @@ struct switchd {
     uint64_t clock_offset; /* wall = mono + offset, modulo 2^64 */
     uint64_t started, now; /* mono ns; now: of this turn of the loop */
     uint64_t looked;       /* when the ports were last looked at */
+    uint64_t handled;      /* mono ns: time of the packet that is being handled; 0: none is */
     uint64_t asked;        /* when control clients were last looked at in the middle of a request */
     uint64_t waited;       /* ns that the packet in the program has waited for the device */
     uint64_t held;         /* ns that it has waited in the ring that wakes nobody up */
@@ -398,6 +418,12 @@ struct switchd {
     bool announce;      /* frames to the program while others are before them */
     uint64_t control_looked; /* mono ns of a sleep's end that had nothing of the control sockets; 0: look */
 };
+
+enum { ETHERTYPE_HEARTBEAT = 0x88b5 }; /* p4/include/constants.p4 */
+static inline bool is_heartbeat(const uint8_t *frame, uint32_t len)
+{
+    return len >= 14 && frame[12] == ETHERTYPE_HEARTBEAT >> 8 && frame[13] == (ETHERTYPE_HEARTBEAT & 0xff);
+}
 
 static inline uint64_t wall_ns(const struct switchd *sw, uint64_t mono) { return mono + sw->clock_offset; }
 void clock_update(struct switchd *sw, uint64_t now);

@@ -137,6 +137,17 @@ control ExcusedRead(in port_t port, out bit<1> excused) {
     apply { excused_register.read(excused, (bit<32>) port); }
 }
 
+@name(".liveness_relaxed") @id(ID_REGISTER_LIVENESS_RELAXED)
+register<bit<2>, bit<32>>(PORTS) relaxed_register;
+
+control RelaxedRead(in port_t port, out bit<2> stretch) {
+    apply { relaxed_register.read(stretch, (bit<32>) port); }
+}
+
+control RelaxedWrite(in port_t port, in bit<2> stretch) {
+    apply { relaxed_register.write((bit<32>) port, stretch); }
+}
+
 @name(".liveness_tx_seq") @id(ID_REGISTER_LIVENESS_TX_SEQ)
 register<bit<32>, bit<32>>(PORTS) tx_seq_register;
 
