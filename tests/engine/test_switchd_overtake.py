@@ -94,9 +94,12 @@ def test_replies_from_just_before_the_long_one_are_sent(switch: Rig) -> None:
 def test_packets_of_the_controller_and_of_others_go_on(switch: Rig) -> None:
     long, short = raw(switch), raw(switch)
     long.send(Command.TABLE_WRITE, LONG)
-    short.send(SwitchOp.PACKET_OUT, (3 << 7).to_bytes(2, "big") + frame(b"in the middle"))
+    for size in (60, 1500):
+        short.send(SwitchOp.PACKET_OUT, (3 << 7).to_bytes(2, "big") + frame(b"in the middle", size=size))
+        clock(short.reply())
+        assert [data for data, _ in switch.host[3].receive()] == [frame(b"in the middle", size=size)]
+    short.send(SwitchOp.PACKET_OUT, (3 << 7).to_bytes(2, "big") + frame(size=40_000))  # the interface cannot send it
     clock(short.reply())
-    assert [data for data, _ in switch.host[3].receive()] == [frame(b"in the middle")]
     burst(switch.host[1], 5)
     assert [number_of(data) for data, _ in switch.host[2].receive(5)] == list(range(5))
     short.send(Command.REGISTER_WRITE, bit(1))

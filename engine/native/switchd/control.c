@@ -25,11 +25,12 @@ enum {
     SEND_CHUNK = 32 << 10,
     OUTPUT_PAUSE = 4 << 20, /* a client with so many unread replies is not served */
     EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
-    SMALL = 4096,           /* bytes of requests that may overtake others */
+    SMALL = MAX_FRAME,      /* bytes of requests that may overtake others: a packet-out */
     OVERTAKE_MOST = 16,     /* of them at a time, so that packets and what is overtaken go on */
     TOLD_DIGESTS = 256,     /* digests of higher numbers go to whoever wants any */
 };
 
+static const uint64_t OVERTAKE_SLICE = 50 * NS_PER_US; /* ... and no more of them after so long */
 static const uint64_t SLEPT = 50 * NS_PER_US; /* a sleep that long ago has told whether there is something to read */
 
 struct header {
@@ -448,6 +449,7 @@ void control_overtake(struct switchd *sw)
         return;
     c->overtaking = true;
     control_poll(sw, false);
+    const uint64_t end = mono_ns() + OVERTAKE_SLICE;
     for (uint32_t i = 0, done = 0; i < c->used && done < OVERTAKE_MOST; i++) {
         struct client *k = &c->clients[i];
         if (k->fd < 0 || k == c->served)
@@ -456,7 +458,7 @@ void control_overtake(struct switchd *sw)
             client_read_small(c, k);
         while (done < OVERTAKE_MOST && client_has_request(k) && client_overtake(sw, k)) {
             k->dirty = true;
-            done++;
+            done = mono_ns() < end ? done + 1 : OVERTAKE_MOST;
         }
         if (k->dirty) /* also replies from just before the long request, and events of packets that have passed */
             client_flush(sw, k);
