@@ -1,8 +1,8 @@
 """A lab of 100 switches on two cores: time to start, memory, what they take while idle, and whether they forward.
 
 The network is a ring with chords; each switch is the usual pair of processes, a P4Runtime server and a data plane, with
-the steering program, routes to all hosts, and heartbeats on its links every 10 ms. Everything, the measuring process
-included, is bound to two cores.
+the steering program, routes to all hosts, and heartbeats on its links, all as the lab sets them. Everything, the
+measuring process included, is bound to two cores.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from bench._common import Result, quantile, write
 from bench._program import shared_object
 from bench._wire import P4INFO, PROGRAM
+from control.settings import Settings, Strategy
 from engine.p4rt.stubs import p4i, p4r
 from topo import userns
 from topo.builtin import assemble
@@ -36,7 +37,7 @@ SWITCHES = 100
 HOSTS_AT = (1, 26, 51, 76)
 CHORD = 10
 CORES = 2
-HEARTBEAT_US = 10_000
+HEARTBEAT_US = round(Settings().heartbeat_ms * 1000)
 IDLE_S = 10.0
 SETTLE_S = 40.0
 AT_ONCE = 8
@@ -92,7 +93,8 @@ def entries(tables: Tables, topology: Topology) -> dict[str, p4r.WriteRequest]:
     """For each switch: liveness of its links, a route and a next hop for each host."""
     requests = {item.name: p4r.WriteRequest(device_id=item.device_id) for item in topology.switches}
     ids = {item.name: item.device_id for item in topology.switches}
-    times = ((3 * HEARTBEAT_US).to_bytes(6, "big"), (1_000_000).to_bytes(6, "big"), (1000).to_bytes(4, "big"))
+    lab = Settings().monitor(Strategy.PREDICTIVE)
+    times = (lab.dead_us.to_bytes(6, "big"), lab.report_us.to_bytes(6, "big"), lab.rtt_delta_us.to_bytes(4, "big"))
     for link in topology.links:
         for end in (link.a, link.b):
             tables.add(requests[end.switch], "liveness_config", end.port.to_bytes(2, "big"), 0, "monitor", *times)
