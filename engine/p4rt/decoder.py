@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mmap
 import threading
 from dataclasses import dataclass
 
@@ -66,7 +67,8 @@ class Decoder:
             return None
         room = 4 * len(data) + 2 * self._most
         marks = (ctypes.c_uint32 * (len(data) // (16 * step) + 2))()
-        out = ctypes.create_string_buffer(room)
+        memory = mmap.mmap(-1, room)  # nothing is cleared here, with everybody waiting for the interpreter
+        out = (ctypes.c_char * room).from_buffer(memory)
         head = _Head()
         with self._lock:
             done = self._function(

@@ -32,6 +32,7 @@ NO_PIPELINE = "No forwarding pipeline config set"
 _SetRequest = p4r.SetForwardingPipelineConfigRequest
 _FLUSH_S = 0.2  # until a large set of extras is kept
 _IDLE_POLL_S = 5.0
+_QUICK_BYTES = 4096  # of a serialized Write of one update that the serving thread may read
 
 
 class Device:
@@ -203,6 +204,8 @@ class Device:
 
         False also for whatever goes wrong: nothing was changed then, and :meth:`write` says what it is.
         """
+        if len(data) > _QUICK_BYTES:  # reading 100,000 updates would hold everybody for 60 ms
+            return False
         try:
             request = p4r.WriteRequest.FromString(data)
             updates = request.updates
