@@ -12,52 +12,12 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "sp_engine.h"
-#include "switchd.h"
 
-enum {
-    CLIENTS = 64,
-    MESSAGE_MAX = 64 << 20,
-    READ_CHUNK = 32 << 10, /* bytes in one go, 10 to 20 us */
-    SEND_CHUNK = 32 << 10,
-    OUTPUT_PAUSE = 4 << 20, /* a client with so many unread replies is not served */
-    EVENT_LIMIT = 1 << 20,  /* ... and with so many unread bytes gets no events */
-    SMALL = MAX_FRAME,      /* bytes of requests that may overtake others: a packet-out */
-    OVERTAKE_MOST = 16,     /* of them at a time, so that packets and what is overtaken go on */
-    TOLD_DIGESTS = 256,     /* digests of higher numbers go to whoever wants any */
-};
-
-static const uint64_t OVERTAKE_SLICE = 50 * NS_PER_US; /* ... and no more of them after so long */
 static const uint64_t SLEPT = 50 * NS_PER_US; /* a sleep that long ago has told whether there is something to read */
-
-struct header {
-    uint32_t len, id;
-    uint16_t op, code;
-};
-
-struct client {
-    int fd; /* -1: free */
-    struct buffer in, out;
-    uint32_t mask, generation;
-    uint64_t digests[TOLD_DIGESTS / 64]; /* that it wants, by number */
-    uint64_t lost, lost_told, requests;
-    bool readable, closing, want_write, dirty;
-};
-
-struct control {
-    int epoll, listener;
-    char path[sizeof((struct sockaddr_un *)0)->sun_path];
-    struct client clients[CLIENTS];
-    uint32_t used; /* clients from there on are free: an idle switch need not look at them */
-    uint32_t next, generation;
-    uint32_t masks; /* union of the clients' masks */
-    bool trimming;  /* there is memory of large messages to be given back */
-    struct client *served; /* whose request is being executed, or who is being sent to */
-    bool overtaking;
-};
 
 static bool watch(struct control *c, int fd, uint64_t tag, uint32_t events, int op)
 {
@@ -159,7 +119,7 @@ static void client_watch(struct control *c, struct client *k)
     watch(c, k->fd, (uint64_t)(k - c->clients) | (uint64_t)k->generation << 40 | 1ull << 39, events, EPOLL_CTL_MOD);
 }
 
-static void client_flush(struct switchd *sw, struct client *k)
+void client_flush(struct switchd *sw, struct client *k)
 {
     struct control *c = sw->control;
     struct client *served = c->served;
@@ -304,7 +264,7 @@ static void accept_clients(struct control *c)
     }
 }
 
-static void client_read(struct control *c, struct client *k)
+void client_read(struct control *c, struct client *k)
 {
     k->readable = false;
     if (k->closing || buffer_len(&k->out) >= OUTPUT_PAUSE)
@@ -326,7 +286,7 @@ static void client_read(struct control *c, struct client *k)
         client_close(c, k);
 }
 
-static bool client_has_request(const struct client *k)
+bool client_has_request(const struct client *k)
 {
     struct header h;
     if (k->fd < 0 || k->closing || buffer_len(&k->in) < sizeof h || buffer_len(&k->out) >= OUTPUT_PAUSE)
@@ -335,7 +295,7 @@ static bool client_has_request(const struct client *k)
     return h.len > MESSAGE_MAX || buffer_len(&k->in) >= sizeof h + h.len;
 }
 
-static void client_reply(struct switchd *sw, struct client *k, struct header h, int code, const struct buffer *body)
+void client_reply(struct switchd *sw, struct client *k, struct header h, int code, const struct buffer *body)
 {
     uint64_t clock = wall_ns(sw, mono_ns());
     h.code = (uint16_t)code;
@@ -344,7 +304,6 @@ static void client_reply(struct switchd *sw, struct client *k, struct header h, 
 }
 
 static struct buffer body; /* of a reply; reused: most are small */
-static struct buffer answer; /* the same, of a request that overtakes another */
 
 static void client_request(struct switchd *sw, struct client *k)
 {
@@ -371,7 +330,7 @@ static void client_request(struct switchd *sw, struct client *k)
 static void control_trim(struct control *c)
 {
     c->trimming = buffer_trim(&body);
-    c->trimming |= buffer_trim(&answer);
+    c->trimming |= overtake_trim();
     for (uint32_t i = 0; i < c->used; i++)
         if (c->clients[i].fd >= 0) {
             c->trimming |= buffer_trim(&c->clients[i].in);
@@ -387,8 +346,7 @@ bool control_pending(const struct control *c)
     return c->trimming;
 }
 
-/* `others`: what is neither a client's nor a new client's is left for later. */
-static void control_poll(struct switchd *sw, bool others)
+void control_poll(struct switchd *sw, bool others)
 {
     struct control *c = sw->control;
     struct epoll_event events[CLIENTS + WATCH_LINKS];
@@ -412,58 +370,6 @@ static void control_poll(struct switchd *sw, bool others)
             sw->stop = true;
         }
     }
-}
-
-/* ---- small requests before the end of large ones ---- */
-
-/* More of a client's bytes, unless a large message is on its way. */
-static void client_read_small(struct control *c, struct client *k)
-{
-    struct header h = {0};
-    if (buffer_len(&k->in) >= sizeof h)
-        memcpy(&h, k->in.data + k->in.start, sizeof h);
-    if (h.len <= SMALL)
-        client_read(c, k);
-}
-
-static bool client_overtake(struct switchd *sw, struct client *k)
-{
-    struct header h;
-    memcpy(&h, k->in.data + k->in.start, sizeof h);
-    buffer_consume(&answer, buffer_len(&answer));
-    int code = h.len > SMALL
-                   ? SP_LATER
-                   : command_overtake(sw, h.op, k->in.data + k->in.start + sizeof h, h.len, &answer);
-    if (code == SP_LATER)
-        return false;
-    k->requests++;
-    client_reply(sw, k, h, code, &answer);
-    buffer_consume(&k->in, sizeof h + h.len);
-    return true;
-}
-
-void control_overtake(struct switchd *sw)
-{
-    struct control *c = sw->control;
-    if (c->overtaking || c->used < 2)
-        return;
-    c->overtaking = true;
-    control_poll(sw, false);
-    const uint64_t end = mono_ns() + OVERTAKE_SLICE;
-    for (uint32_t i = 0, done = 0; i < c->used && done < OVERTAKE_MOST; i++) {
-        struct client *k = &c->clients[i];
-        if (k->fd < 0 || k == c->served)
-            continue;
-        if (k->readable && !client_has_request(k))
-            client_read_small(c, k);
-        while (done < OVERTAKE_MOST && client_has_request(k) && client_overtake(sw, k)) {
-            k->dirty = true;
-            done = mono_ns() < end ? done + 1 : OVERTAKE_MOST;
-        }
-        if (k->dirty) /* also replies from just before the long request, and events of packets that have passed */
-            client_flush(sw, k);
-    }
-    c->overtaking = false;
 }
 
 void control_run(struct switchd *sw, uint64_t deadline)
