@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import grpc
 from finsy.proto import p4i
@@ -35,7 +36,7 @@ from google.protobuf import text_format
 from bench.p4c_samples import COMPILE_S, COMPILER, samples
 from engine.api import Code, Digest, EngineError, Event, Op, TableUpdate
 from engine.library import Switch, compile_program, load_program
-from tests.differential.generate import call, insert
+from tests.differential.generate import call, change, insert
 from tests.differential.peer import BURST, WAKE, Peer, PeerDied, Sent
 from tests.differential.reference import ReferenceDied, ReferenceRefused, missing
 from tests.differential.scripts import Author, Script
@@ -80,7 +81,9 @@ class Verdict:
 
 def place(source: Path, cache: Path) -> Path:
     """Where a program's JSON is kept."""
-    mark = hashlib.sha256(str(source).encode() + source.read_bytes()).hexdigest()[:12]
+    patch = source.with_suffix(".json")
+    told = source.read_bytes() + (patch.read_bytes() if patch.exists() else b"")
+    mark = hashlib.sha256(str(source).encode() + told).hexdigest()[:12]
     return cache / f"{source.stem}-{mark}.json"
 
 
@@ -100,8 +103,26 @@ def compiled(source: Path, cache: Path) -> tuple[bytes, str] | str:
         if done.returncode or not made.exists():
             made.unlink(missing_ok=True)
             return next((line for line in done.stderr.splitlines() if "rror" in line or "Bug" in line), "no JSON")[:200]
+        if source.with_suffix(".json").exists():
+            made.write_text(json.dumps(patched(json.loads(made.read_text()), source.with_suffix(".json"))))
         made.replace(target)
     return target.read_bytes(), info.read_text()
+
+
+def patched(program: dict[str, Any], patch: Path) -> dict[str, Any]:
+    """A program with what a file has otherwise: bodies of actions, keys of states, algorithms, the deparser's calls."""
+    wanted = json.loads(patch.read_text())
+    parts = (
+        ("actions", program["actions"], "primitives"),
+        ("states", program["parsers"][0]["parse_states"], "transition_key"),
+        ("calculations", program["calculations"], "algo"),
+    )
+    for what, there, key in parts:
+        by_name = {item["name"]: item for item in there}
+        for name, value in wanted[what].items():
+            by_name[name][key] = value
+    program["deparsers"][0]["primitives"] = wanted["deparser"]
+    return program
 
 
 def vague(program: bytes) -> bool:
@@ -140,7 +161,22 @@ def on_peer(peer: Peer, script: Script) -> Seen:
             peer.insert(entry)
         except ReferenceRefused:
             script.entries.remove(entry)
-    out = Seen(peer.play(script.frames))
+            gone = (entry.table, entry.key)
+            script.changes = [one for one in script.changes if (one[2].table, one[2].key) != gone]
+    for set_one, cells in ((peer.meter, script.meters), (peer.count, script.counts)):
+        for cell in list(cells):
+            try:
+                set_one(*cell)
+            except ReferenceRefused:
+                cells.remove(cell)
+    out = Seen()
+    for changes, frames in script.parts():
+        for what, entry in changes:
+            try:
+                peer.change(what, entry)
+            except ReferenceRefused:
+                script.changes = [one for one in script.changes if one[1:] != (what, entry)]
+        out.frames += peer.play(frames)
     peer.settle(0)
     out.counters = peer.counters() | peer.direct_counters()
     return out
@@ -160,8 +196,8 @@ def on_engine(program: Path | dict[str, object], script: Script) -> Seen:
         info = switch.codec.program
         for number, replicas in script.groups:
             switch.multicast_write(Op.INSERT, number, replicas)
-        for number, replicas in script.sessions:
-            switch.clone_write(Op.INSERT, number, replicas)
+        for number, replicas, size in script.sessions:
+            switch.clone_write(Op.INSERT, number, replicas, size)
         index = {t.name: i for i, t in enumerate(info.tables)}
         updates = [
             TableUpdate(Op.MODIFY, index[table], (), call(info, index[table], action, values))
@@ -171,11 +207,23 @@ def on_engine(program: Path | dict[str, object], script: Script) -> Seen:
         for code, what in zip(codes, [*script.defaults, *script.entries], strict=True):
             if code is not Code.OK:
                 raise EngineError(f"refused with {code.name}: {what}")
-        for number, (port, data) in enumerate(script.frames):
-            before = switch.stats()["parser_errors"]
-            out.frames.append(sorted(switch.process(port, data, 1_000_000 * (number + 2))))
-            if switch.stats()["parser_errors"] == before:
-                out.whole.append(number)
+        for cells, written in ((info.meters, script.meters), (info.counters, script.counts)):
+            numbers = {one.name: i for i, one in enumerate(cells)}
+            for name, cell, *values in written:
+                if cells is info.meters:
+                    switch.meter_write(numbers[name], cell, values[0])
+                else:
+                    switch.counter_write(numbers[name], cell, *values)
+        for changes, frames in script.parts():
+            for what, entry in changes:
+                if (codes := change(switch, what, entry)) != [Code.OK]:
+                    raise EngineError(f"{what} refused with {codes}: {entry}")
+            for port, data in frames:
+                before = switch.stats()["parser_errors"]
+                number = len(out.frames)
+                out.frames.append(sorted(switch.process(port, data, 1_000_000 * (number + 2))))
+                if switch.stats()["parser_errors"] == before:
+                    out.whole.append(number)
         for i, counter in enumerate(info.counters):
             if counter.size:
                 out.counters[counter.name] = switch.counter_read(i, 0, counter.size)
@@ -226,7 +274,7 @@ def judge(source: Path, cache: Path, seed: int, count: int, keep: Path, end: flo
     chance = Random(f"{seed} {name}")
     values = Values(chance, constants(program))
     script = Author(program, text_format.Parse(text, p4i.P4Info()), values).script(count)
-    lost, burst = 0, BURST
+    lost, burst = 0, 1 if stateful(config) else BURST  # recirculated packets must not come between others
     for _ in range(DEATHS):
         try:
             mine, theirs = on_both(path, config, text, script, burst)
@@ -239,7 +287,7 @@ def judge(source: Path, cache: Path, seed: int, count: int, keep: Path, end: flo
             why = str(error)
             if error.count == 1:
                 lost += 1
-                del script.frames[error.first]
+                script = script.only([n for n in range(len(script.frames)) if n != error.first])
             burst = 1
         except (ReferenceDied, grpc.RpcError) as error:
             return Verdict(name, "reference died", [str(error)[:300]])
@@ -286,8 +334,7 @@ def persists(
     """
 
     def once_more(frames: Sequence[int]) -> list[str]:
-        chosen = [script.frames[number] for number in frames]
-        short = Script(script.groups, script.sessions, script.defaults, script.entries, chosen)
+        short = script.only(frames)
         (mine, theirs), (_mine, again) = (on_both(path, config, text, short) for _ in range(2))
         return differences(mine, theirs, again)
 
@@ -301,6 +348,8 @@ def write(path: Path, source: Path, script: Script, found: Verdict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     report = [str(source), found.verdict, *found.details, *map(str, script.defaults), *map(str, script.entries)]
     report += [f"group {g}" for g in script.groups] + [f"session {s}" for s in script.sessions]
+    report += [f"meter {m}" for m in script.meters] + [f"counter {c}" for c in script.counts]
+    report += [f"change {c}" for c in script.changes]
     report += [f"frame {i} port {port}: {data.hex()[:600]}" for i, (port, data) in enumerate(script.frames)]
     path.write_text("\n".join(report) + "\n")
 

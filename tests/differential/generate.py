@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.api import (
+    Action,
     ActionCall,
     Code,
     Digest,
@@ -27,6 +28,7 @@ from engine.api import (
     GroupRef,
     Match,
     MatchKind,
+    MemberRef,
     Op,
     ProgramInfo,
     TableUpdate,
@@ -92,29 +94,60 @@ def call(info: ProgramInfo, table: int, name: str, values: Sequence[tuple[int, i
 
 
 def insert(switch: Switch, entries: Sequence[Entry]) -> list[Code]:
-    """Write entries, with members and groups for those of selectors; one code each."""
-    info = switch.codec.program
-    members = groups = 0
-    updates = []
+    """Write entries, with members and groups for those of profiles; one code each."""
+    codes = switch.table_write([_update(switch, Op.INSERT, entry) for entry in entries])
     for entry in entries:
-        table = next(i for i, t in enumerate(info.tables) if t.name == entry.table)
-        key = tuple(match(part) for part in entry.key)
-        for part, described in zip(entry.key, info.tables[table].key, strict=True):
-            wanted = MatchKind[part[0].upper()]  # p4c writes optional fields as ternary ones
-            assert described.kind in (wanted, MatchKind.TERNARY), f"{entry.table}: {described.kind} for {wanted}"
-        action: ActionCall | GroupRef = call(info, table, entry.action, entry.params)
+        _direct(switch, entry)
+    return codes
+
+
+def change(switch: Switch, what: str, entry: Entry) -> list[Code]:
+    """Insert, modify or delete an entry; the code."""
+    codes = switch.table_write([_update(switch, Op[what.upper()], entry)])
+    if what != "delete":
+        _direct(switch, entry)
+    return codes
+
+
+def _update(switch: Switch, op: Op, entry: Entry) -> TableUpdate:
+    info = switch.codec.program
+    table = next(i for i, t in enumerate(info.tables) if t.name == entry.table)
+    key = tuple(match(part) for part in entry.key)
+    for part, described in zip(entry.key, info.tables[table].key, strict=True):
+        wanted = MatchKind[part[0].upper()]  # p4c writes optional fields as ternary ones
+        assert described.kind in (wanted, MatchKind.TERNARY), f"{entry.table}: {described.kind} for {wanted}"
+    action: Action | None = None
+    if op is not Op.DELETE:
+        action = call(info, table, entry.action, entry.params)
         profile = info.tables[table].selector
         if profile is not None:
-            chosen = []
-            for name, values in ((entry.action, entry.params), *entry.others):
-                members += 1
-                switch.member_write(Op.INSERT, profile, members, call(info, table, name, values))
-                chosen.append(GroupMember(members))
-            groups += 1
-            switch.group_write(Op.INSERT, profile, groups, chosen)
-            action = GroupRef(groups)
-        updates.append(TableUpdate(Op.INSERT, table, key, action, entry.priority))
-    return switch.table_write(updates)
+            action = _profiled(switch, profile, table, entry)
+    return TableUpdate(op, table, key, action, entry.priority)
+
+
+def _profiled(switch: Switch, profile: int, table: int, entry: Entry) -> Action:
+    """A new member, or a new group of new members."""
+    first = max(switch.member_read(profile), default=0) + 1
+    calls = ((entry.action, entry.params), *entry.others)
+    for member, (name, values) in enumerate(calls, first):
+        switch.member_write(Op.INSERT, profile, member, call(switch.codec.program, table, name, values))
+    if entry.member:
+        return MemberRef(first)
+    group = max(switch.group_read(profile), default=0) + 1
+    switch.group_write(Op.INSERT, profile, group, [GroupMember(first + i) for i in range(len(calls))])
+    return GroupRef(group)
+
+
+def _direct(switch: Switch, entry: Entry) -> None:
+    """Its direct meter and counter."""
+    table = next(i for i, t in enumerate(switch.codec.program.tables) if t.name == entry.table)
+    key = tuple(match(part) for part in entry.key)
+    if entry.meter:
+        cir, cburst, pir, pburst = entry.meter
+        switch.direct_meter_write(table, key, entry.priority, (cir, cburst, pir, pburst))
+    if entry.counted:
+        packets, octets_ = entry.counted
+        switch.direct_counter_write(table, key, entry.priority, packets, octets_)
 
 
 def on_engine(program: bytes, entries: Sequence[Entry], frames: Sequence[bytes]) -> Outcome:

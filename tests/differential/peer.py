@@ -11,7 +11,7 @@ import grpc
 from finsy.proto import p4i, p4r
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from tests.differential.reference import Reference, ReferenceDied, ReferenceRefused
+from tests.differential.reference import Reference, ReferenceDied, ReferenceRefused, set_rates
 from tests.simple_switch import START_S
 
 DEVICE = 1
@@ -77,15 +77,17 @@ class Peer(Reference):
                     raise
                 time.sleep(0.02)  # BMv2 tells nobody when it is ready
         self.digests = set()
+        self._origin = self._next
 
-    def replication(self, kind: str, number: int, replicas: Sequence[tuple[int, int]]) -> None:
-        """A multicast group or a clone session."""
+    def replication(self, kind: str, number: int, replicas: Sequence[tuple[int, int]], size: int = 0) -> None:
+        """A multicast group or a clone session; ``size``: bytes to which copies are cut, 0: not at all."""
         entity = p4r.Entity()
         if kind == "group":
             entity.packet_replication_engine_entry.multicast_group_entry.multicast_group_id = number
             target = entity.packet_replication_engine_entry.multicast_group_entry.replicas
         else:
             entity.packet_replication_engine_entry.clone_session_entry.session_id = number
+            entity.packet_replication_engine_entry.clone_session_entry.packet_length_bytes = size
             target = entity.packet_replication_engine_entry.clone_session_entry.replicas
         for port, instance in replicas:
             target.add(egress_port=port, instance=instance)
@@ -94,7 +96,6 @@ class Peer(Reference):
     def play(self, frames: Sequence[tuple[int, bytes]]) -> list[Sent]:
         """What each (port, frame) made leave, sorted. Raises :class:`PeerDied`."""
         out: list[Sent] = []
-        self._origin = self._next
         for at in range(0, len(frames), self._frames):
             out += self._burst(frames[at : at + self._frames])
         return out
@@ -128,6 +129,22 @@ class Peer(Reference):
             self.write(p4r.Update.MODIFY, entity)
         except grpc.RpcError as error:
             raise ReferenceRefused(f"{error.code()}: default action {action} of {table}") from error
+
+    def meter(self, name: str, cell: int, rates: Sequence[int]) -> None:
+        """Configure a meter's cell."""
+        entity = p4r.Entity()
+        entity.meter_entry.meter_id = next(m.preamble.id for m in self.info.meters if m.preamble.name == name)
+        entity.meter_entry.index.index = cell
+        set_rates(entity.meter_entry.config, rates)
+        self._write(entity, p4r.Update.MODIFY)
+
+    def count(self, name: str, cell: int, packets: int, octets: int) -> None:
+        """Set a counter's cell."""
+        entity = p4r.Entity()
+        entity.counter_entry.counter_id = next(c.preamble.id for c in self.info.counters if c.preamble.name == name)
+        entity.counter_entry.index.index = cell
+        entity.counter_entry.data.packet_count, entity.counter_entry.data.byte_count = packets, octets
+        self._write(entity, p4r.Update.MODIFY)
 
     def counters(self) -> dict[str, list[tuple[int, int]]]:
         """Those that fit into one message."""

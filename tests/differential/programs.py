@@ -33,6 +33,9 @@ class Entry:
     priority: int
     others: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()  # with the first, the members of a group
     selector: bool = False
+    member: bool = False  # of an action profile, not of a group
+    meter: tuple[int, ...] = ()  # rates and bursts of its direct meter: cir, cburst, pir, pburst
+    counted: tuple[int, ...] = ()  # packets and bytes that its direct counter begins with
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -26,18 +27,19 @@ CORNERS = Path(__file__).with_name("corners")
 FOLDER = kept.FOLDER / "corners"
 FRAMES = 60
 LONGEST = 600  # bytes of a frame that is kept
+SEEDS = {"meters": 2}  # 1 for others; this one shows all colours
 
 
-def make(source: Path, seed: int = 1) -> Path:
+def make(source: Path) -> Path:
     """Compile a program, run it on BMv2 and write both down; frames that BMv2 does not survive are left out."""
     with tempfile.TemporaryDirectory(prefix="recorded-") as scratch:
         found = compiled(source, Path(scratch))
         assert not isinstance(found, str), found
         program = load_program(place(source, Path(scratch)))
     config, text = found
-    values = Values(Random(seed), constants(program))
+    values = Values(Random(SEEDS.get(source.stem, 1)), constants(program))
     script = Author(program, text_format.Parse(text, p4i.P4Info()), values).script(FRAMES)
-    script.frames = [(port, data) for port, data in script.frames if len(data) <= LONGEST]
+    script = script.only([n for n, (_port, data) in enumerate(script.frames) if len(data) <= LONGEST])
     while True:
         try:
             with Peer(config, text, 1) as peer:
@@ -46,7 +48,7 @@ def make(source: Path, seed: int = 1) -> Path:
                 seen.digests = set(peer.digests)
             break
         except PeerDied as error:
-            del script.frames[error.first]
+            script = script.only([n for n in range(len(script.frames)) if n != error.first])
     document = {
         "program": kept.bare(json.loads(config)),
         "script": script.document(),
@@ -71,11 +73,13 @@ def load(path: Path) -> tuple[dict[str, object], Script, Seen]:
     return data["program"], Script.read(data["script"]), seen
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
+    """All of them, or those whose names begin so."""
     for source in sorted(CORNERS.glob("*.p4")):
-        print(make(source))
+        if not arguments or source.name.startswith(tuple(arguments)):
+            print(make(source))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

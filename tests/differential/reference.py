@@ -82,14 +82,18 @@ class Reference(SimpleSwitch):
             one.egress_port, one.instance = CPU_PORT, instance
         self._write(entity)
 
-    def _write(self, entity: p4r.Entity) -> None:
+    def _write(self, entity: p4r.Entity, kind: Any = p4r.Update.INSERT) -> None:
         try:
-            self.write(p4r.Update.INSERT, entity)
+            self.write(kind, entity)
         except grpc.RpcError as error:
             reasons = [value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin"]
             raise ReferenceRefused(f"{error.code()} {reasons}: {str(entity)[:600]}") from error
 
     def insert(self, entry: Entry) -> None:
+        self.change("insert", entry)
+
+    def change(self, what: str, entry: Entry) -> None:
+        """Insert, modify or delete an entry. Raises :class:`ReferenceRefused`."""
         table = next(t for t in self.info.tables if t.preamble.name == entry.table)
         entity = p4r.Entity()
         made = entity.table_entry
@@ -102,11 +106,20 @@ class Reference(SimpleSwitch):
             one = made.match.add()
             one.field_id = described.id
             set_match(one, kind, first, second)
-        if entry.selector:
+        if what == "delete":
+            self._write(entity, p4r.Update.DELETE)
+            return
+        if entry.member:
+            made.action.action_profile_member_id = self._member(table.implementation_id, entry.action, entry.params)
+        elif entry.selector:
             made.action.action_profile_group_id = self._group(table.implementation_id, entry)
         else:
             self._call(made.action.action, entry.action, entry.params)
-        self._write(entity)
+        if entry.meter:
+            set_rates(made.meter_config, entry.meter)
+        if entry.counted:
+            made.counter_data.packet_count, made.counter_data.byte_count = entry.counted
+        self._write(entity, p4r.Update.INSERT if what == "insert" else p4r.Update.MODIFY)
 
     def _call(self, target: Any, name: str, values: Sequence[tuple[int, int]]) -> None:
         action = next(a for a in self.info.actions if a.preamble.name == name)
@@ -124,16 +137,20 @@ class Reference(SimpleSwitch):
         calls = [(entry.action, entry.params), *entry.others]
         group.action_profile_group.max_size = len(calls)
         for name, values in calls:
-            self._members += 1
-            member = p4r.Entity()
-            member.action_profile_member.action_profile_id = profile
-            member.action_profile_member.member_id = self._members
-            self._call(member.action_profile_member.action, name, values)
-            self._write(member)
             one = group.action_profile_group.members.add()
-            one.member_id, one.weight = self._members, 1
+            one.member_id, one.weight = self._member(profile, name, values), 1
         self._write(group)
         return self._groups
+
+    def _member(self, profile: int, name: str, values: Sequence[tuple[int, int]]) -> int:
+        """A new member."""
+        self._members += 1
+        member = p4r.Entity()
+        member.action_profile_member.action_profile_id = profile
+        member.action_profile_member.member_id = self._members
+        self._call(member.action_profile_member.action, name, values)
+        self._write(member)
+        return self._members
 
     def counters(self) -> dict[str, list[tuple[int, int]]]:
         """Packets and bytes of all cells, by counter."""
@@ -174,6 +191,11 @@ class Reference(SimpleSwitch):
         end = time.monotonic() + 1.0
         while len(self.digests) < digests and time.monotonic() < end:
             time.sleep(0.02)
+
+
+def set_rates(config: p4r.MeterConfig, rates: Sequence[int]) -> None:
+    """Fill a meter's configuration."""
+    config.cir, config.cburst, config.pir, config.pburst = rates
 
 
 def run(reference: Reference, entries: Sequence[Entry], frames: Sequence[bytes]) -> list[list[bytes]]:
