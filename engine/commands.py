@@ -35,6 +35,7 @@ from engine.codec import (
     read_replicas,
     replicas,
 )
+from engine.connection import Exchange
 
 MeterConfig: TypeAlias = tuple[int, int, int, int]
 METER_UNSET: MeterConfig = ((1 << 64) - 1,) * 4
@@ -45,6 +46,7 @@ class Commands(ABC):
     """Table, register, counter and replication commands over :meth:`command`."""
 
     _codec: Codec | None = None
+    exchange: Exchange | None = None  # for native code that asks the data plane by itself
 
     @abstractmethod
     def command(self, op: int, payload: bytes) -> bytes:

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from engine.api import Code, DatapathError
@@ -45,8 +45,16 @@ class Connection:
             self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def send(self, op: int, payload: bytes) -> int:
+        ident = self.new_id()
+        self._socket.sendall(_HEADER.pack(len(payload), ident, op, 0) + payload)
+        return ident
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def new_id(self) -> int:
+        """For a request that somebody else sends."""
         self._id = self._id % 0xFFFFFFFF + 1
-        self._socket.sendall(_HEADER.pack(len(payload), self._id, op, 0) + payload)
         return self._id
 
     def receive(self) -> Message:
@@ -101,7 +109,7 @@ class Exchange:
 
     def __init__(self, path: str, timeout: float | None) -> None:
         self.path = path
-        self.clock_ns = 0  # the data plane's clock in the last reply
+        self.clock_ns = 0  # the data plane's clock in the last reply to :meth:`run`
         self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -131,6 +139,17 @@ class Exchange:
         if failure:
             raise failure
         return replies
+
+    def directly(self, use: Callable[[int, int], int]) -> int:
+        """What ``use`` returns, which sends one request over the socket that it is given, with the id that it is given,
+        and takes all of the reply; below 0: it could not, and the connection ends.
+        """
+        with self._lock:
+            connection = self._connected()
+            result = use(connection.fileno(), connection.new_id())
+            if result < 0:
+                self._drop()
+            return result
 
     def _connected(self) -> Connection:
         if self._closed:

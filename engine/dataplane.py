@@ -52,7 +52,7 @@ class Client(Commands):
     def __init__(self, socket_path: str | Path, *, timeout: float = 30.0) -> None:
         self.socket_path = str(socket_path)
         self._ordered = Exchange(self.socket_path, timeout)
-        self._urgent = Exchange(self.socket_path, timeout)
+        self.exchange = self._urgent = Exchange(self.socket_path, timeout)
         self._closed = False
         self._ending = False  # the process was told to end
         self.lost_events = 0  # events that the process dropped because we read too slowly

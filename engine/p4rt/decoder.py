@@ -53,26 +53,31 @@ class Decoded:
 
 
 class Decoder:
-    """Decodes requests for one pipeline; ``decode`` gives None for what it leaves to others. Thread-safe."""
+    """Decodes requests for one pipeline; ``decode`` gives None for what it leaves to others. Thread-safe.
+
+    ``plan``: words that describe the tables whose plain entries can be decoded; ``most``: bytes of one framed update.
+    """
 
     def __init__(self, schema: Schema) -> None:
         self._lock = threading.Lock()
-        self._function = _library()
-        words, self._most = _plan(schema)
-        self._plan = (ctypes.c_uint32 * len(words))(*words)
+        self._function = _decode_write()
+        words, self.most = _plan(schema)
+        self.plan = (ctypes.c_uint32 * len(words))(*words)
         self._usable = self._function is not None and len(words) > 1
 
     def decode(self, data: bytes, step: int = STEP) -> Decoded | None:
         if not self._usable or len(data) < LEAST_BYTES or self._function is None:
             return None
-        room = 4 * len(data) + 2 * self._most
+        room = 4 * len(data) + 2 * self.most
         marks = (ctypes.c_uint32 * (len(data) // (16 * step) + 2))()
-        memory = mmap.mmap(-1, room)  # nothing is cleared here, with everybody waiting for the interpreter
+        memory = mmap.mmap(
+            -1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        )  # nothing is cleared here, with everybody waiting for the interpreter
         out = (ctypes.c_char * room).from_buffer(memory)
         head = _Head()
         with self._lock:
             done = self._function(
-                data, len(data), self._plan, self._most, out, room, marks, step, len(marks), ctypes.byref(head)
+                data, len(data), self.plan, self.most, out, room, marks, step, len(marks), ctypes.byref(head)
             )
         if not done:
             return None
@@ -88,28 +93,35 @@ class Decoder:
         return Decoded(head.device_id, head.role_id, role, election, head.atomicity, slices)
 
 
-_loaded: list[object] = []
+_loaded: list[ctypes.CDLL | None] = []
 _load_lock = threading.Lock()
 
 
-def _library() -> ctypes._NamedFuncPointer | None:
-    """The native function; None without a compiler (then everything goes the usual way)."""
+def library() -> ctypes.CDLL | None:
+    """The native functions; None without a compiler (then everything goes the usual way)."""
     with _load_lock:
         if not _loaded:
+            folder = NATIVE / "p4rt"
             try:
-                path = build_shared(sorted((NATIVE / "p4rt").glob("*.c")), name="p4rt-decode")
-                library = ctypes.CDLL(str(path))
-                function = library.sp_decode_write
-                u32, buffer = ctypes.c_uint32, ctypes.c_char_p
-                function.argtypes = (
-                    buffer, u32, ctypes.c_void_p, u32, buffer, u32, ctypes.c_void_p, u32, u32, ctypes.c_void_p,
-                )  # fmt: skip
-                function.restype = ctypes.c_int
-                _loaded.extend((library, function))
+                path = build_shared(sorted(folder.glob("*.c")), name="p4rt-decode", include=(folder,))
+                _loaded.append(ctypes.CDLL(str(path)))
             except (EngineError, OSError) as error:
-                log.info("large writes are decoded by Python: %s", error)
-                _loaded.extend((None, None))
-        return _loaded[1]  # type: ignore[return-value]
+                log.info("writes are decoded by Python: %s", error)
+                _loaded.append(None)
+        return _loaded[0]
+
+
+def _decode_write() -> ctypes._NamedFuncPointer | None:
+    native = library()
+    if native is None:
+        return None
+    function = native.sp_decode_write
+    u32, buffer = ctypes.c_uint32, ctypes.c_char_p
+    function.argtypes = (
+        buffer, u32, ctypes.c_void_p, u32, buffer, u32, ctypes.c_void_p, u32, u32, ctypes.c_void_p,
+    )  # fmt: skip
+    function.restype = ctypes.c_int
+    return function
 
 
 def _plan(schema: Schema) -> tuple[list[int], int]:

@@ -22,6 +22,7 @@ from engine.p4rt.pipeline import Pipeline
 from engine.p4rt.reader import is_of_cells
 from engine.p4rt.reconcile import Stage, commit, reconcile
 from engine.p4rt.roles import RoleRules
+from engine.p4rt.single import SINGLE_MOST, Outcome, Single
 from engine.p4rt.state import CONFIG, EAGER, EXTRAS, NAMES, SAVED, keep_config, kept_config
 from engine.p4rt.streams import Streams
 from engine.p4rt.stubs import p4r
@@ -32,7 +33,6 @@ NO_PIPELINE = "No forwarding pipeline config set"
 _SetRequest = p4r.SetForwardingPipelineConfigRequest
 _FLUSH_S = 0.2  # until a large set of extras is kept
 _IDLE_POLL_S = 5.0
-_QUICK_BYTES = 4096  # of a serialized Write of one update that the serving thread may read
 
 
 class Device:
@@ -204,12 +204,16 @@ class Device:
 
         False also for whatever goes wrong: nothing was changed then, and :meth:`write` says what it is.
         """
-        if len(data) > _QUICK_BYTES:  # reading 100,000 updates would hold everybody for 60 ms
+        if len(data) > SINGLE_MOST:  # this thread serves everybody
             return False
         try:
+            running = self._addressed
+            if running is not None and running.single is not None:
+                outcome = self._write_single(running, running.single, data)
+                if outcome != Outcome.LEFT:
+                    return outcome == Outcome.DONE
             request = p4r.WriteRequest.FromString(data)
             updates = request.updates
-            running = self._addressed
             if len(updates) != 1 or running is None or request.atomicity or self._authorize(request) is not None:
                 return False
             update = updates[0]
@@ -227,6 +231,20 @@ class Device:
                 self._write_lock.release()
         except (P4Error, EngineError, DecodeError):
             return False
+
+    def _write_single(self, running: Pipeline, single: Single, data: bytes) -> int:
+        """:class:`Outcome` of a serialized Write by native code, which knows the default role's primary only."""
+        primary = self.streams.arbiter.primary("")
+        election = primary.election if primary is not None else None
+        if election is None or self.streams.rules("") is not None:
+            return Outcome.LEFT
+        locked = self._write_lock.acquire(blocking=False)
+        try:
+            tables = locked and self._addressed is running and not running.extras.metadata
+            return single.write(data, self.device_id, election, tables=tables)
+        finally:
+            if locked:
+                self._write_lock.release()
 
     def write_natively(self, data: bytes) -> bool:
         """A serialized Write of many plain table entries; False when :meth:`write` has to do it, errors as there."""

@@ -12,6 +12,7 @@ from engine.p4rt.digests import DigestBuffer
 from engine.p4rt.errors import P4Error, Rpc, invalid
 from engine.p4rt.reader import Reader
 from engine.p4rt.schema import Schema, build
+from engine.p4rt.single import Single
 from engine.p4rt.state import Extras
 from engine.p4rt.stubs import p4r
 from engine.p4rt.writer import Writer
@@ -28,6 +29,7 @@ class Pipeline:
     writer: Writer
     reader: Reader
     decoder: Decoder
+    single: Single | None
 
     @staticmethod
     def create(
@@ -39,7 +41,9 @@ class Pipeline:
             digests.configure(p4r.Update.INSERT, schema.digests[entry.digest_id], entry)
         writer = Writer(schema, commands, extras, digests)
         reader = Reader(schema, commands, extras, digests, writer.profiles)
-        return Pipeline(config, schema, extras, digests, writer, reader, Decoder(schema))
+        decoder = Decoder(schema)
+        single = Single(schema, decoder, commands.exchange) if commands.exchange is not None else None
+        return Pipeline(config, schema, extras, digests, writer, reader, decoder, single)
 
 
 def answer(config: p4r.ForwardingPipelineConfig | None, kind: int) -> p4r.GetForwardingPipelineConfigResponse:

@@ -63,7 +63,8 @@ def _replaced(
             again = activate(old.config, backend, former)
             before.restore(again, backend.commands)
             old.schema, old.extras, old.digests = again.schema, again.extras, again.digests
-            old.writer, old.reader, old.decoder = again.writer, again.reader, again.decoder
+            old.writer, old.reader = again.writer, again.reader
+            old.decoder, old.single = again.decoder, again.single
         raise
     return new
 

@@ -184,11 +184,11 @@ def test_mutated_requests_under_sanitizers(tmp_path: Path) -> None:
     flags = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
     sources = [NATIVE / "p4rt" / "decode.c", Path(__file__).parent / "fuzz_decode.c"]
     try:
-        program = build_executable(sources, name="fuzz-decode", flags=flags)
+        program = build_executable(sources, name="fuzz-decode", flags=flags, include=(NATIVE / "p4rt",))
     except BuildError as error:
         pytest.skip(f"no sanitizers here: {error}"[:200])
     decoder = Decoder(SCHEMA)
-    (tmp_path / "plan").write_bytes(struct.pack("<I", decoder._most) + bytes(decoder._plan))
+    (tmp_path / "plan").write_bytes(struct.pack("<I", decoder.most) + bytes(decoder.plan))
     rng = random.Random(8)
     good = [entry for entry in (an_entry(rng) for _ in range(2000)) if python(entry)][:60]
     (tmp_path / "request").write_bytes(request(*good, role="r", atomicity=1).SerializeToString())

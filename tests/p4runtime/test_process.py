@@ -34,6 +34,7 @@ START_S = 90.0  # the first start may have to compile
 pytestmark = pytest.mark.skipif(
     not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")), reason="no C compiler"
 )
+EVERYTHING, ALL_BUT_DIGESTS = 0b1111, 0b1110  # engine/native/switchd/commands.c: SUBSCRIBE
 
 
 class Switch:
@@ -137,6 +138,11 @@ def failover(index: int, value: bytes = b"") -> p4r.RegisterEntry:
     return entry
 
 
+def masks(plane: Client) -> list[int]:
+    """The events that each client of the data plane wants."""
+    return [client["events"] for client in plane.hello()["clients"]]
+
+
 def test_forwarding_state_survives_the_servers_death(switch: Switch, connect: type[RawClient]) -> None:
     switch.start("--no-p4")
     raw = connect(switch.address)
@@ -145,11 +151,14 @@ def test_forwarding_state_survives_the_servers_death(switch: Switch, connect: ty
     raw.insert(*(route(n) for n in range(200)))
     raw.write((MODIFY, {"register_entry": failover(3, b"\1")}))
     digest = p4r.DigestEntry(digest_id=ids()["port_report_t"])
+    with Client(switch.socket) as plane:
+        assert EVERYTHING not in masks(plane), "nobody has configured a digest"
     raw.write((INSERT, {"digest_entry": digest}))
     before = sorted(e.SerializeToString() for e in raw.read(table_entry=p4r.TableEntry()))
     assert len(before) == 200
     with Client(switch.socket) as plane:
         pid = plane.hello()["pid"]
+        assert EVERYTHING in masks(plane)
     switch.kill()
     os.kill(pid, 0)  # the data plane lives
     with Client(switch.socket) as plane:
@@ -164,6 +173,11 @@ def test_forwarding_state_survives_the_servers_death(switch: Switch, connect: ty
     assert cell.register_entry.data.bitstring == b"\1"
     assert len(again.read(digest_entry=p4r.DigestEntry())) == 1
     again.become_primary(2)
+    with Client(switch.socket) as plane:
+        assert EVERYTHING in masks(plane), "the new server wants the digests that the former one had configured"
+    again.write((DELETE, {"digest_entry": digest}))
+    with Client(switch.socket) as plane:
+        assert EVERYTHING not in masks(plane) and ALL_BUT_DIGESTS in masks(plane)
     again.write((DELETE, {"table_entry": route(0)}))
     with Client(switch.socket) as plane:
         assert plane.hello()["pid"] == pid

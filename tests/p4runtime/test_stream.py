@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import grpc
 import pytest
 
 from engine.api import ActionCall, Digest, IdleTimeout, Match, PacketIn, TableEntry
@@ -12,9 +13,11 @@ from engine.p4rt.outbox import Outbox
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
 from tests.p4runtime.harness import (
+    DELETE,
     DIGEST,
     EXACT,
     INSERT,
+    MODIFY,
     SAMPLE,
     RawClient,
     Stream,
@@ -107,6 +110,63 @@ def test_digests_come_at_once_without_a_timeout(raw: RawClient, primary: Stream,
     assert (first.digest_id, contents(first), contents(second)) == (DIGEST, [(1, 2)], [(1, 3)])
     assert second.list_id != first.list_id
     assert first.data[0].struct.members[0].bitstring == b"\1"
+
+
+def wanted(backend: FakeBackend) -> set[int]:
+    """Numbers of the digests that the server has the data plane send."""
+    (found,) = backend.followers.values()
+    return set(found)
+
+
+def test_the_data_plane_sends_what_is_configured(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
+    assert wanted(backend) == set()
+    configure(raw)
+    assert wanted(backend) == {0}
+    configure(raw, MODIFY, max_list_size=2)
+    assert wanted(backend) == {0}
+    raw.set_config(config_of(SAMPLE, cookie=8), "RECONCILE_AND_COMMIT")
+    assert wanted(backend) == {0}
+    configure(raw, DELETE)
+    assert wanted(backend) == set()
+    configure(raw)
+    raw.set_config(config_of(SAMPLE))
+    assert wanted(backend) == set(), "a new pipeline has none"
+
+
+def test_a_batch_that_fails_wants_no_digests(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
+    good = {"digest_entry": p4r.DigestEntry(digest_id=DIGEST)}
+    bad = {"digest_entry": p4r.DigestEntry(digest_id=1)}
+    asked: list[frozenset[int]] = []
+    follow = backend.follow
+    backend.follow = lambda follower, digests: (asked.append(frozenset(digests)), follow(follower, digests))[1]  # type: ignore[method-assign]
+    with pytest.raises(grpc.RpcError):
+        raw.write((INSERT, good), (INSERT, bad), atomicity=1)
+    assert wanted(backend) == set()
+    assert asked == [{0}, set()], "before any of the batch takes effect, and no longer than needed"
+    with pytest.raises(grpc.RpcError):
+        raw.write((INSERT, good), (INSERT, bad))
+    assert wanted(backend) == {0}
+    with pytest.raises(grpc.RpcError):
+        raw.write((DELETE, good), (INSERT, bad), atomicity=1)
+    assert wanted(backend) == {0}
+
+
+def test_a_saved_config_wants_no_digests(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
+    raw.set_config(config_of(SAMPLE), "VERIFY_AND_SAVE")
+    configure(raw)
+    assert wanted(backend) == set(), "it does not run yet"
+    raw.set_config(None, "COMMIT")
+    assert wanted(backend) == {0}
+
+
+def test_what_arrives_together_leaves_in_order(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
+    configure(raw)
+    packet = PacketIn(b"\1\5frame")
+    backend.emit(report(1, 1), packet, report(1, 2), *(report(2, seq) for seq in range(50)))
+    assert contents(primary.next("digest")) == [(1, 1)]
+    primary.next("packet")
+    assert contents(primary.next("digest")) == [(1, 2)]
+    assert [contents(primary.next("digest")) for _ in range(50)] == [[(2, seq)] for seq in range(50)]
 
 
 def test_digest_lists_fill_up(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:

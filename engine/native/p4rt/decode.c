@@ -3,64 +3,11 @@
  * Only what is simple is decoded: entries with match, direct action, priority and idle time-out, everything well-formed,
  * canonical enough and known to the plan. At anything else, errors included, it gives up, and the server's Python takes
  * the request as a whole, which knows all of P4Runtime and words the errors. engine/p4rt/decoder.py makes the plan. */
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
+#include "message.h"
 
 enum { EXACT, LPM, TERNARY, RANGE, OPTIONAL };
 enum { MAX_FIELDS = 64, MAX_PARAMS = 64, MAX_TABLES = 4096, MAX_BYTES = 512 };
 enum { HAS_PRIORITY = 1, HAS_IDLE = 2, HAS_INITIAL = 4 };
-
-/* The parts of the request that are not updates. */
-struct head {
-    uint64_t device_id, role_id, election_high, election_low;
-    uint32_t has_election, atomicity, role_at, role_len, updates, bytes;
-};
-
-struct span {
-    const uint8_t *p, *end;
-};
-
-static bool varint(struct span *s, uint64_t *out)
-{
-    uint64_t v = 0;
-    for (unsigned shift = 0; s->p < s->end && shift < 64; shift += 7) {
-        uint8_t b = *s->p++;
-        v |= (uint64_t)(b & 127) << shift;
-        if (b < 128) {
-            *out = v;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool bytes(struct span *s, struct span *out)
-{
-    uint64_t n;
-    if (!varint(s, &n) || n > (uint64_t)(s->end - s->p))
-        return false;
-    *out = (struct span){s->p, s->p + n};
-    s->p += n;
-    return true;
-}
-
-/* The value big endian in `size` bytes at `out`; false when it is empty or does not fit. */
-static bool fixed(struct span v, uint32_t width, uint8_t *out)
-{
-    uint32_t size = (width + 7) / 8, have = (uint32_t)(v.end - v.p);
-    if (!have)
-        return false;
-    while (have > size) {
-        if (*v.p)
-            return false;
-        v.p++;
-        have--;
-    }
-    memset(out, 0, size - have);
-    memcpy(out + size - have, v.p, have);
-    return !(width & 7) || !(out[0] >> (width & 7));
-}
 
 /* Messages with bytes in field 1 and nothing, bytes or a varint in field 2. */
 static bool pair(struct span s, struct span *first, struct span *other, uint64_t *number)
@@ -268,25 +215,17 @@ static bool entry(const uint32_t *const *tables, uint32_t n_tables, uint8_t op, 
 
 static bool update(const uint32_t *const *tables, uint32_t n_tables, struct span s, uint8_t **out)
 {
-    struct span entity = {0}, body = {0};
-    uint64_t tag, type = 0;
-    while (s.p < s.end) {
-        if (!varint(&s, &tag))
-            return false;
-        if (tag == 1 << 3 ? !varint(&s, &type) : tag != (2 << 3 | 2) || entity.p || !bytes(&s, &entity))
-            return false;
-    }
-    if (type < 1 || type > 3 || !entity.p || !varint(&entity, &tag) || tag != (2 << 3 | 2) || !bytes(&entity, &body) ||
-        entity.p != entity.end)
+    struct span body;
+    uint64_t type;
+    if (!entity_of(s, 2, &type, &body))
         return false;
     return entry(tables, n_tables, (uint8_t)type, body, out);
 }
 
 /* Fills `out` (room for `room` bytes) with the framed updates and `marks` with the offset of every `step`-th of them.
  * Returns 1, or 0 for requests that it leaves to others. */
-__attribute__((visibility("default"))) int sp_decode_write(const uint8_t *request, uint32_t len, const uint32_t *plan,
-                                                           uint32_t most, uint8_t *out, uint32_t room, uint32_t *marks,
-                                                           uint32_t step, uint32_t n_marks, struct head *head)
+EXPORT int sp_decode_write(const uint8_t *request, uint32_t len, const uint32_t *plan, uint32_t most, uint8_t *out,
+                           uint32_t room, uint32_t *marks, uint32_t step, uint32_t n_marks, struct head *head)
 {
     const uint32_t *tables[MAX_TABLES];
     uint32_t n_tables = plan[0];
@@ -301,57 +240,29 @@ __attribute__((visibility("default"))) int sp_decode_write(const uint8_t *reques
     }
     struct span s = {request, request + len}, part, election = {0};
     uint8_t *p = out;
-    uint64_t tag, value;
+    uint64_t tag;
     memset(head, 0, sizeof *head);
     while (s.p < s.end) {
         if (!varint(&s, &tag))
             return 0;
-        switch (tag) {
-        case 1 << 3:
-            if (!varint(&s, &head->device_id))
+        if (tag != (4 << 3 | 2)) {
+            if (!head_field(&s, tag, request, head, &election))
                 return 0;
-            break;
-        case 2 << 3:
-            if (!varint(&s, &head->role_id))
-                return 0;
-            break;
-        case 3 << 3 | 2:
-            if (head->has_election || !bytes(&s, &election))
-                return 0;
-            head->has_election = 1;
-            break;
-        case 4 << 3 | 2:
-            if (!bytes(&s, &part) || (uint32_t)(out + room - p) < most)
-                return 0;
-            if (head->updates % step == 0) {
-                if (head->updates / step >= n_marks)
-                    return 0;
-                marks[head->updates / step] = (uint32_t)(p - out);
-            }
-            if (!update(tables, n_tables, part, &p))
-                return 0;
-            head->updates++;
-            break;
-        case 5 << 3:
-            if (!varint(&s, &value) || value > 2)
-                return 0;
-            head->atomicity = (uint32_t)value;
-            break;
-        case 6 << 3 | 2:
-            if (!bytes(&s, &part))
-                return 0;
-            head->role_at = (uint32_t)(part.p - request);
-            head->role_len = (uint32_t)(part.end - part.p);
-            break;
-        default:
-            return 0;
+            continue;
         }
-    }
-    while (election.p < election.end) {
-        if (!varint(&election, &tag) || !varint(&election, &value) || (tag != 1 << 3 && tag != 2 << 3))
+        if (!bytes(&s, &part) || (uint32_t)(out + room - p) < most)
             return 0;
-        *(tag == 1 << 3 ? &head->election_high : &head->election_low) = value;
+        if (head->updates % step == 0) {
+            if (head->updates / step >= n_marks)
+                return 0;
+            marks[head->updates / step] = (uint32_t)(p - out);
+        }
+        if (!update(tables, n_tables, part, &p))
+            return 0;
+        head->updates++;
     }
+    if (!head_election(head, election))
+        return 0;
     head->bytes = (uint32_t)(p - out);
     return head->updates > 0;
 }
