@@ -18,6 +18,7 @@ from engine.api import Code, DatapathError
 WINDOW = 16  # requests on the way
 MESSAGE_MAX = 64 << 20  # bytes
 _HEADER = struct.Struct("<IIHH")
+_COPIED = 64 << 10  # bytes of a payload that goes out in one piece with its header
 Message: TypeAlias = tuple[int, int, int, bytes]  # id, op, code, payload
 _TIMEVAL = struct.Struct("@ll")  # of SO_RCVTIMEO: seconds and microseconds, both 0 for ever
 
@@ -46,7 +47,12 @@ class Connection:
 
     def send(self, op: int, payload: bytes) -> int:
         ident = self.new_id()
-        self._socket.sendall(_HEADER.pack(len(payload), ident, op, 0) + payload)
+        header = _HEADER.pack(len(payload), ident, op, 0)
+        if len(payload) < _COPIED:
+            self._socket.sendall(header + payload)
+        else:
+            self._socket.sendall(header)
+            self._socket.sendall(payload)
         return ident
 
     def fileno(self) -> int:

@@ -76,12 +76,12 @@ class Writer:
     def write_decoded(self, decoded: Decoded, data: bytes) -> None:
         """A request that native code has decoded; ``data`` is the request itself, for what is said about errors."""
         atomic = decoded.atomicity != p4r.WriteRequest.CONTINUE_ON_ERROR
-        slices = decoded.slices
+        slices = [(count, [body]) for count, body in decoded.slices]
         if atomic:
-            slices = [(sum(count for count, _body in slices), b"".join(body for _count, body in slices))]
-        codes = b"".join(
-            self._direct.command(Command.TABLE_WRITE, struct.pack("<BI", atomic, count) + body)
-            for count, body in slices
+            slices = [(sum(count for count, _body in slices), [body for _count, body in decoded.slices])]
+        codes = b"".join(  # a join of megabytes lets others have the interpreter, a sum does not
+            self._direct.command(Command.TABLE_WRITE, b"".join((struct.pack("<BI", atomic, count), *bodies)))
+            for count, bodies in slices
         )
         if any(codes):
             updates = p4r.WriteRequest.FromString(data).updates
