@@ -24,6 +24,7 @@ LEAST_CORES = 2
 PRIORITY = 1  # the lowest, as the data plane's: above it, it would take the core from a controller for each packet
 BUSY = 0.4  # share of a core, between two looks
 CALM_S = 2.0
+LOOK_AGAIN = 20  # turns after which threads are looked at again that were all found in real time
 
 
 class Guard:
@@ -57,24 +58,33 @@ class RealTime:
         usual = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER
         self._wanted = wanted and usual and len(os.sched_getaffinity(0)) >= LEAST_CORES
         self._guard = Guard(time.monotonic(), time.process_time())
+        self._known: set[str] = set()  # threads that are in real time
+        self._rests = 0  # turns until they are looked at again
 
     def turn(self) -> None:
         """To be called about twice a second, by a thread that sleeps in between."""
         if not self._wanted:
             return
         if self._guard.turn(time.monotonic(), time.process_time()):
-            self._take()  # each time: threads may have been started by ordinary ones
+            self._rests -= 1
+            if self._rests <= 0:
+                self._take()
         elif self.active:
-            self.active = False
+            self.active, self._rests = False, 0
+            self._known.clear()
             ordinary_threads()
 
     def _take(self) -> None:
+        """What a thread in real time starts is in real time: once a look has found nobody else, looks may be rare."""
         try:
-            for task in Path("/proc/self/task").iterdir():
+            found = {task.name for task in Path("/proc/self/task").iterdir()}
+            for task in found - self._known:
                 with suppress(ProcessLookupError):  # it has ended
-                    os.sched_setscheduler(int(task.name), os.SCHED_RR, os.sched_param(PRIORITY))
+                    os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(PRIORITY))
         except PermissionError as error:
             self._wanted = False
             log.info("no real-time priority: %s", error.strerror)
         else:
             self.active = True
+            self._rests = LOOK_AGAIN if found <= self._known else 0
+            self._known = found

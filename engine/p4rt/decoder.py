@@ -70,9 +70,8 @@ class Decoder:
             return None
         room = 4 * len(data) + 2 * self.most
         marks = (ctypes.c_uint32 * (len(data) // (16 * step) + 2))()
-        memory = mmap.mmap(
-            -1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        )  # nothing is cleared here, with everybody waiting for the interpreter
+        # Nothing is cleared here, with everybody waiting for the interpreter.
+        memory = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         out = (ctypes.c_char * room).from_buffer(memory)
         head = _Head()
         with self._lock:

@@ -7,11 +7,10 @@ that ``quick`` can do at once. Whatever is not that simple, is refused, or would
 through the pool, which also words the error. Over a bare connection a register write takes 0.24 ms at the
 median, data plane included; 0.28 when only the pool is left out.
 
-What is left of a table modify (0.24 ms over a bare connection, of which the client's part is about 0.05): five system
-calls, the fewest that a server with a data plane of its own can do (wait, receive, ask, hear, send); of 0.19 ms of the
-server's processor time gRPC's core and the kernel take a quarter each, the interpreter two fifths, mostly for the three
-events that gRPC's Python makes of a call. Reading, checking and encoding the request is some 0.02 ms, the data plane's
-answer 0.03. BMv2, which takes half as long, has neither interpreter nor second process.
+What is left: five system calls, the fewest that a server with a data plane of its own can do (wait, receive, ask, hear,
+send), and some 0.2 ms of the server's processor time: gRPC's core, the kernel, and the three events that gRPC's Python
+makes of a call. The request itself is one native call (:mod:`engine.p4rt.single`), 0.01 ms and the data plane's answer.
+BMv2, which takes half as long, has neither interpreter nor second process.
 
 This leans on internals of ``grpc._server`` (checked with grpcio 1.85). When they are not as expected,
 :func:`available` is False, and everything goes the usual way.

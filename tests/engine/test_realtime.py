@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from engine.flags import parse
-from engine.realtime import BUSY, CALM_S, Guard
+from engine.realtime import BUSY, CALM_S, LOOK_AGAIN, Guard
 
 SCRIPT = """
 import os, threading
@@ -39,6 +39,23 @@ print(permitted, *first, *second, *third)
 """
 
 
+LOOKS = """
+import os
+from engine import realtime
+
+changed, looks = [], []
+os.sched_setscheduler = lambda task, *_: changed.append(task)
+mine = realtime.RealTime(False)
+mine._wanted = True  # whatever is permitted here
+take = mine._take
+mine._take = lambda: (looks.append(turn), take())
+for turn in range(1, 2 * realtime.LOOK_AGAIN):
+    mine._guard.turn = lambda now, cpu: True
+    mine.turn()
+print(*looks, len(changed))
+"""
+
+
 def play(wanted: bool, *prefix: str) -> list[str]:
     script = SCRIPT.replace("WANTED", str(wanted))
     done = subprocess.run([*prefix, sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -53,6 +70,11 @@ def test_all_threads_are_real_time_ones_until_the_server_works() -> None:
         pytest.skip("real-time priority is not permitted here")
     assert first == third == ["rr", "True", "urgent"]
     assert second == ["other", "False", "urgent"]
+
+
+def test_threads_are_looked_at_rarely_once_all_are_known() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOKS], capture_output=True, text=True, check=True)
+    assert [int(word) for word in done.stdout.split()] == [1, 2, 2 + LOOK_AGAIN, 1]
 
 
 def test_it_can_be_refused() -> None:
