@@ -32,7 +32,7 @@ from engine.codec import Command, batch
 from engine.program_json import program_from_json
 
 SIZES = (10, 1_000, 10_000, 100_000)
-CELLS = (1_000, 10_000, 16_384)
+CELLS = (1_000, 10_000, 16_384, 100_000)
 ROUNDS = 5
 MEMBERS = 1024
 KINDS: dict[str, Callable[[Names, int, int], Updates]] = {
@@ -73,7 +73,7 @@ def together(memory: Memory, commands: list[tuple[int, bytes]]) -> Outcome:
 
 
 def cells(names: Names, count: int) -> list[tuple[int, bytes]]:
-    """One write to each of ``count`` flip bits, in an order that caches don't like."""
+    """``count`` writes to flip bits, in an order that caches don't like; each bit once before any of them twice."""
     register = [r.name for r in names.info.registers].index("failover")
     return [(Command.REGISTER_WRITE, struct.pack("<IIB", register, n * 7919 % 16_384, n & 1)) for n in range(count)]
 

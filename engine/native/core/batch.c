@@ -4,7 +4,8 @@
  * leaves a step in the journal that tells how to take it back; at the first error the steps are undone in reverse order.
  * Otherwise the new state shows itself, all at once, and the steps are kept in order: only then is the memory of what was
  * replaced given back, so that undoing never allocates. Cells of registers, counters and meters, which packets write,
- * too, wait for that instant: they are few nanoseconds each, and the only thing in it that grows with the batch.
+ * too, wait for that instant: they are few nanoseconds each, and the only thing in it that grows with the batch, up to
+ * the size of a picture.
  */
 #include "sp_wire.h"
 
