@@ -63,8 +63,8 @@ class Client(Commands):
 
     @property
     def clock_ns(self) -> int:
-        """The data plane's clock in the last reply."""
-        return max(self._ordered.clock_ns, self._urgent.clock_ns)
+        """The data plane's clock in the last reply to :meth:`command`."""
+        return self._ordered.clock_ns
 
     def command(self, op: int, payload: bytes) -> bytes:
         return self._ordered.run(op, (payload,))[0]

@@ -78,6 +78,7 @@ class Events:
             self._thread.start()
         if wanted == self._asked:
             return
+        self._asked = "nothing"  # what is in force if there is no answer, nobody knows
         mask = ALL_EVENTS if wanted is None or wanted else ALL_EVENTS & ~DIGESTS
         numbers = sorted(wanted) if wanted and self._lists else []
         self._subscribe(struct.pack(f"<I{len(numbers)}I", mask, *numbers))
@@ -92,12 +93,15 @@ class Events:
                 ident = connection.send(SwitchOp.SUBSCRIBE, payload)
             except OSError as error:
                 raise DatapathError(Code.UNAVAILABLE, f"events of {self._path}: {error}") from error
-            here = self._replied.wait_for(lambda: self._ended or self._reply is not None, self._timeout)
-            if not here or self._reply is None or self._reply[0] != ident:
+            self._replied.wait_for(lambda: self._ended or self._answers(ident), self._timeout)
+            if self._reply is None or not self._answers(ident):
                 raise DatapathError(Code.UNAVAILABLE, f"events of {self._path}: no answer to the subscription")
             _ident, code, body = self._reply
         if code:
             raise DatapathError(code_of(code), body[8:].decode(errors="replace"))
+
+    def _answers(self, ident: int) -> bool:
+        return self._reply is not None and self._reply[0] == ident  # a late one may come before
 
     def _read(self) -> None:
         connection = self._connection

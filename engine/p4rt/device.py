@@ -52,7 +52,7 @@ class Device:
         self._stopped = False
         self._recover()
         self._wanted: frozenset[int] | None = None  # numbers of the digests that the data plane sends us
-        self._ticks_ns = 0  # when the ticker looks again
+        self._ticks_s = 0.0  # when the ticker looks again, on the monotonic clock
         self._listen()
         self._ticker = threading.Thread(target=self._tick, name="p4rt-timers", daemon=True)
         self._ticker.start()
@@ -151,8 +151,9 @@ class Device:
         self.streams.broadcast(notices(running, codec, events, time.time_ns()))
         due = running.digests.next_due_ns()
         if due is not None:
+            due_s = time.monotonic() + (due - time.time_ns()) / 1e9
             with self._wake:
-                if due < self._ticks_ns:
+                if due_s < self._ticks_s:
                     self._wake.notify()
 
     def _listen(self, also: Iterable[int] = ()) -> None:
@@ -176,7 +177,7 @@ class Device:
                 wait = _IDLE_POLL_S if due is None else max(0.0, (due - now_ns) / 1e9)
                 if running is not None and running.extras.dirty:
                     wait = min(wait, _FLUSH_S)
-                self._ticks_ns = now_ns + int(wait * 1e9)
+                self._ticks_s = time.monotonic() + wait
                 if wait > 0:
                     self._wake.wait(wait)
                 if self._stopped:
@@ -255,6 +256,7 @@ class Device:
         self.check_device(decoded.device_id)
         self.streams.arbiter.check(decoded.role, decoded.election)
         with self._write_lock:
+            self.streams.arbiter.check(decoded.role, decoded.election)  # there may be another primary meanwhile
             if self._addressed is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
             if running.extras.metadata:  # entries may have some, which goes when they do
@@ -283,6 +285,7 @@ class Device:
                     raise BatchError([P4Error(int(error.code), str(error))]) from None
                 return
         with self._write_lock:
+            self._authorize(request)  # there may be another primary meanwhile
             if self._addressed is not running:
                 raise P4Error(Rpc.ABORTED, "the forwarding pipeline was replaced meanwhile")
             digests = [u.entity.digest_entry.digest_id for u in updates if u.entity.HasField("digest_entry")]
@@ -345,6 +348,7 @@ class Device:
         if action != _SetRequest.COMMIT:
             pipelines.verify(request.config, self.backend)
         with self._write_lock:
+            self._authorize(request)  # there may be another primary meanwhile
             if action == _SetRequest.VERIFY_AND_SAVE:
                 self._save(request.config)
                 keep_config(self.backend, SAVED, request.config)

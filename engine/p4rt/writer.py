@@ -31,6 +31,7 @@ from engine.p4rt.wire import METER_UNSET, cell_value, check_index, meter_wire
 
 _OPS = {p4r.Update.INSERT: Op.INSERT, p4r.Update.MODIFY: Op.MODIFY, p4r.Update.DELETE: Op.DELETE}
 Handler = Callable[[Op, Any], None]
+_FILL_OVERTAKES = 64 << 10  # bytes of an array up to which the data plane fills it in the middle of other commands
 
 
 class Writer:
@@ -204,16 +205,19 @@ class Writer:
 
     def register(self, entry: p4r.RegisterEntry, commands: Commands | None = None) -> None:
         """The flip's path: one MODIFY of one cell (all cells without an index). Thread-safe."""
-        send = commands.command if commands is not None else self._direct.urgent
         array = self._schema.registers.get(entry.register_id)
         if array is None:
             unknown("register", entry.register_id, self._schema.registers.values())
-        cell = cell_value(array, entry.data).to_bytes(octets(array.width), "big")
+        send = commands.command if commands is not None else self._direct.urgent
+        size = octets(array.width)
+        cell = cell_value(array, entry.data).to_bytes(size, "big")
         if entry.HasField("index"):
             index = check_index(array, "register", entry.index.index)
             send(Command.REGISTER_WRITE, struct.pack("<II", array.index, index) + cell)
-        else:
-            send(Command.REGISTER_FILL, struct.pack("<I", array.index) + cell)
+            return
+        if commands is None and array.size * size > _FILL_OVERTAKES:  # it would have to wait, and others behind it
+            send = self._direct.command
+        send(Command.REGISTER_FILL, struct.pack("<I", array.index) + cell)
 
     def _register(self, op: Op, entry: p4r.RegisterEntry) -> None:
         _modify_only(op, "RegisterEntry")

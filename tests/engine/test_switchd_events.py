@@ -164,12 +164,14 @@ def test_what_arrives_together_is_handed_over_together(tmp_path: Path) -> None:
 
 
 def test_a_subscription_that_fails_changes_nothing(tmp_path: Path) -> None:
-    process = Process(tmp_path / "s", 0, int(Code.INTERNAL))
+    process = Process(tmp_path / "s", 0, int(Code.INTERNAL), 0)
     events, heard, refused = process.events(), Heard(), Heard()
     events.follow(heard, ())
     with pytest.raises(DatapathError) as caught:
         events.follow(refused, (1,))
     assert caught.value.code is Code.INTERNAL
+    events.follow(heard, ())  # what is in force now is not known: it is asked for again
+    assert len(process.asked) == 3
     process._thread.join(TIMEOUT_S)
     assert process.connection is not None
     before = refused.count(PacketIn)  # what came while it was being asked

@@ -228,3 +228,34 @@ def test_an_answer_that_is_none_ends_the_connection(both: Any, answer: bytes) ->
     plane.reply = plane.obey
     assert single.write(data, 1, 1, tables=True) == Outcome.DONE, "over a new connection"
     assert plane.connections == 3
+
+
+@pytest.mark.parametrize("count", [2, 200])  # in Python, and decoded natively
+def test_a_former_primary_that_had_to_wait_writes_nothing(
+    both: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    (backend, device, raw), _, _ = both
+    checked, whole, failures = threading.Event(), device.streams.arbiter.check, list[grpc.RpcError]()
+
+    def check(role: str, election: int | None) -> None:
+        whole(role, election)
+        checked.set()
+
+    def write() -> None:
+        try:
+            raw.insert(*(exact(n) for n in range(count)))
+        except grpc.RpcError as error:
+            failures.append(error)
+
+    monkeypatch.setattr(device.streams.arbiter, "check", check)
+    with device._write_lock:
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert checked.wait(TIMEOUT_S)
+        stream = raw.stream()
+        stream.arbitrate(7)
+        stream.next("arbitration")
+    thread.join(TIMEOUT_S)
+    (error,) = failures
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert not any(table.entries for table in backend.switch.tables)
