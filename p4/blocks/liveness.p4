@@ -17,7 +17,7 @@
 // arrive: after it only the answer to a request that was sent later proves life, neither older answers nor requests.
 //
 // A request says how long its answer may wait, so that an idle switch need not wake up for it: half a dead interval,
-// and nothing while the port is not known to be alive or the answer before is overdue. Whoever keeps an answer back adds
+// and nothing while the port is not known to be alive or the answer before is overdue, or if it is in use again. Whoever keeps an answer back adds
 // that time to tx_time (as a transparent clock does), so the round-trip time is what it would have been without.
 //
 // Requests may change places under way. One that is missing counts as lost when the highest number is three above its
@@ -43,7 +43,8 @@
 //   liveness_dead_interval   us, what steering goes by, stretched; 0 = never dead
 //   liveness_waiting_since   us, 0 = answered
 //   liveness_last_tick       us, 0 = none yet
-//   liveness_excused         1 = last_seen is an excuse and not a sign of life
+//   liveness_excused         last_seen is an excuse and not a sign of life: 1 = after a pause, 2 = because the link is in
+//                            use again (which a pause may follow)
 //   liveness_tx_seq          number of the last request sent
 //   liveness_rx_seq          highest number received
 //   liveness_missing         bit 0, 1: the number before the highest, the one before that, has not come yet
@@ -126,7 +127,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
         time_us_t lived_by = 0;  // the dead interval that has been in force until now
         bit<2> stretch = 0;
         bit<2> stretch_before = 0;
-        bit<1> excused = 0;
+        bit<2> excused = EXCUSED_NOT;
         if (hdr.heartbeat.isValid()) {
             meta.live.port = meta.intake.ingress_port;
             if (hdr.heartbeat.version == HEARTBEAT_VERSION && hdr.heartbeat.op == HEARTBEAT_REQUEST) {
@@ -145,7 +146,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             stretch = stretch_before;
             excused_read.apply(meta.live.port, excused);
             // Who has not been heard since his excuse is judged by the interval that he was given.
-            if (meta.live.event == LIVE_TICK && (excused == 0 || meta.live.stretch < stretch_before)) {
+            if (meta.live.event == LIVE_TICK && (excused == EXCUSED_NOT || meta.live.stretch < stretch_before)) {
                 stretch = meta.live.stretch;
                 relaxed_write.apply(meta.live.port, stretch);
             }
@@ -166,11 +167,11 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             last_seen_read.apply(meta.live.port, last_seen);
             time_us_t before;
             next_tick.apply(meta.live.port, meta.intake.now, before);
-            bit<1> excuse = 0;
-            if (before != 0 && excused == 0
+            bit<2> excuse = EXCUSED_NOT;
+            if (before != 0 && excused != EXCUSED_PAUSE
                 && meta.intake.now > before && meta.intake.now - before > (lived_by >> 1)
                 && (last_seen >= before || before - last_seen <= lived_by)) {
-                excuse = 1;
+                excuse = EXCUSED_PAUSE;
             }
             bit<1> lives = 0;
             if (last_seen >= meta.intake.now || meta.intake.now - last_seen <= lived_by) {
@@ -178,7 +179,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             }
             time_us_t until = meta.intake.now;  // to be heard: that long, and a dead interval
             if (lives == 1 && stretch < stretch_before) {
-                excuse = 1;
+                excuse = EXCUSED_CHANGE;
                 bit<32> rtt;
                 rtt_read.apply(meta.live.port, rtt);
                 time_us_t most = lived_by - meta.live.dead_interval;
@@ -188,12 +189,12 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
                 until = until + most;
             }
             if (meta.live.dead_interval != 0 && last_seen != 0) {
-                if (excuse == 1) {
+                if (excuse != EXCUSED_NOT) {
                     if (last_seen < until) {
                         last_seen = until;
                     }
                     last_seen_write.apply(meta.live.port, last_seen);
-                    excused_write.apply(meta.live.port, 1);
+                    excused_write.apply(meta.live.port, excuse);
                     waiting_end.apply(meta.live.port);
                 } else if (lives == 0 && stretch > stretch_before) {
                     last_seen = 0;
@@ -206,7 +207,7 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
             }
             time_us_t may_wait = 0;
             waiting_read.apply(meta.live.port, waiting_since);
-            if (meta.live.dead == 0 && awaited == 0
+            if (meta.live.dead == 0 && awaited == 0 && excuse != EXCUSED_CHANGE
                 && (waiting_since == 0 || meta.intake.now - waiting_since <= (meta.live.dead_interval >> 1))) {
                 may_wait = meta.live.dead_interval >> 1;
             }
@@ -304,12 +305,12 @@ control Liveness(inout headers_t hdr, inout metadata_t meta) {
 
         if (meta.live.heard == 1) {
             time_us_t excused_until = 0;  // an excuse that is younger than this sign of life stays
-            if (excused == 1) {
+            if (excused != EXCUSED_NOT) {
                 last_seen_read.apply(meta.live.port, excused_until);
             }
             if (meta.intake.now >= excused_until) {
                 last_seen_write.apply(meta.live.port, meta.intake.now);
-                excused_write.apply(meta.live.port, 0);
+                excused_write.apply(meta.live.port, EXCUSED_NOT);
             }
         }
     }

@@ -52,6 +52,11 @@ const bit<3> LIVE_DOWN     = 2;  // carrier lost
 const bit<3> LIVE_REQUEST  = 3;  // peer's request arrived
 const bit<3> LIVE_REPLY    = 4;  // peer's reply arrived
 
+// Why last_seen is an excuse and not a sign of life.
+const bit<2> EXCUSED_NOT    = 0;
+const bit<2> EXCUSED_PAUSE  = 1;  // the whole switch stood still
+const bit<2> EXCUSED_CHANGE = 2;  // the link is in use again
+
 struct liveness_t {
     bit<3>    event;
     port_t    port;

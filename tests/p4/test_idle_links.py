@@ -129,6 +129,17 @@ class TestProgram:
         monitored.wait(LONG + 1)
         assert way(monitored) == OTHER
 
+    def test_a_pause_after_the_change_is_excused_once(self, monitored: Embedded) -> None:
+        relaxed(monitored)
+        monitored.wait(TICK)
+        assert order(monitored, 0)["echo_time"] == 0  # the neighbour is to answer at once
+        monitored.wait(TICK)
+        order(monitored, 0)
+        for alive in (PORT, OTHER):
+            monitored.wait(5 * USUAL)
+            order(monitored, 0)
+            assert way(monitored) == alive
+
     def test_a_late_order_that_ends_it_is_excused(self, monitored: Embedded) -> None:
         relaxed(monitored)
         monitored.wait(10 * LONG)
@@ -250,6 +261,25 @@ def test_nothing_that_passes_is_diverted_or_lost(pair: Made, seed: int) -> None:
             assert quiet(made)
     assert len(made.delivered) == made.sent
     assert made.lost("a") == made.lost("b") == 0
+
+
+@pytest.mark.parametrize("stall", [40_000, 400_000])
+@pytest.mark.parametrize("gap", [50, 300, 3_000, 12_000])
+@pytest.mark.parametrize("phase", [0, 3_333, 9_999, 23_000])
+def test_a_pause_of_all_just_after_the_change_is_excused(pair: Made, phase: int, gap: int, stall: int) -> None:
+    """The start of traffic is when a busy machine stalls."""
+    made = pair(Generator(), Generator(phase))
+    for node in made.nodes.values():
+        node.switch.digests()
+    made.traffic("a", made.now + 5_000, 1)
+    made.run(5_000 + gap)
+    for node in made.nodes.values():
+        node.held_until = made.now + stall
+    made.traffic("a", made.now + stall + 50, 100_000)
+    made.run(stall + 200_000)
+    assert made.detoured == []
+    assert len(made.delivered) == made.sent
+    assert all(one["event"] != DIED for node in made.nodes.values() for one in node.switch.digests())
 
 
 def first(number: int, sender: str, beats_only: bool = True) -> Drop:

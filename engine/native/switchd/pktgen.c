@@ -20,6 +20,7 @@ enum { COMMAND_LEN = 18, VALUE_END = 9, RELAXED_MOST = 8, FOLLOWED = 4 /* interv
 static const uint64_t DEFER_MOST = 20 * NS_PER_MS; /* heartbeats are seen, and reports leave, that late at the most */
 static const uint64_t RELAX_MOST = 50 * NS_PER_MS; /* ... and those of relaxed ports */
 static const uint64_t RELAX_AFTER = NS_PER_S;
+static const int CHANGES = 4; /* of filters at a tick, some 20 us each */
 
 static void command_frame(uint8_t *frame, uint8_t opcode, uint16_t port, uint8_t value)
 {
@@ -123,13 +124,26 @@ static void ask(struct switchd *sw, const struct port *port, uint64_t at)
     pipeline_process(sw, sw->pktgen.port, frame, sizeof frame, at);
 }
 
-static void relax(struct switchd *sw, struct port *port, uint64_t at)
+/* At a tick: the port begins to rest, or its filters follow what it does; false: there was nothing to do. A port in use
+ * again is not in a hurry with its filter: until then more wakes us up than needs to. */
+static bool settle(struct switchd *sw, struct port *port, uint64_t at, bool all)
 {
     const struct pktgen *g = &sw->pktgen;
-    if (port->relaxed || at < port->used || at - port->used < RELAX_AFTER)
-        return;
-    port->relaxed = port_rx_patience(port, (uint32_t)(relaxed_interval(g) / NS_PER_US));
-    port->follow = 0;
+    if (!port->patience_us) /* no ring for what may wait */
+        return false;
+    if (port->relaxed) {
+        if (!all || port->aside_us == port->patience_us)
+            return false;
+        port_rx_settled(port);
+    } else if (g->stretch && all && at >= port->used && at - port->used >= RELAX_AFTER) {
+        port->relaxed = port_rx_patience(port, (uint32_t)(relaxed_interval(g) / NS_PER_US));
+        port->follow = 0;
+    } else {
+        if (port->patience_us == pktgen_patience(g))
+            return false;
+        port_rx_patience(port, pktgen_patience(g));
+    }
+    return true;
 }
 
 void pktgen_use(struct switchd *sw, struct port *port, uint64_t time)
@@ -139,7 +153,6 @@ void pktgen_use(struct switchd *sw, struct port *port, uint64_t time)
     if (!port->relaxed)
         return;
     port->relaxed = false;
-    port_rx_patience(port, pktgen_patience(g));
     if (!g->interval)
         return;
     ask(sw, port, time);
@@ -199,16 +212,15 @@ void pktgen_run(struct switchd *sw, uint64_t now)
     uint64_t missed = (now - g->due) / g->interval;
     uint64_t at = g->due + missed * g->interval;
     bool all = at >= g->relaxed_due;
+    int changes = CHANGES;
     if (all)
         g->relaxed_due = next_moment(g, at, relaxed_interval(g));
     g->skipped += missed;
     g->ticks++;
     for (uint32_t i = 0; i < sw->port_count; i++) {
         struct port *port = sw->ports[i];
-        if (all && port->relaxed)
-            port_rx_settled(port);
-        if (all && g->stretch)
-            relax(sw, port, at);
+        if (changes)
+            changes -= settle(sw, port, at, all);
         if (all || waits_less(port, at))
             ask(sw, port, at);
     }

@@ -161,7 +161,7 @@ void port_rx_aside(struct port *port, uint32_t us)
  * takes less only a good while after the usual one has begun to take more. */
 bool port_rx_patience(struct port *port, uint32_t us)
 {
-    if (port->fd < 0 || port->patience_us == 0)
+    if (port->fd < 0 || port->patience_us == 0 || us == 0)
         return false;
     if (us < port->aside_us) {
         if (!attach(port->aside.fd, true, us))

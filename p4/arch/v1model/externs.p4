@@ -127,13 +127,13 @@ control NextTick(in port_t port, in time_us_t now, out time_us_t before) {
 }
 
 @name(".liveness_excused") @id(ID_REGISTER_LIVENESS_EXCUSED)
-register<bit<1>, bit<32>>(PORTS) excused_register;
+register<bit<2>, bit<32>>(PORTS) excused_register;
 
-control ExcusedWrite(in port_t port, in bit<1> excused) {
+control ExcusedWrite(in port_t port, in bit<2> excused) {
     apply { excused_register.write((bit<32>) port, excused); }
 }
 
-control ExcusedRead(in port_t port, out bit<1> excused) {
+control ExcusedRead(in port_t port, out bit<2> excused) {
     apply { excused_register.read(excused, (bit<32>) port); }
 }
 
