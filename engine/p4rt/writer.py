@@ -215,7 +215,8 @@ class Writer:
             index = check_index(array, "register", entry.index.index)
             send(Command.REGISTER_WRITE, struct.pack("<II", array.index, index) + cell)
             return
-        if commands is None and array.size * max(size, 8) > _FILL_OVERTAKES:  # it would have to wait, and others behind it
+        if commands is None and array.size * max(size, 8) > _FILL_OVERTAKES:
+            # It would have to wait, and others behind it.
             send = self._direct.command
         send(Command.REGISTER_FILL, struct.pack("<I", array.index) + cell)
 
