@@ -164,7 +164,9 @@ static uint32_t sp_cmd_counter(struct sp_switch *sw, uint32_t op, struct sp_read
     fresh.bytes = sp_u64(r);
     if (!r->ok)
         return sp_fail(sw, SP_INVALID_ARGUMENT, "COUNTER_WRITE: truncated");
-    return sp_cell_write(sw, sw->counters[index], d->size, first, &fresh, sizeof fresh) ? SP_OK : sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    if (!sp_cell_write(sw, sw->counters[index], d->size, first, &fresh, sizeof fresh))
+        return sp_fail(sw, SP_RESOURCE_EXHAUSTED, "out of memory");
+    return SP_OK;
 }
 
 static void sp_rate_set(struct sp_rate *rate, uint64_t per_second, uint64_t burst, uint64_t now_ns)

@@ -183,7 +183,7 @@ static bool entry(const uint32_t *const *tables, uint32_t n_tables, uint8_t op, 
         if (!ok)
             return false;
     }
-    static uint32_t last; /* callers hold a lock */
+    static _Thread_local uint32_t last; /* of the entry before, most likely the same table */
     const uint32_t *t = last < n_tables && tables[last][0] == id ? tables[last] : NULL;
     for (uint32_t i = 0; !t && i < n_tables; i++)
         if (tables[i][0] == id)
