@@ -203,8 +203,8 @@ class Device:
     def write_quickly(self, data: bytes) -> bool:
         """A serialized Write of one register cell or one plain table entry; False when :meth:`write` has to do it.
 
-        False also for whatever goes wrong: nothing was changed then (unless the data plane fell silent with the request),
-        and :meth:`write` says what it is.
+        False also for whatever goes wrong: nothing was changed then (unless the data plane fell silent with the
+        request), and :meth:`write` says what it is.
         """
         if len(data) > SINGLE_MOST:  # this thread serves everybody
             return False
