@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(self, count: int, threshold: Threshold) -> None:
         self.threshold = threshold
-        self._least = min(threshold.raise_at, threshold.confirm_at)
+        self.least = min(threshold.raise_at, threshold.confirm_at)  # a score that counts at all
         self.probability = np.full(count, np.nan)
         self.raised = np.zeros(count, dtype=bool)
         self._above = np.full(count, np.inf)  # sample time since which the score is high; inf: it isn't
@@ -44,11 +44,11 @@ class Watch:
         limit = self.threshold
         self.probability = probability
         if flip is None:
-            high = probability >= self._least
+            high = probability >= self.least
             judged = None
         else:
             judged = probability == probability  # not nan; nan is neither high nor low
-            high = judged & (flip >= self._least)
+            high = judged & (flip >= self.least)
         seen, self._seen = self._seen, np.array(newest_s)
         if not np.count_nonzero(high):
             if not self._stirred:  # all is quiet, and was: nothing to begin, to count or to end
@@ -69,7 +69,7 @@ class Watch:
         # Half a microsecond: times of today in float64 seconds are no more exact.
         if np.count_nonzero(high):
             steady = high & (self._streak >= limit.confirm_samples)
-            if self._least < limit.raise_at:
+            if self.least < limit.raise_at:
                 steady &= (probability if flip is None else flip) >= limit.raise_at
             self.raised |= steady & (newest_s - self._above >= limit.confirm_s - 5e-7)
         if np.count_nonzero(self.raised):

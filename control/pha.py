@@ -34,7 +34,7 @@ from ml.boosted import BoostedModel
 from ml.cascade import PORTS, Judgement
 from ml.drift import Drift
 from ml.estimators.base import Floats
-from ml.features import DeviceBank, PortBank
+from ml.features import LOAD_FULL, DeviceBank, PortBank
 from ml.hazard import HazardModel
 from ml.neighbours import Neighbours
 from ml.physics import FEC_LIMIT_BER
@@ -46,6 +46,7 @@ from topo.spec import Endpoint, Link, Topology
 
 IDLE = 0.05  # share of the stale time for which a judgement without new samples stays as it is
 FEW_NEWS = 8  # ports with news at a time: for so many, room is made beforehand
+GROWING = 0.05  # of a device's memory in a unit of time
 MOST_PENDING = 8192  # samples kept for the next judgement before they are worked off anyway
 Pending: TypeAlias = tuple[int, float, tuple[float, ...]]  # row, time, inputs of the bank
 NOTHING_OUTSIDE = np.zeros(len(CONTEXT))
@@ -386,9 +387,23 @@ class HealthAnalyzer:
         ready = (bank.samples >= WARM_UP) & (np.abs(bank.silent_s(now_s)) <= self.settings.stale_s)
         item, flip = self._judged[Mode.DEVICE_OVERLOAD], self._flip_of(Mode.DEVICE_OVERLOAD)
         busy = np.where(ready, item.probability, np.nan)[:switches]
-        soon = None if flip is None else np.where(ready, flip, 0.0)[:switches]
+        soon = (np.where(ready, item.probability, 0.0) if flip is None else np.where(ready, flip, 0.0))[:switches]
+        watch = self._watches[Mode.DEVICE_OVERLOAD]
+        high = np.flatnonzero(soon >= watch.least)
+        soon[high[self._roomy(high)]] = 0.0
         newest = bank.newest[:switches] * self.unit_s
-        self._watches[Mode.DEVICE_OVERLOAD].update(busy, newest, soon)
+        watch.update(busy, newest, soon)
+
+    def _roomy(self, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which devices have so much of their processor left that a flip can wait, and nothing else runs out."""
+        floor = self.model_set.profile.roomy
+        if not floor or not len(rows):
+            return np.zeros(len(rows), dtype=bool)
+        level, slope = self._devices.heading(rows)
+        drops = np.array([self._devices.recent(row, "dropped_total") for row in rows.tolist()])
+        (cpu, memory, backlog), growing = level, slope[1] > GROWING
+        short = (cpu >= floor) | (memory >= LOAD_FULL) | growing | (backlog > 0.0) | (drops > 0.0)  # nan: unknown
+        return np.asarray(~short, dtype=bool)
 
     def _flip_of(self, mode: Mode) -> Floats | None:
         """The scores that flips are decided on; None where the probability is it."""

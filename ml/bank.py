@@ -377,6 +377,11 @@ class Bank:
         lines, _ = self._fetched(rows).wide()
         return Line(*(part.copy() for part in lines))
 
+    def heading(self, rows: Rows = slice(None)) -> tuple[Floats, Floats]:
+        """(level, slope per unit of time shrunk by two standard errors) of every signal by the short lines, each
+        (signals, rows)."""
+        return self._line(0, rows)
+
     def fetch(self, rows: Rows) -> Block:
         """The state of some rows, to be read (``block.parts``, ``block.wide``) before the next call of any method."""
         return self._fetched(rows)

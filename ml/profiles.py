@@ -16,7 +16,8 @@ class Profile:
     ``confirm_samples`` samples before it is an alarm: the newest at least at the mode's threshold, those before at
     least at ``confirm_at``, where that is lower; ``act_s``: an alarm
     later than this before the first loss comes too late to count; ``soon_s``: an alarm that nothing follows within this
-    is false."""
+    is false. ``roomy``: share of its processor below which a device is not taken for one that will be overloaded,
+    unless something else than its processor says so (:class:`control.pha.HealthAnalyzer`)."""
 
     name: str
     unit_s: float
@@ -27,13 +28,16 @@ class Profile:
     confirm_samples: int = 2
     taus: Taus = DEFAULT_TAUS
     confirm_at: float = 1.0
+    roomy: float = 0.0
 
     @property
     def horizon_s(self) -> float:
         return self.edges[-1] * self.unit_s
 
 
-LAB = Profile("lab", 1.0, (0.5, 1.0, 1.5), 0.04, 0.3, 10.0)
+# Traffic that begins takes a processor from 2 to 13 % within two readings, which is as steep as the steepest ramp. One
+# that goes on leaves more than half a second at 30 %, and a flip takes milliseconds.
+LAB = Profile("lab", 1.0, (0.5, 1.0, 1.5), 0.04, 0.3, 10.0, roomy=0.3)
 # Horizons of 10 and 60 minutes. Flips take milliseconds, so they are decided late, on a score of their own that two
 # samples confirm. One must come 10 s early to count: a thousand decision latencies of 10 ms, or the shortest sampling
 # interval of 5 s and five hundred of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import nan
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from control.pha import HealthAnalyzer, Settings
 from control.planned import MaintenanceNotice, NoticeError
-from ml.schema import Mode, PortSample
+from ml.profiles import LAB
+from ml.schema import DeviceSample, Mode, PortSample
+from ml.store import packaged
 from tests.control.pha_lab import START, STEP, Lab, ramp
 from topo.builtin import diamond
 
@@ -195,3 +198,39 @@ def test_a_notice_that_makes_no_sense_is_refused(odd: MaintenanceNotice) -> None
     with pytest.raises(NoticeError, match="M1"):
         analyzer.notice(odd)
     assert analyzer.alarms(START + 12) == []
+
+
+@pytest.mark.parametrize(("roomy", "alarmed"), [(0.0, True), (LAB.roomy, False)])
+def test_traffic_that_begins_on_a_device_with_room_is_no_overload(roomy: float, alarmed: bool) -> None:
+    """Steps as a switch's processor shows them: as steep as a ramp of a second and a half, but at a quarter of it."""
+    models = packaged("lab")
+    models = replace(models, profile=replace(models.profile, roomy=roomy))
+    analyzer = HealthAnalyzer(diamond(), models=models)
+    at = [0.0589, 0.1019, 0.1519, 0.2019, 0.2542, 0.2612, 0.3112, 0.3612, 0.4112, 0.4612, 0.5112, 0.5612]
+    busy = [0.0065] * 7 + [0.1096, 0.2029, 0.2404, 0.2561, 0.2975]
+    found = []
+    for time_s, cpu in zip(at, busy, strict=True):
+        analyzer.observe(DeviceSample("s2", START + time_s, cpu, 0.001, 0.0, 0.0))
+        found += analyzer.alarms(START + time_s)
+    assert bool(found) is alarmed
+
+
+@pytest.mark.parametrize("sign", ["memory", "drops"])
+def test_a_device_with_room_is_judged_by_whatever_else_runs_out(sign: str) -> None:
+    analyzer = HealthAnalyzer(diamond())
+    first = np.inf
+    for i in range(60):
+        worse = max(0.0, 0.05 * i - 1.0) / 1.5
+        analyzer.observe(
+            DeviceSample(
+                "s2",
+                START + 0.05 * i,
+                0.1,
+                min(1.0, 0.3 + worse) if sign == "memory" else 0.3,
+                0.0,
+                float(int(1e4 * worse)) if sign == "drops" else 0.0,
+            )
+        )
+        if analyzer.alarms(START + 0.05 * i):
+            first = min(first, 0.05 * i)
+    assert first < 2.5, sign
