@@ -253,13 +253,25 @@ class P4Switch(mininet.node.Switch):  # type: ignore[misc]
 
 
 class ShadowplaneSwitch(P4Switch):
-    """The embedded switch (``python -m engine``): a P4Runtime server and a native data plane process."""
+    """The embedded switch (``python -m engine``): a P4Runtime server and a native data plane process.
+
+    ``relaxed``: idle links are asked at each so many intervals. Not less often than others by default: a lab's devices
+    are modelled with a few thousand packets/s, where the heartbeats of links that come into use look like load that
+    grows, and its models learned what links say that are all asked alike.
+    """
 
     def __init__(
-        self, name: str, *, heartbeat_interval_us: int = 10_000, control_socket: str | Path | None = None, **params: Any
+        self,
+        name: str,
+        *,
+        heartbeat_interval_us: int = 10_000,
+        relaxed: int = 1,
+        control_socket: str | Path | None = None,
+        **params: Any,
     ) -> None:
         super().__init__(name, **params)
         self.heartbeat_interval_us = heartbeat_interval_us
+        self.relaxed = relaxed
         self.control_socket = Path(control_socket) if control_socket is not None else self.run_dir / f"{name}.sock"
 
     def command(self) -> list[str]:
@@ -279,6 +291,8 @@ class ShadowplaneSwitch(P4Switch):
             str(self.control_socket),
             "--pktgen-interval-us",
             str(self.heartbeat_interval_us),
+            "--pktgen-relaxed",
+            str(self.relaxed),
             *self._target_options(),
         ]
 
