@@ -52,6 +52,7 @@ class Worker:
         self._set = channel.unary_unary("/p4.v1.P4Runtime/SetForwardingPipelineConfig")
 
     def _batch(self, kind: str, atomicity: int, spoilt: bool = False) -> bytes:
+        # The stubs know enumerators by name, and the wish is a number.
         request = p4r.WriteRequest(device_id=1, atomicity=atomicity, election_id=PRIMARY)  # type: ignore[arg-type]
         for number in range(ENTRIES):
             self._requests.route(request, kind, 0 if spoilt and number == ENTRIES - 1 else number, 1 + number % 1000)
@@ -80,6 +81,7 @@ class Worker:
             return [undo]
         atomicity = p4r.WriteRequest.DATAPLANE_ATOMIC if kind == "atomic" else p4r.WriteRequest.CONTINUE_ON_ERROR
         both = [self._batch(op, atomicity) for op in ("INSERT", "DELETE")]
+        # mypy infers no type for a lambda with a default.
         return [lambda data=data: self._write(data, timeout=60) for data in both]  # type: ignore[misc]
 
 

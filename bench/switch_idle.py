@@ -66,7 +66,7 @@ def settle(clients: list[Client], relaxed: int) -> None:
     while at_rest(clients) != (relaxed > 1):
         if time.monotonic() > deadline:
             raise RuntimeError("links are not at rest: something is sent there")
-        time.sleep(0.2)
+        time.sleep(0.2)  # the switch tells nobody when a link comes to rest
     time.sleep(0.5)  # what the change left to do is no idling
 
 

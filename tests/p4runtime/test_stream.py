@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 import grpc
 import pytest
 
 from engine.api import ActionCall, Digest, IdleTimeout, Match, PacketIn, TableEntry
+from engine.events import Follower
 from engine.p4rt.outbox import Outbox
 from engine.p4rt.stubs import p4r
 from tests.p4runtime.fake import FakeBackend
@@ -133,12 +135,19 @@ def test_the_data_plane_sends_what_is_configured(raw: RawClient, primary: Stream
     assert wanted(backend) == set(), "a new pipeline has none"
 
 
-def test_a_batch_that_fails_wants_no_digests(raw: RawClient, primary: Stream, backend: FakeBackend) -> None:
+def test_a_batch_that_fails_wants_no_digests(
+    raw: RawClient, primary: Stream, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = {"digest_entry": p4r.DigestEntry(digest_id=DIGEST)}
     bad = {"digest_entry": p4r.DigestEntry(digest_id=1)}
     asked: list[frozenset[int]] = []
     follow = backend.follow
-    backend.follow = lambda follower, digests: (asked.append(frozenset(digests)), follow(follower, digests))[1]  # type: ignore[method-assign]
+
+    def listen(follower: Follower, digests: Collection[int]) -> None:
+        asked.append(frozenset(digests))
+        follow(follower, digests)
+
+    monkeypatch.setattr(backend, "follow", listen)
     with pytest.raises(grpc.RpcError):
         raw.write((INSERT, good), (INSERT, bad), atomicity=1)
     assert wanted(backend) == set()
